@@ -1,0 +1,101 @@
+# Two commands matter: `make run` and `make test`. The rest is listed by `make help`.
+#
+# VARIANT chooses how things are built: release (default), asan (ASan + UBSan), tsan.
+# Everything built lies under build/$(VARIANT).
+
+VARIANT ?= release
+OUT     := build/$(VARIANT)
+CC      := gcc
+CXX     := g++
+
+WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter
+BASE    := -std=gnu17 -D_GNU_SOURCE -Isrc -I/usr/share/include/llhttp -g -fno-omit-frame-pointer
+release_FLAGS := -O2
+asan_FLAGS    := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
+tsan_FLAGS    := -O1 -fsanitize=thread
+CFLAGS  := $(BASE) $(WARN) $($(VARIANT)_FLAGS) -MMD -MP
+CXXFLAGS:= -std=c++17 -Isrc -g -fno-omit-frame-pointer $($(VARIANT)_FLAGS) -MMD -MP
+LDFLAGS := $($(VARIANT)_FLAGS)
+LDLIBS  := -lrocksdb -lcrypto -lxxhash -lstdc++ -lpthread -lm
+
+# Every .c below src is the server's, but for main.c (the program) and src/load (another program).
+LIB_SRC  := $(filter-out src/main.c,$(wildcard src/*.c src/[a-km-z]*/*.c src/l[a-np-z]*/*.c))
+LIB_CXX  := $(wildcard src/*/*.cc)
+LIB_OBJ  := $(LIB_SRC:%.c=$(OUT)/%.o) $(LIB_CXX:%.cc=$(OUT)/%.o) \
+            $(OUT)/llhttp/llhttp.o $(OUT)/llhttp/api.o $(OUT)/llhttp/http.o
+LIB      := $(OUT)/libsockudo.a
+LOAD_OBJ := $(patsubst %.c,$(OUT)/%.o,$(wildcard src/load/*.c))
+UNIT_SRC := $(wildcard test/unit/*/*_test.c)
+UNIT     := $(UNIT_SRC:test/unit/%.c=$(OUT)/unit/%)
+UNIT_LIB := $(patsubst %.c,$(OUT)/%.o,$(wildcard test/unit/support/*.c))
+SIM_OBJ  := $(patsubst %.c,$(OUT)/%.o,$(wildcard test/sim/*.c))
+
+.PHONY: all run test help deps clean unit sim lint fuzz bench soak format
+all: $(OUT)/sockudo $(OUT)/sockudo-load
+
+run: deps ## install what is missing, build, start the server on its defaults, show the first stream
+	@$(MAKE) --no-print-directory -s -j$$(nproc) all
+	@tools/run-demo
+
+test: deps ## install what is missing, run everything; the last line counts
+	@tools/run-tests
+
+deps: ## install the Debian packages that are missing (as root)
+	@tools/install-deps
+
+unit: $(UNIT) ## unit tests only (VARIANT=asan|tsan for the sanitizers)
+	@tools/run-unit $(UNIT)
+
+sim: $(OUT)/sockudo-sim ## simulated histories; SEED=n replays one, COUNT=n runs many
+	@$(OUT)/sockudo-sim $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT))
+
+lint: ## our own rules: sizes, layer order, banned calls
+	@tools/lint
+
+fuzz: ## run each fuzz target for SECONDS (default 60)
+	@tools/run-fuzz $(or $(SECONDS_EACH),60)
+
+bench: deps ## measure, compare with peers in the same run, print a report
+	@$(MAKE) --no-print-directory -s -j$$(nproc) all
+	@bench/run
+
+format: ## lay out the C sources
+	@clang-format -i $$(git ls-files 'src/*.c' 'src/*.h' 'test/*.c' 'test/*.h')
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
+
+clean: ## remove everything built
+	rm -rf build
+
+$(LIB): $(LIB_OBJ)
+	@rm -f $@ && ar rcs $@ $^
+
+$(OUT)/sockudo: $(OUT)/src/main.o $(LIB)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(OUT)/sockudo-load: $(LOAD_OBJ) $(LIB)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(OUT)/sockudo-sim: $(SIM_OBJ) $(LIB)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(OUT)/unit/%: $(OUT)/test/unit/%.o $(UNIT_LIB) $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+
+$(OUT)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -c -o $@ $<
+
+$(OUT)/%.o: %.cc
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) -c -o $@ $<
+
+# Node's own HTTP parser: Debian ships its C source.
+$(OUT)/llhttp/%.o: /usr/share/llhttp/%.c
+	@mkdir -p $(@D)
+	$(CC) -O2 -g -I/usr/share/include/llhttp $($(VARIANT)_FLAGS) -c -o $@ $<
+
+.SECONDARY:
+-include $(shell find $(OUT) -name '*.d' 2>/dev/null)

@@ -1,0 +1,230 @@
+/* config.h - everything that can be set, typed and validated (chapter 5, sections 1, 2 and 4).
+ *
+ * One structure, filled once at start from defaults, a TOML or JSON file and the environment, then never
+ * changed: every thread may read it without a lock. The table of all keys is in keys.c: a key that this build
+ * parses but does not act on is refused when it is set to anything but its default.
+ *
+ * Ownership: all strings live in `arena`. Units are in the names; 0 means "unlimited" or "off" where said.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "base/arena.h"
+#include "base/buf.h"
+
+enum store_backend { BACKEND_MEMORY, BACKEND_ROCKSDB, BACKEND_POSTGRES };
+enum sync_policy { SYNC_ALWAYS, SYNC_INTERVAL };
+
+struct history_policy { /* -1 = not set here, ask the next level: namespace, app, global */
+    int enabled;        /* bool */
+    int rewind_enabled; /* bool */
+    int64_t retention_window_seconds;
+    int64_t max_messages_per_channel; /* at global level -1 = no limit */
+    int64_t max_bytes_per_channel;
+};
+
+struct recovery_policy { /* -1 = not set here */
+    int enabled;
+    int64_t buffer_ttl_seconds;
+    int64_t max_buffer_size;
+};
+
+struct namespace_config {
+    struct str name;
+    struct str channel_name_pattern; /* POSIX-ish regex on the logical name; absent = any */
+    int64_t max_channel_name_length; /* 0 = app's */
+    int annotations_enabled;         /* -1 = app's */
+    int allow_user_limited_channels; /* the next four: -1 = not set: false for user-limited, true for the rest */
+    int allow_subscribe_for_client;
+    int allow_publish_for_client;
+    int allow_presence_for_client;
+    struct history_policy history;
+};
+
+struct webhook_config { /* chapter 2, 2.19.1 */
+    struct str url;
+    struct str raw; /* the JSON object as configured, for what is not typed yet */
+};
+
+struct app_config { /* chapter 2, 2.20 */
+    struct str id, key, secret;
+    bool enabled;
+    /* limits; 0 = unlimited unless said otherwise */
+    uint32_t max_connections;
+    uint32_t max_client_events_per_second;
+    uint64_t decay_seconds; /* window of the above, 1 */
+    bool terminate_on_limit;
+    struct {
+        bool enabled, terminate_on_limit;
+        uint32_t max_attempts;
+        uint64_t decay_seconds;
+    } message_rate_limit;
+    uint32_t max_presence_members_per_channel; /* 0 = no limit */
+    uint32_t max_presence_member_size_in_kb;   /* 0 = no limit */
+    uint32_t max_channel_name_length;          /* bytes; 0 = 200 */
+    uint32_t max_event_name_length;            /* bytes; 0 = 200 */
+    uint32_t max_event_channels_at_once;       /* 0 = no limit */
+    uint32_t max_event_payload_in_kb;          /* 0 = no limit */
+    uint32_t max_event_batch_size;             /* 0 = no limit */
+    bool enable_client_messages;
+    bool enable_user_authentication;
+    bool enable_watchlist_events;
+    bool annotations_enabled;
+    struct str *allowed_origins; /* NULL = all */
+    size_t allowed_origins_count;
+    struct namespace_config *namespaces;
+    size_t namespaces_count;
+    struct webhook_config *webhooks;
+    size_t webhooks_count;
+    int idempotency_enabled;         /* -1 = global */
+    int64_t idempotency_ttl_seconds; /* -1 = global */
+    struct recovery_policy recovery;
+    struct history_policy history;
+};
+
+struct rate_limit_config {
+    uint64_t max_requests, window_seconds;
+    uint32_t trust_hops;
+};
+
+struct config {
+    struct arena arena;
+    bool demo_profile; /* started without any configuration file (2.10) */
+
+    bool debug;
+    struct str host;
+    uint16_t port;
+    struct str mode;
+    uint32_t max_connections; /* per process, 0 = off */
+    uint64_t shutdown_grace_period_seconds;
+    uint64_t user_authentication_timeout_seconds;
+    uint32_t websocket_max_payload_kb;
+    uint64_t activity_timeout_seconds;
+    uint64_t health_check_timeout_ms;
+    struct str process_id; /* instance.process_id */
+    uint32_t workers;      /* shards */
+
+    struct {
+        bool enabled; /* rate_limiter.enabled and driver != none */
+        struct rate_limit_config api, websocket;
+    } rate_limiter;
+
+    struct {
+        int64_t ttl_seconds, max_capacity; /* cache.memory.* */
+    } cache;
+
+    struct app_config *apps;
+    size_t apps_count;
+
+    struct {
+        uint32_t max_name_length; /* channel_limits */
+        uint64_t cache_ttl_seconds;
+    } channel_limits;
+    struct {
+        uint32_t update_rate_limit_per_member_per_second;
+        uint64_t ungraceful_timeout_seconds, v2_ungraceful_timeout_seconds;
+    } presence;
+    struct {
+        uint32_t request_limit_in_mb;
+        bool usage_enabled;
+    } http_api;
+    struct {
+        uint64_t max_messages; /* outbound frames per socket, 1000; 0 = bytes only (then 10,000) */
+        uint64_t max_bytes;    /* outbound bytes per socket; 0 = none */
+        bool disconnect_on_buffer_full;
+        uint64_t max_message_size, max_frame_size;
+        bool auto_ping;
+        uint64_t ping_interval_seconds, idle_timeout_seconds;
+    } websocket;
+    struct {
+        bool enabled;
+        uint64_t buffer_ttl_seconds, max_buffer_size;
+        uint64_t max_positions;
+    } recovery; /* connection_recovery */
+    struct {
+        bool enabled;
+        uint64_t ttl_seconds, max_key_length;
+    } idempotency;
+    bool ephemeral_enabled;
+    struct {
+        bool enabled, default_echo_messages;
+    } echo_control;
+    struct {
+        bool enabled;
+        uint32_t max_events_per_filter, max_event_name_length;
+    } event_name_filtering;
+    struct {
+        bool enabled, enable_tags;
+    } tag_filtering;
+
+    struct {
+        bool enabled, rewind_enabled;
+        enum store_backend backend;
+        uint64_t retention_window_seconds;
+        uint32_t max_page_size;
+        int64_t max_messages_per_channel, max_bytes_per_channel; /* -1 = none */
+        uint64_t purge_interval_seconds;
+        uint32_t purge_batch_size, max_purge_per_tick;
+    } history;
+    struct {
+        bool enabled;
+        enum store_backend driver; /* always equal to history.backend */
+        uint32_t max_page_size;
+        uint64_t retention_window_seconds; /* 0 = keep */
+    } versioned;                           /* versioned_messages */
+    struct {
+        struct str path;
+        enum sync_policy sync;
+        uint32_t sync_interval_ms;
+        uint32_t commit_max_ops;
+        uint64_t commit_max_bytes;
+    } rocksdb; /* database.rocksdb */
+
+    struct {
+        bool enabled;
+        struct str *prefixes; /* ai_transport.channels[].prefix, the empty ones left out */
+        size_t prefixes_count;
+        uint64_t max_accumulated_message_bytes;
+        uint32_t max_appends_per_message;
+        uint32_t max_open_streaming_messages_per_channel;
+        uint32_t max_transport_value_bytes;
+        uint32_t max_steer_codec_message_ids_bytes;
+        struct {
+            bool enabled;
+            uint32_t default_window_ms, min_window_ms, max_window_ms;
+            uint64_t orphan_ttl_ms;
+            uint64_t max_pending_bytes;
+        } rollup;
+    } ai; /* ai_transport */
+
+    struct {
+        bool enabled;
+        struct str host, prefix;
+        uint16_t port;
+    } metrics;
+    struct {
+        struct str *origins; /* patterns; empty list = no Allow-Origin header */
+        size_t origins_count;
+        struct str methods, allowed_headers; /* joined with ", " for the header */
+        bool credentials;
+    } cors;
+    struct {
+        struct str format, filter; /* LOG_OUTPUT_FORMAT; RUST_LOG and its kin */
+        bool colors, include_target;
+    } logging;
+};
+
+struct config_request {
+    const char *file;      /* --config, or NULL: config/config.toml, config/config.json, else demo profile */
+    const char *data_dir;  /* --data-dir, or NULL */
+    char *const *environ_; /* "NAME=value", NULL-terminated */
+};
+
+/* Loads, overrides, validates. NULL on failure with one readable message (file, position, key, reason) in *error;
+ * on success *warnings holds one line per warning (unknown keys with the nearest known name, bad environment
+ * values, exempt tuning keys), perhaps none. */
+struct config *config_load(const struct config_request *request, struct buf *warnings, struct buf *error);
+void config_free(struct config *config);
+
+/* The effective configuration as TOML, secrets masked, each value with where it came from (--print-config). */
+void config_print(const struct config *config, struct buf *out);
