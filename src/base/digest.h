@@ -22,7 +22,8 @@ void sha256(struct str bytes, unsigned char out[SHA256_SIZE]);
 void hex_put(struct buf *out, const void *bytes, size_t n);
 /* URL-safe alphabet without padding. */
 void base64url_put(struct buf *out, struct str bytes);
-/* False if text is not unpadded URL-safe base64; out then has been left alone. */
+/* False if text is not unpadded URL-safe base64 in its one canonical form (the bits left over are zero);
+ * out then keeps its bytes. */
 bool base64url_decode(struct buf *out, struct str text);
 void base64_put(struct buf *out, struct str bytes); /* standard alphabet, padded */
 

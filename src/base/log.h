@@ -1,7 +1,8 @@
 /* log.h - lines for people (text) or machines (JSON), on stderr.
  *
  * Filter syntax (chapter 5, 1.5): a comma list of `level` or `module=level`. Never log payloads, secrets,
- * tokens or signatures, at any level. Threads: any; one write(2) per line.
+ * tokens or signatures, at any level. Threads: any; one write(2) per line. A message is cut at 4 KiB;
+ * control characters in it become spaces.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -13,8 +14,8 @@ enum log_format { LOG_TEXT, LOG_JSON };
 
 struct log_options {
     enum log_format format;
-    bool colors;
-    bool include_target;
+    bool colors; /* only where stderr is a terminal */
+    bool include_target; /* print the module */
     const char *filter; /* e.g. "info,store=debug"; NULL = "info" */
 };
 

@@ -19,7 +19,8 @@ struct map {
 uint64_t map_hash(struct str key);
 /* The value, or NULL. */
 void *map_get(const struct map *m, struct str key);
-/* Sets key to value (not NULL). Returns the value that was there before, or NULL. */
+/* Sets key to value (not NULL) and borrows this key from now on. Returns the value that was there before,
+ * or NULL. */
 void *map_put(struct map *m, struct str key, void *value);
 /* Removes. Returns the value that was there, or NULL. */
 void *map_del(struct map *m, struct str key);

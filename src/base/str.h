@@ -75,6 +75,8 @@ bool str_to_u64(struct str s, uint64_t *value);
 bool str_to_i64(struct str s, int64_t *value);
 /* Strict UTF-8 (no surrogates, no overlong forms, at most U+10FFFF). */
 bool str_is_utf8(struct str s);
+/* Size in bytes of the UTF-8 sequence that s starts with; 0 if it starts with none. */
+size_t str_utf8_first(struct str s);
 /* Equal in time that depends on the lengths only. */
 bool str_eq_secret(struct str a, struct str b);
 /* A malloc'd NUL-terminated copy. */

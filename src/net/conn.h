@@ -1,0 +1,82 @@
+/* conn.h - one accepted TCP connection: bytes in, frames and bytes out, bounded both ways.
+ *
+ * A connection starts as HTTP/1.1 (net/http.h); an upgrade turns it into a WebSocket (net/ws.h) on the same
+ * socket. What is queued for it leaves in one gathered write at the end of the loop turn; while the socket is
+ * not writable the queue grows up to its limits and then `overflow` is told, once per refused frame.
+ *
+ *   queue    [frame][frame][frame]...     the first may have been sent in part
+ *
+ * Memory: an idle upgraded connection costs its struct and an empty queue, no buffers: input is read into a
+ * scratch buffer of the shard and only an incomplete frame or request is kept.
+ *
+ * Ownership: conn_close() ends it; it is freed at the end of the turn, after `closed`. Threads: its shard's.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "net/frame.h"
+#include "net/loop.h"
+#include <netinet/in.h>
+
+struct conn;
+
+/* What a protocol on top of the socket does. All run on the shard's thread. */
+struct conn_protocol {
+    /* Bytes that have arrived, those kept from last time in front. Returns how many it has used up; the rest is
+     * kept. May close the connection. */
+    size_t (*input)(struct conn *c, const char *bytes, size_t n);
+    /* The peer has sent its FIN or the socket failed, or conn_close() was called; always the last call. */
+    void (*closed)(struct conn *c);
+    /* A frame did not fit into the limits and was not queued. Optional. */
+    void (*overflow)(struct conn *c);
+    /* Everything queued has left. Optional. */
+    void (*drained)(struct conn *c);
+};
+
+struct conn_limits {
+    uint32_t queue_frames_max; /* 0 = none */
+    uint64_t queue_bytes_max;  /* 0 = none */
+};
+
+/* Per-shard statistics of all its connections: written by the shard, read by anybody (relaxed). */
+struct conn_stats {
+    _Atomic uint64_t bytes_in, bytes_out, writes, frames_out, queued_bytes;
+};
+
+/* Per-shard surroundings of its connections. */
+struct conn_pool;
+struct conn_pool *conn_pool_new(struct loop *loop);
+void conn_pool_free(struct conn_pool *pool);
+const struct conn_stats *conn_pool_stats(const struct conn_pool *pool);
+size_t conn_pool_count(const struct conn_pool *pool);
+
+/* Takes over fd (non-blocking, TCP_NODELAY set by the acceptor). */
+struct conn *conn_new(struct conn_pool *pool, int fd, const struct sockaddr_storage *peer,
+                      const struct conn_protocol *protocol, void *user);
+/* Changes what is on top (upgrade). Input that was not used up goes to the new protocol at once, after the
+ * current input call has returned. */
+void conn_become(struct conn *c, const struct conn_protocol *protocol, void *user);
+void *conn_user(const struct conn *c);
+struct loop *conn_loop(const struct conn *c);
+void conn_set_limits(struct conn *c, struct conn_limits limits);
+/* The peer's address as text, without port. */
+void conn_peer(const struct conn *c, char out[46]);
+
+/* Queues a reference (takes its own). Returns false if the limits refused it (overflow has been called). */
+bool conn_send_frame(struct conn *c, struct frame *f);
+/* As above but takes over one reference that the caller already holds: the fan-out's path. */
+bool conn_give_frame(struct conn *c, struct frame *f);
+/* Bypasses the limits, for close frames and HTTP responses: takes over a malloc'd block. */
+void conn_send_bytes(struct conn *c, struct str bytes); /* copies */
+void conn_force_frame(struct conn *c, struct frame *f); /* takes its own reference */
+size_t conn_queued_bytes(const struct conn *c);
+size_t conn_queued_frames(const struct conn *c);
+
+/* No input is read while paused (back-pressure on a peer). */
+void conn_pause(struct conn *c);
+void conn_resume(struct conn *c);
+/* After everything queued has left, or after `linger_ms`: close. No further input is delivered. */
+void conn_close_after_flush(struct conn *c, uint32_t linger_ms);
+/* At once. */
+void conn_close(struct conn *c);
+bool conn_is_closing(const struct conn *c);

@@ -1,0 +1,266 @@
+/* store.h - durable messages and their positions: the contract of every store (chapter 3, section 8).
+ *
+ * A *channel* has two counters. Every stored message or mutation takes the next `delivery` position; every create
+ * and every ordinary message also takes the next `history` position. Both start at 1, have no holes, and are
+ * given by the store alone, in the transaction that makes the operation durable.
+ *
+ *      delivery   1:create m1   2:append m1   3:create m2   4:append m1   5:update m2
+ *      history    1 (m1)                      2 (m2)
+ *
+ * The channel's `stream id` says which life of the counters a position belongs to: made by the store, new after
+ * a reset or a possible loss, never derived from names.
+ *
+ * Operations are asynchronous: fill in a struct store_op, store_submit() it, and op->done(op) runs later on the
+ * shard op->shard with `result` and the output fields set. A write is done only when it is durable as the sync
+ * policy says. Operations of one channel that are submitted by one thread commit, and complete, in that order.
+ * What a failed or refused operation would have taken (positions, receipts) it has not taken.
+ *
+ * Data is JSON text as it came (a slice of the request), never decoded and re-encoded: `"hel\nlo"` with its quotes.
+ * An append's fragment is such a string too; its escaped body is what accumulates.
+ *
+ * Ownership: the op and everything it points to belong to the submitter, untouched until done() runs; outputs live in
+ * op->arena. Threads: store_submit() any; done() on the op's shard.
+ * Limits: at most STORE_QUEUE_OPS operations or STORE_QUEUE_BYTES bytes wait; beyond, STORE_BUSY at once (through done()).
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/random.h"
+#include "net/mailbox.h"
+
+enum { STORE_QUEUE_OPS = 65536 };
+#define STORE_QUEUE_BYTES (256u << 20)
+enum { STREAM_ID_SIZE = 36, SERIAL_SIZE = 50 }; /* SERIAL_SIZE: 20 ':' 8 ':' 20 */
+
+enum store_op_kind {
+    STORE_WRITE,    /* create, ordinary message, update, delete, append */
+    STORE_HEAD,     /* positions of one channel */
+    STORE_LATEST,   /* newest version of messages */
+    STORE_VERSIONS, /* versions of one message, a page */
+    STORE_PAGE,     /* history rows with the newest version of each, a page */
+    STORE_REPLAY,   /* everything in a range of delivery positions, in order */
+    STORE_OPEN,     /* open streams of all channels that have been idle for long */
+    STORE_RESET,    /* forget a channel, new stream id */
+    STORE_PURGE,    /* delete old rows of a channel with their messages */
+};
+
+enum store_result {
+    STORE_OK = 0,
+    STORE_DUPLICATE,        /* receipt found, same fingerprint: outputs name the first operation's positions */
+    STORE_RECEIPT_CONFLICT, /* receipt found, other fingerprint */
+    STORE_NOT_FOUND,        /* no such message */
+    STORE_TERMINAL,         /* append to a closed stream */
+    STORE_NOT_STRING,       /* append to data that is no string */
+    STORE_APPENDS_MAX,
+    STORE_BYTES_MAX,
+    STORE_OPEN_MAX,
+    STORE_CHANGED,          /* `expect_delivery` is not the message's newest version any more */
+    STORE_UNHEALTHY,        /* the channel's stream needs a reset; writes and reads are refused */
+    STORE_EXPIRED,          /* the range begins below the replay floor */
+    STORE_WRONG_STREAM,     /* stream_id given and different */
+    STORE_BUSY,             /* queue full: try again */
+    STORE_FAILED,           /* could not be made durable, or read; nothing is known to be stored */
+};
+
+enum store_action { ACTION_CREATE, ACTION_UPDATE, ACTION_DELETE, ACTION_APPEND, ACTION_ORDINARY };
+/* Status of a message as the `status` header of its current extras says (chapter 4, 5.1). */
+enum stream_status { STREAM_NONE, STREAM_OPEN, STREAM_COMPLETE, STREAM_CANCELLED };
+enum { CLEAR_NAME = 1, CLEAR_DATA = 2, CLEAR_EXTRAS = 4 };
+enum stream_state { STATE_HEALTHY, STATE_DEGRADED, STATE_RESET_REQUIRED };
+enum store_direction { NEWEST_FIRST, OLDEST_FIRST };
+
+/* Identity of a message within (app, channel); its text form is the message serial of chapter 3, 1.2. */
+struct message_id {
+    uint64_t create_delivery;
+    uint64_t history;
+    uint32_t stream8; /* the first eight hex digits of the stream id */
+};
+/* "00000000000000000043:9f3c01ab:00000000000000000012" and a NUL; also for version serials (delivery of that
+ * version, same stream and history). */
+void serial_print(char out[SERIAL_SIZE + 1], uint64_t delivery, uint32_t stream8, uint64_t history);
+/* False if text is not of that form (it then names no message of ours). */
+bool serial_parse(struct str text, uint64_t *delivery, uint32_t *stream8, uint64_t *history);
+
+/* What a channel's stream looks like at one instant. */
+struct store_head {
+    char stream_id[STREAM_ID_SIZE + 1]; /* "" = the channel is unknown */
+    uint64_t delivery, history;         /* newest given; 0 = none */
+    uint64_t replay_floor;              /* smallest delivery position from which everything up to the head is there */
+    uint64_t oldest_history;            /* oldest retained row; 0 = none retained */
+    int64_t oldest_ms, newest_ms;       /* their published_at_ms */
+    uint64_t retained_messages, retained_bytes;
+    uint32_t open_streams, messages;    /* open; logical messages retained */
+    enum stream_state state;
+    struct str state_reason; /* static text; absent when healthy */
+};
+
+/* Retention that the channel's policy asks for at this write; 0 = no limit. */
+struct store_retention {
+    uint64_t window_ms;
+    uint64_t messages_max, bytes_max;
+    uint64_t versions_window_ms;
+};
+
+struct store_write {
+    enum store_action action;
+    struct message_id target;  /* of a mutation; ignored for create and ordinary */
+    uint64_t expect_delivery;  /* 0, or: apply only if this is the newest version */
+    int64_t now_ms;            /* label */
+    /* content; absent = not given */
+    struct str event_name;     /* create, ordinary: the published event; update: the new name */
+    struct str data;           /* JSON value text; append: a JSON string */
+    struct str extras;         /* JSON object text */
+    struct str client_id, description, user_id;
+    struct str metadata;       /* JSON value text */
+    struct str message_id;     /* create, ordinary: the publisher's or generated */
+    struct str tags;           /* JSON object text */
+    unsigned clear;            /* CLEAR_* */
+    enum stream_status status; /* what `extras` says, if given */
+    /* receipt: zero = none. Create and ordinary: key within the channel, lives receipt_ttl_ms. Mutation: key within
+     * the message (the op_id), lives with the version. */
+    struct hash128 receipt_key, fingerprint;
+    uint64_t receipt_ttl_ms;
+    /* limits; 0 = none. bytes: decoded length of a string, else length of the JSON text. */
+    uint32_t appends_max, open_max;
+    uint64_t bytes_max;
+    bool refuse_append_after_terminal;
+    struct store_retention retention;
+};
+
+struct store_written {
+    struct message_id message;
+    uint64_t delivery, history;  /* of this operation (or of the first one, if duplicate) */
+    int64_t at_ms;               /* its label */
+    uint64_t message_bytes;      /* accumulated bytes of data after it */
+    uint32_t appends;            /* number of appends so far */
+    enum stream_status status_before, status;
+    enum store_action action_before; /* latest action before (mutations) */
+    uint64_t evicted_messages, evicted_bytes; /* by retention in the same transaction */
+    struct str name;             /* current event name (mutations) */
+    struct str extras;           /* current extras; absent if none */
+    struct str data;             /* update, delete: the whole data afterwards; append: the fragment; absent = none */
+    struct str user_id;          /* creator */
+    struct str tags;
+};
+
+/* One stored version, or the newest aggregate of a message. */
+struct store_item {
+    struct message_id message;
+    uint64_t delivery;           /* of this version (ordinary: its own) */
+    enum store_action action;
+    int64_t published_at_ms;     /* of the create */
+    int64_t version_at_ms;
+    uint64_t size_bytes;         /* what retention counts for it */
+    struct str event_name;       /* current name; of the create for ACTION_CREATE and ORDINARY */
+    struct str data;             /* whole data, or the fragment where said */
+    struct str extras, message_id, client_id, user_id, description, metadata, tags;
+    enum stream_status status;
+    bool mutated;                /* the aggregate has versions beyond its create */
+};
+
+struct store_read {
+    /* LATEST */
+    const struct message_id *ids;
+    size_t ids_count;
+    /* LATEST, PAGE: versions above this are not looked at; 0 = newest */
+    uint64_t as_of_delivery;
+    /* VERSIONS, PAGE */
+    enum store_direction direction;
+    uint32_t limit;              /* items */
+    uint64_t after;              /* cursor, exclusive: delivery (VERSIONS) or history (PAGE); 0 = from the end it starts at */
+    uint64_t start_history, end_history; /* inclusive; 0 = none */
+    int64_t start_ms, end_ms;    /* inclusive; INT64_MIN, INT64_MAX = none */
+    /* REPLAY: (from, to]; stops early at bytes_max of data: `more` */
+    uint64_t from_delivery, to_delivery;
+    uint64_t bytes_max;
+    /* OPEN */
+    uint64_t idle_ms;
+    /* HEAD, REPLAY, PAGE: refuse if the channel has another one; absent = any */
+    struct str stream_id;
+    /* HEAD: give an unknown channel its stream id (durably) */
+    bool materialise;
+    /* PURGE: rows strictly below, exactly one of the three */
+    bool purge_all;
+    uint64_t before_history;
+    int64_t before_ms;
+};
+
+struct store_found {
+    struct store_item *items; /* in the order asked for; VERSIONS and REPLAY: appends carry their fragment */
+    size_t count;
+    bool more;
+    uint64_t purged_messages, purged_bytes;
+    char previous_stream_id[STREAM_ID_SIZE + 1]; /* RESET */
+    struct str *open_apps, *open_channels;       /* OPEN: app id and channel of items[i] */
+};
+
+struct store_op {
+    struct task task;         /* the store's, to bring the op home */
+    struct store_op *next;    /* the store's */
+    enum store_op_kind kind;
+    unsigned shard;           /* where done() runs */
+    void (*done)(struct store_op *op);
+    struct arena arena;       /* outputs; the submitter frees it with the op */
+    struct str app_id, channel;
+    union {
+        struct store_write write;
+        struct store_read read;
+    };
+    /* outputs */
+    enum store_result result;
+    struct store_head head;   /* after the operation; every kind but OPEN */
+    union {
+        struct store_written written;
+        struct store_found found;
+    };
+};
+
+/* How completed operations get home: called by the store with a chain (op->next) of ops; any thread. Production
+ * posts each to the mailbox of op->shard; the simulation puts them into its schedule. */
+struct store_home {
+    void (*deliver)(struct store_home *home, struct store_op *chain);
+};
+
+struct store_options {
+    const char *path;          /* directory of an embedded store; unused by memory */
+    bool sync_always;
+    uint32_t sync_interval_ms;
+    uint32_t commit_max_ops;
+    uint64_t commit_max_bytes;
+    const struct clock *clock;
+    uint64_t seed;             /* for stream ids; 0 = from the kernel */
+    struct store_home *home;
+    uint64_t purge_interval_ms; /* retention worker; 0 = off */
+    uint32_t purge_batch, purge_tick_max;
+};
+
+/* Figures for metrics; any thread (relaxed). */
+struct store_stats {
+    _Atomic uint64_t writes, write_failures, batches, batch_ops, evicted_messages, evicted_bytes;
+    _Atomic uint64_t queue_ops, queue_bytes;
+    _Atomic uint64_t retained_messages, retained_bytes; /* of the channels in memory */
+    _Atomic uint64_t degraded_channels, reset_required_channels;
+    /* Called on the commit thread after each batch; optional; set before the first submit. */
+    void (*on_batch)(void *user, uint32_t ops, uint64_t bytes, uint64_t commit_ns);
+    void *on_batch_user;
+};
+
+struct store;
+/* NULL on failure with a readable message that says how to proceed. */
+struct store *store_open_memory(const struct store_options *options, struct buf *error);
+struct store *store_open_rocksdb(const struct store_options *options, struct buf *error);
+void store_submit(struct store *store, struct store_op *op);
+/* Healthy: the last commit went well. Any thread. */
+bool store_is_healthy(struct store *store);
+struct store_stats *store_stats(struct store *store);
+/* Finishes what was submitted, makes it durable, closes. */
+void store_close(struct store *store);
+
+/* ops as a free list is the caller's business; these two are for convenience. */
+struct store_op *store_op_new(enum store_op_kind kind, unsigned shard, void (*done)(struct store_op *));
+void store_op_free(struct store_op *op); /* with its arena */
+const char *store_result_text(enum store_result result);
