@@ -17,7 +17,7 @@
 enum json_type { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 
 struct json_error {
-    size_t offset;   /* byte in the text */
+    size_t offset;   /* byte in the text; its size if the text ended too early */
     const char *why; /* static text, e.g. "expected ':' after a key" */
 };
 
@@ -47,14 +47,17 @@ struct str json_get(struct str object, struct str key);
 /* True if the member exists, null included. */
 bool json_has(struct str object, struct str key);
 
-/* The text of a JSON string: a view into the slice when it has no escapes, else decoded into the arena or
- * scratch (appended; the view is valid until scratch grows). Absent if value is not a string. */
+/* The text of a JSON string: a view into the slice when it has no escapes, else decoded and appended to
+ * scratch (the view is valid until scratch grows). Absent if value is not a string. */
 struct str json_text(struct str value, struct buf *scratch);
+/* The same for what json_next_member() calls key_raw. */
+struct str json_key_text(struct str key_raw, struct buf *scratch);
 /* Decoded length in bytes of a JSON string, without decoding it. */
 size_t json_text_size(struct str value);
 bool json_u64(struct str value, uint64_t *out); /* a non-negative integer without fraction or exponent */
 bool json_i64(struct str value, int64_t *out);
 bool json_bool(struct str value, bool *out);
-/* Whether the text has white space between its tokens; compact texts can be passed through. */
+/* Whether the text has no white space between its tokens; compact texts can be passed through. */
+bool json_is_compact(struct str value);
 /* Appends value without white space between tokens; order, numbers and escapes unchanged. */
 void json_compact(struct buf *out, struct str value);
