@@ -1,0 +1,180 @@
+/* hub.h - the channels of one shard: those it owns, and those its own connections listen to.
+ *
+ * A channel is owned by the shard that its (app, name) hashes to. All that happens on it goes through its owner:
+ *
+ *   publish  --post-->  owner: store op -> durable -> ack to the requester
+ *                                              \-> egress (rollup) -> delivery --post--> shards with subscribers -> sinks
+ *   attach   --post-->  owner: flush rollup, take the head -> attached --post--> the subscriber's shard
+ *
+ * Posts between two shards keep their order, so a subscriber that sees `attached` at position A has missed nothing above
+ * A, and gets everything above A.
+ *
+ * Lanes: subscribers of a channel on a shard are grouped by what they get (protocol, append mode, rollup window).
+ * A delivery names one frame per group of lanes; each subscriber gets a reference to it.
+ *
+ * Ownership: requests (struct publish, attach, query) belong to the hub from submit until done(), then to the submitter.
+ * Threads: every call on env's shard.
+ * Limits: CHANNEL_WAITING_MAX publishes in flight per channel (then PUBLISH_BUSY); a closed gate holds as many frames and bytes as
+ * the connection's send queue may.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "app/app.h"
+#include "message/env.h"
+#include "wire/envelope.h"
+#include "wire/system.h"
+
+enum { CHANNEL_WAITING_MAX = 4096 };
+
+struct hub;
+struct hub *hub_new(struct env *env); /* sets env->hub */
+void hub_free(struct hub *hub);
+/* The shard that owns the channel. */
+unsigned hub_owner(const struct env *env, const struct app *app, struct str channel);
+
+/* ---- publishing ---- */
+
+enum publish_result {
+    PUBLISH_OK = 0,
+    PUBLISH_DUPLICATE,     /* same key, same payload: the first positions are in `written` */
+    PUBLISH_CONFLICT,      /* same key, other payload */
+    PUBLISH_NOT_FOUND, PUBLISH_TERMINAL, PUBLISH_NOT_STRING,
+    PUBLISH_APPENDS_MAX, PUBLISH_BYTES_MAX, PUBLISH_OPEN_MAX, /* the three 40009 of chapter 4, 5.3 */
+    PUBLISH_BUSY,          /* too many waiting, or the store's queue is full: 503 backpressure */
+    PUBLISH_FAILED,        /* the store failed or timed out: 503 backpressure */
+    PUBLISH_UNHEALTHY,     /* stream needs a reset: 503 service_unavailable */
+};
+enum { INFO_SUBSCRIPTION_COUNT = 1, INFO_USER_COUNT = 2 };
+
+struct publish {
+    struct task task;            /* the hub's */
+    struct list link;            /* the hub's */
+    struct store_op op;          /* content goes into op.write: event_name, data, extras, tags, user_id, client_id, message_id,
+                                  * target, clear, description, metadata, receipt_key, fingerprint (of the request), status.
+                                  * action: ACTION_CREATE for a publish (the owner makes it ORDINARY when not versioned).
+                                  * op.arena is the arena for all of it. op.app_id and op.channel are set. */
+    struct app *app;
+    struct channel_name name;    /* checked */
+    struct extras_facts extras;  /* of op.write.extras */
+    bool ai_event;               /* the event is one of the eleven */
+    struct socket_id except;     /* not delivered to it; zero = nobody */
+    struct str cache_event;      /* cache channels: JSON {"event","channel","data"} to keep; absent = not a cache channel */
+    unsigned info;               /* INFO_*: counts wanted in the answer */
+    uint64_t arrived_ns;         /* monotonic, when the request's first byte came */
+    unsigned reply_shard;
+    void (*done)(struct publish *p); /* on reply_shard */
+    void *user;
+    /* outputs; op.written and op.head too */
+    enum publish_result result;
+    bool stored;                 /* took positions */
+    bool versioned;
+    uint32_t subscription_count, user_count;
+    bool completed;              /* the hub's */
+};
+struct publish *publish_new(struct env *env, struct app *app, void (*done)(struct publish *));
+void publish_free(struct publish *p);
+void hub_publish(struct env *env, struct publish *p);
+
+/* ---- subscribing ---- */
+
+enum lane_mode { LANE_V1, LANE_DELTA, LANE_FULL };
+enum { WINDOWS = 5 }; /* 0, 20, 40, 100, 500 ms */
+/* Lane number of a connection: V1 = 0; V2 delta with window i = 1 + i; V2 full = 1 + WINDOWS + i. */
+enum { LANES = 1 + 2 * WINDOWS };
+unsigned lane_of(enum lane_mode mode, unsigned window_index);
+int window_index(uint64_t window_ms); /* 0..4, -1 = not one of the five */
+
+/* One connection's subscription to one channel. Made by subscription_new(), freed by the hub after hub_detach(). */
+struct subscription;
+struct filter; /* channel/filter.h */
+
+struct presence_member {
+    struct str user_id;   /* text; absent: not a presence channel */
+    struct str user_info; /* JSON text, "{}" if none */
+};
+
+struct attached;
+struct attach_request {
+    struct app *app;
+    struct str channel;          /* copied */
+    struct channel_name name;    /* kind, cache, ns are used */
+    void *sink;                  /* env->deliver's */
+    struct socket_id socket;     /* who */
+    unsigned lane;
+    struct filter *filter;       /* owned by the subscription from then on; NULL = none */
+    struct presence_member member; /* copied */
+    /* On the subscriber's shard, once; the subscription is gated then: nothing live is delivered until
+     * subscription_open(). `attached` lives for the call. */
+    void (*attached)(void *user, struct subscription *s, const struct attached *attached);
+    void *user;
+    /* A closed gate is full: the connection must be ended. */
+    void (*overflow)(void *user, struct subscription *s);
+    uint64_t gate_frames_max, gate_bytes_max; /* 0 = none */
+};
+struct attached {
+    int code;                    /* 0, or the error code to answer; then the subscription is dead and freed by the hub */
+    struct str message;          /* with code */
+    struct channel_policy policy;
+    struct store_head head;      /* positions at the attach; stream_id "" = no history */
+    struct str presence;         /* JSON {"ids","hash","count"}; absent unless a presence channel */
+    struct frame *cached_v1, *cached_v2; /* cache channels: last event; NULL = none (borrowed) */
+};
+struct subscription *hub_attach(struct env *env, const struct attach_request *request);
+/* Ends it, whether attached yet or not; its callbacks are never called again. Nothing of the channel is delivered after. A presence
+ * member leaves at once, or after lease_ms if the connection was lost. */
+void hub_detach(struct env *env, struct subscription *s, uint64_t lease_ms);
+/* Delivers what the gate holds above `above` (delivery position; frames without position always) in order, then live. Returns how many
+ * frames were delivered from the gate; *last = position of the last one (unchanged if none). */
+uint32_t subscription_open(struct env *env, struct subscription *s, uint64_t above, uint64_t *last);
+/* Closes the gate again (late resume): what comes from now on is held back. Returns the delivery position up to which the
+ * subscription has been served. */
+uint64_t subscription_close(struct env *env, struct subscription *s);
+struct str subscription_channel(const struct subscription *s);
+const struct filter *subscription_filter(const struct subscription *s);
+void subscription_set_filter(struct subscription *s, struct filter *filter);
+uint64_t subscription_attach_history(const struct subscription *s); /* attach_serial */
+
+/* A control word for all connections of a user on all shards: reaches them through their subscription to
+ * #server-to-user-<id>, as control(user, code, reason). Hub-wide callback, set by the session layer. */
+void hub_on_control(struct hub *hub, void (*control)(void *sink, int code, struct str reason));
+void hub_terminate_user(struct env *env, struct app *app, struct str user_id, int code, struct str reason);
+
+/* ---- questions ---- */
+
+enum query_kind { QUERY_CHANNEL, QUERY_CHANNELS, QUERY_USERS, QUERY_TOTALS };
+struct query_channel { /* one answer row of CHANNELS */
+    struct str name;
+    uint32_t subscription_count, user_count;
+};
+struct query {
+    struct task task;            /* the hub's */
+    struct arena arena;
+    enum query_kind kind;
+    struct app *app;             /* TOTALS: NULL = all apps */
+    struct str channel;          /* CHANNEL, USERS: name; CHANNELS: prefix. In arena. */
+    unsigned reply_shard;
+    unsigned asked;              /* the hub's: shards still to ask */
+    void (*done)(struct query *q);
+    void *user;
+    /* outputs, in arena */
+    uint32_t subscription_count, user_count;
+    struct str *users;           /* USERS */
+    size_t users_count;
+    struct query_channel *channels;
+    size_t channels_count, channels_cap;
+    struct str cached;           /* CHANNEL: the cached event's JSON text; absent = none */
+    uint64_t cached_ttl_s;
+    /* TOTALS */
+    uint64_t occupied, subscriptions, presence_channels, presence_subscriptions, presence_members;
+};
+struct query *query_new(struct env *env, enum query_kind kind, struct app *app, void (*done)(struct query *));
+void query_free(struct query *q);
+void hub_ask(struct env *env, struct query *q);
+
+/* Sends all pending rollups of the channels this shard owns (drain, reload). */
+void hub_flush(struct env *env);
+/* Nothing in flight: no publish waits for the store. */
+bool hub_is_idle(const struct env *env);
+/* Channels that a reset or purge has changed: drops what is cached of it (the owner's shard is found). */
+void hub_forget(struct env *env, struct app *app, struct str channel);

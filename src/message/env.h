@@ -1,0 +1,40 @@
+/* env.h - what one shard of the core may touch of the world, by handle.
+ *
+ * Everything between the sockets and the engines (message, channel, ai, session) gets its clock, randomness, store,
+ * timers, posting and figures from here and makes no system call itself. Production fills it in src/server.c, the
+ * simulation in test/sim.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "app/app.h"
+#include "base/clock.h"
+#include "base/random.h"
+#include "net/frame.h"
+#include "net/wheel.h"
+#include "store/store.h"
+
+struct metrics; /* message/metrics.h: the figures the core keeps */
+
+struct env {
+    unsigned shard, shards;
+    const struct clock *clock;
+    struct random random;
+    struct wheel *wheel;
+    const struct config *config;
+    struct apps *apps;
+    struct store *store;
+    struct metrics *metrics;
+    /* Runs task on `shard`, never before the caller has returned. First in, first out from one shard to another, to
+     * itself too. */
+    void (*post)(struct env *env, unsigned shard, struct task *task);
+    /* Hands a frame to a connection, with one reference. What `sink` is, only the provider knows. */
+    void (*deliver)(void *sink, struct frame *frame);
+    void *world; /* the provider's */
+    struct hub *hub; /* channel/hub.h: this shard's channels */
+};
+
+static inline uint64_t env_now_ms(const struct env *env)
+{
+    return clock_mono_ms(env->clock);
+}
