@@ -28,8 +28,6 @@ struct metric_registry *metric_registry_new(void)
 
 static void series_free(struct metric_series *s)
 {
-    if (!s)
-        return;
     for (unsigned i = 0; i < METRIC_SHARDS_MAX; i++)
         free(atomic_load(&s->cells[i]));
     arena_free(&s->memory);
@@ -40,7 +38,6 @@ static void family_free(struct metric_family *f)
 {
     for (size_t i = 0; i < f->series_count; i++)
         series_free(f->series[i]);
-    series_free(f->other);
     free(f->series);
     free(f);
 }
@@ -202,24 +199,19 @@ static struct metric_series *series_new(struct metric_family *f, const struct st
     return s;
 }
 
-static struct metric_series *series_other(struct metric_family *f)
-{
-    struct str values[METRIC_LABELS_MAX];
-    for (size_t i = 0; i < f->label_count; i++)
-        values[i] = STR("other");
-    if (!f->other)
-        f->other = series_new(f, values);
-    return f->other;
-}
-
 static struct metric_series *find_or_make(struct metric_family *f, const struct str *values)
 {
+    struct str other[METRIC_LABELS_MAX];
     bool found;
     size_t index = series_index(f, values, &found);
+    if (!found && f->series_count >= METRIC_SERIES_MAX) {
+        for (size_t i = 0; i < f->label_count; i++)
+            other[i] = STR("other");
+        values = other;
+        index = series_index(f, values, &found);
+    }
     if (found)
         return f->series[index];
-    if (f->series_count >= METRIC_SERIES_MAX)
-        return series_other(f);
     struct metric_series *s = series_new(f, values);
     *insert_at((void ***)&f->series, &f->series_count, index) = s;
     return s;

@@ -33,7 +33,6 @@ struct metric_family {
     void *collect_ctx;
     struct metric_series **series; /* sorted by label values */
     size_t series_count;
-    struct metric_series *other; /* what is beyond METRIC_SERIES_MAX; NULL until needed */
 };
 
 struct metric_registry {

@@ -152,8 +152,6 @@ static void render_family(struct metric_sink *sink)
     }
     for (size_t i = 0; i < f->series_count; i++)
         render_series(sink, f->series[i]);
-    if (f->other)
-        render_series(sink, f->other);
 }
 
 void metric_render(struct metric_registry *r, struct str prefix, struct buf *out)
