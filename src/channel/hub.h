@@ -70,7 +70,8 @@ struct publish {
     bool stored;                 /* took positions */
     bool versioned;
     uint32_t subscription_count, user_count;
-    bool completed;              /* the hub's */
+    struct channel *channel;     /* the hub's, as the next one */
+    bool completed;
 };
 struct publish *publish_new(struct env *env, struct app *app, void (*done)(struct publish *));
 void publish_free(struct publish *p);
@@ -78,7 +79,6 @@ void hub_publish(struct env *env, struct publish *p);
 
 /* ---- subscribing ---- */
 
-enum lane_mode { LANE_V1, LANE_DELTA, LANE_FULL };
 enum { WINDOWS = 5 }; /* 0, 20, 40, 100, 500 ms */
 /* Lane number of a connection: V1 = 0; V2 delta with window i = 1 + i; V2 full = 1 + WINDOWS + i. */
 enum { LANES = 1 + 2 * WINDOWS };

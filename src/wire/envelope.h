@@ -11,6 +11,8 @@
 #include "store/store.h"
 
 enum wire_protocol { WIRE_V1, WIRE_V2 };
+/* What a connection gets of an append: nothing, the fragment, or the whole text (chapter 3, 1.7). */
+enum lane_mode { LANE_V1, LANE_DELTA, LANE_FULL };
 
 /* The five facts of chapter 3, 1.4 that travel in extras.headers of a versioned message. */
 struct runtime_headers {
