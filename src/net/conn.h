@@ -22,17 +22,23 @@ struct conn;
 
 /* What a protocol on top of the socket does. All run on the shard's thread. */
 struct conn_protocol {
-    /* Bytes that have arrived, those kept from last time in front. Returns how many it has used up; the rest is
-     * kept. May close the connection. */
-    size_t (*input)(struct conn *c, const char *bytes, size_t n);
-    /* The peer has sent its FIN or the socket failed, or conn_close() was called; always the last call. */
+    /* Bytes that have arrived, those kept from last time in front; n > 0. It may write to those it uses up.
+     * Returns how many it has used up; the rest is kept, as it is. May close the connection. */
+    size_t (*input)(struct conn *c, char *bytes, size_t n);
+    /* The peer has sent its FIN or the socket failed, or conn_close() was called; always the last call, at the
+     * end of the turn: never from within another call into conn.h. */
     void (*closed)(struct conn *c);
+    /* The peer has sent its FIN and may still read. True: the connection stays open for sending. Optional:
+     * without it the connection is closed then. */
+    bool (*half_closed)(struct conn *c);
     /* A frame did not fit into the limits and was not queued. Optional. */
     void (*overflow)(struct conn *c);
-    /* Everything queued has left. Optional. */
+    /* Everything queued has left after the socket had not been writable for a while. Optional. */
     void (*drained)(struct conn *c);
 };
 
+/* Bounds of what waits for a socket that takes no more; when it takes more, a full queue is sent at once and
+ * then asked again. One frame, however large, fits into an empty queue. */
 struct conn_limits {
     uint32_t queue_frames_max; /* 0 = none */
     uint64_t queue_bytes_max;  /* 0 = none */
@@ -43,14 +49,15 @@ struct conn_stats {
     _Atomic uint64_t bytes_in, bytes_out, writes, frames_out, queued_bytes;
 };
 
-/* Per-shard surroundings of its connections. */
+/* Per-shard surroundings of its connections. Memory of closed connections is kept for later ones. */
 struct conn_pool;
 struct conn_pool *conn_pool_new(struct loop *loop);
+/* Closes what is open: `closed` is called for each. Before loop_free(). */
 void conn_pool_free(struct conn_pool *pool);
 const struct conn_stats *conn_pool_stats(const struct conn_pool *pool);
 size_t conn_pool_count(const struct conn_pool *pool);
 
-/* Takes over fd (non-blocking, TCP_NODELAY set by the acceptor). */
+/* Takes over fd (non-blocking, TCP_NODELAY set by the acceptor). peer may be NULL. */
 struct conn *conn_new(struct conn_pool *pool, int fd, const struct sockaddr_storage *peer,
                       const struct conn_protocol *protocol, void *user);
 /* Changes what is on top (upgrade). Input that was not used up goes to the new protocol at once, after the
@@ -62,11 +69,12 @@ void conn_set_limits(struct conn *c, struct conn_limits limits);
 /* The peer's address as text, without port. */
 void conn_peer(const struct conn *c, char out[46]);
 
-/* Queues a reference (takes its own). Returns false if the limits refused it (overflow has been called). */
+/* Queues a reference (takes its own). Returns false if the limits refused it (overflow has been called) or the
+ * connection is closing. */
 bool conn_send_frame(struct conn *c, struct frame *f);
-/* As above but takes over one reference that the caller already holds: the fan-out's path. */
+/* As above but takes over one reference that the caller already holds, refused or not: the fan-out's path. */
 bool conn_give_frame(struct conn *c, struct frame *f);
-/* Bypasses the limits, for close frames and HTTP responses: takes over a malloc'd block. */
+/* These two bypass the limits, for close frames and HTTP responses. Dropped if the connection is closing. */
 void conn_send_bytes(struct conn *c, struct str bytes); /* copies */
 void conn_force_frame(struct conn *c, struct frame *f); /* takes its own reference */
 size_t conn_queued_bytes(const struct conn *c);
@@ -75,7 +83,9 @@ size_t conn_queued_frames(const struct conn *c);
 /* No input is read while paused (back-pressure on a peer). */
 void conn_pause(struct conn *c);
 void conn_resume(struct conn *c);
-/* After everything queued has left, or after `linger_ms`: close. No further input is delivered. */
+/* Sends what is queued, then FIN, and waits for the peer's FIN (a close() with unread input would reset the
+ * connection and could destroy what was sent last); closes then, or after linger_ms whatever happens. No further
+ * input is delivered and nothing more is queued. */
 void conn_close_after_flush(struct conn *c, uint32_t linger_ms);
 /* At once. */
 void conn_close(struct conn *c);

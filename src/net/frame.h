@@ -1,6 +1,6 @@
 /* frame.h - one encoded WebSocket frame that many connections send.
  *
- * Encoded once, then only referenced: the bytes never change after frame_seal(). Server frames are not
+ * Encoded once, then only referenced: the bytes never change once it is sent. Server frames are not
  * masked, so that the very same bytes, header included, go to every socket (RFC 6455, 5.2).
  *
  *   offset  size  meaning (RFC 6455, 5.2)
@@ -31,6 +31,12 @@ struct frame {
 struct frame *frame_new(int opcode, struct str payload);
 /* code 1000..4999, reason at most 123 bytes (cut at a UTF-8 boundary). */
 struct frame *frame_new_close(unsigned code, struct str reason);
+/* n bytes without any header, for HTTP: the caller fills them, through frame_room(), before it sends them. */
+struct frame *frame_new_raw(size_t n);
+static inline char *frame_room(struct frame *f)
+{
+    return f->bytes + f->head;
+}
 static inline struct frame *frame_take(struct frame *f)
 {
     atomic_fetch_add_explicit(&f->refs, 1, memory_order_relaxed);

@@ -21,7 +21,7 @@ struct io {
 
 /* Runs once at the end of the turn in which it was asked for. */
 struct turn_hook {
-    struct list link;
+    struct list link; /* zeroed = not asked for */
     void (*run)(struct turn_hook *hook);
 };
 
@@ -40,7 +40,8 @@ int loop_change(struct loop *loop, struct io *io, uint32_t events);
 /* Must come before close(fd). No event of this io is dispatched afterwards, even in the same turn. */
 void loop_remove(struct loop *loop, struct io *io);
 
-/* Same turn, after timers; from the loop's thread. */
+/* Same turn, after timers; from the loop's thread. What a task or hook asks for itself comes in the next turn,
+ * which then does not wait. */
 void loop_defer(struct loop *loop, struct task *task);
 void loop_at_end(struct loop *loop, struct turn_hook *hook); /* harmless if asked for already */
 

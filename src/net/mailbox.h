@@ -25,13 +25,14 @@ enum mailbox_result { MAILBOX_OK = 0, MAILBOX_FULL = -1 };
 /* capacity_tasks: a power of two (asserted). */
 struct mailbox *mailbox_new(size_t capacity_tasks);
 void mailbox_free(struct mailbox *box); /* must be empty, posters stopped (asserted) */
-int mailbox_fd(const struct mailbox *box); /* eventfd to poll for reading */
+/* An eventfd to poll edge triggered: every write is an edge, so nobody has to read it. */
+int mailbox_fd(const struct mailbox *box);
 enum mailbox_result mailbox_post(struct mailbox *box, struct task *task);
 /* Takes up to max tasks, oldest first; returns how many. */
 size_t mailbox_take(struct mailbox *box, struct task **tasks, size_t max);
 /* The owner says that it is about to sleep. False if tasks have come meanwhile: do not sleep. */
 int mailbox_sleep(struct mailbox *box);
-/* The owner is awake again (drains the eventfd). */
+/* The owner is awake again: posts need no wake-up. */
 void mailbox_awake(struct mailbox *box);
 size_t mailbox_depth(const struct mailbox *box);
 uint64_t mailbox_dropped(const struct mailbox *box);

@@ -4,13 +4,14 @@
  * in the first wheel_turn() whose `now` is at or after its deadline; timers of one turn fire in the order of
  * their deadlines, those of the same millisecond in the order in which they were set.
  *
- * Cost: set and cancel O(1), 40 bytes a timer, nothing per tick for timers that are not due.
+ * Cost: set and cancel O(1), 32 bytes a timer, nothing per tick for timers that are not due.
  * Threads: one shard's. Ownership: the timer is a field of its user, who cancels it before freeing.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
 #include "base/list.h"
+#include <stddef.h>
 #include <stdint.h>
 
 struct timer {
