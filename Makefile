@@ -1,6 +1,6 @@
 # Two commands matter: `make run` and `make test`. The rest is listed by `make help`.
 #
-# VARIANT chooses how things are built: release (default), asan (ASan + UBSan), tsan.
+# VARIANT chooses how things are built: release (default), asan (ASan + UBSan), tsan, fuzz (clang).
 # Everything built lies under build/$(VARIANT).
 
 VARIANT ?= release
@@ -13,6 +13,12 @@ BASE    := -std=gnu17 -D_GNU_SOURCE -Isrc -I/usr/share/include/llhttp -g -fno-om
 release_FLAGS := -O2
 asan_FLAGS    := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 tsan_FLAGS    := -O1 -fsanitize=thread
+fuzz_FLAGS    := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+ifeq ($(VARIANT),fuzz)
+CC   := clang
+CXX  := clang++
+WARN := # gcc's warnings are the ones we keep
+endif
 CFLAGS  := $(BASE) $(WARN) $($(VARIANT)_FLAGS) -MMD -MP
 CXXFLAGS:= -std=c++17 -Isrc -g -fno-omit-frame-pointer $($(VARIANT)_FLAGS) -MMD -MP
 LDFLAGS := $($(VARIANT)_FLAGS)
@@ -83,6 +89,10 @@ $(OUT)/sockudo-sim: $(SIM_OBJ) $(LIB)
 $(OUT)/unit/%: $(OUT)/test/unit/%.o $(UNIT_LIB) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+
+$(OUT)/fuzz/%: $(OUT)/test/fuzz/%.o $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
 
 $(OUT)/%.o: %.c
 	@mkdir -p $(@D)
