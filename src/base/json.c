@@ -61,10 +61,12 @@ static const char *skip_container(const char *p, const char *end)
         case '"':
             p = skip_string(p, end);
             continue;
-        case '{': case '[':
+        case '{':
+        case '[':
             depth++;
             break;
-        case '}': case ']':
+        case '}':
+        case ']':
             if (--depth == 0)
                 return p + 1;
             break;

@@ -17,7 +17,10 @@ _Static_assert(JSON_DEPTH_MAX <= 64, "one bit per level");
 /* What a byte means inside a string. */
 enum { PLAIN, QUOTE, BACKSLASH, CONTROL, HIGH };
 static const unsigned char string_byte[256] = {
-    [0 ... 31] = CONTROL, ['"'] = QUOTE, ['\\'] = BACKSLASH, [128 ... 255] = HIGH,
+    [0 ... 31] = CONTROL,
+    ['"'] = QUOTE,
+    ['\\'] = BACKSLASH,
+    [128 ... 255] = HIGH,
 };
 
 struct checker {
@@ -70,7 +73,14 @@ static bool check_escape(struct checker *c)
     if (c->p == c->end)
         return fail(c, "unterminated string");
     switch (*c->p) {
-    case '"': case '\\': case '/': case 'b': case 'f': case 'n': case 'r': case 't':
+    case '"':
+    case '\\':
+    case '/':
+    case 'b':
+    case 'f':
+    case 'n':
+    case 'r':
+    case 't':
         c->p++;
         return true;
     case 'u':
@@ -181,7 +191,8 @@ static bool check_scalar(struct checker *c)
         return check_word(c, STR("false"));
     case 'n':
         return check_word(c, STR("null"));
-    case '-': case '0' ... '9':
+    case '-':
+    case '0' ... '9':
         return check_number(c);
     default:
         return fail(c, "expected a value");

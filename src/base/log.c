@@ -32,7 +32,8 @@ static struct {
     size_t rule_count;
     enum log_format format;
     bool colors, include_target;
-} setup = {.lock = PTHREAD_RWLOCK_INITIALIZER, .loudest = LOG_INFO, .level = LOG_INFO, .include_target = true};
+} setup = {
+    .lock = PTHREAD_RWLOCK_INITIALIZER, .loudest = LOG_INFO, .level = LOG_INFO, .include_target = true};
 
 static const char *const level_names[] = {"ERROR", "WARN", "INFO", "DEBUG", "TRACE"};
 

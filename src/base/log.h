@@ -14,9 +14,9 @@ enum log_format { LOG_TEXT, LOG_JSON };
 
 struct log_options {
     enum log_format format;
-    bool colors; /* only where stderr is a terminal */
+    bool colors;         /* only where stderr is a terminal */
     bool include_target; /* print the module */
-    const char *filter; /* e.g. "info,store=debug"; NULL = "info" */
+    const char *filter;  /* e.g. "info,store=debug"; NULL = "info" */
 };
 
 void log_setup(const struct log_options *options);

@@ -5,7 +5,7 @@
 #pragma once
 #include <stddef.h>
 
-void *mem_alloc(size_t n);                 /* uninitialised */
-void *mem_zalloc(size_t n);                /* zeroed */
+void *mem_alloc(size_t n);  /* uninitialised */
+void *mem_zalloc(size_t n); /* zeroed */
 void *mem_realloc(void *p, size_t n);
 #define mem_new(type) ((type *)mem_zalloc(sizeof(type)))

@@ -62,8 +62,9 @@ void metric_observe(struct metric_series *s, unsigned shard, double value);
 /* Sum over all shards; for a histogram, the number of observations. */
 int64_t metric_value(const struct metric_series *s);
 
-/* Computes a counter or gauge family at scrape, in place of its series: fn calls metric_emit() once per series.
- * fn runs in the thread that renders, under the registry's mutex: it must call nothing else from here. */
+/* Computes a counter or gauge family at scrape, in place of its series: fn calls metric_emit() once per
+ * series. fn runs in the thread that renders, under the registry's mutex: it must call nothing else from
+ * here. */
 void metric_collect(struct metric_family *f, void (*fn)(void *ctx, struct metric_sink *sink), void *ctx);
 /* values: like those of metric_series(). */
 void metric_emit(struct metric_sink *sink, const struct str *values, double value);

@@ -36,7 +36,7 @@ struct metric_family {
 };
 
 struct metric_registry {
-    pthread_mutex_t lock; /* guards all but the cells */
+    pthread_mutex_t lock;            /* guards all but the cells */
     struct metric_family **families; /* sorted by name */
     size_t family_count;
 };

@@ -66,7 +66,7 @@ uint64_t random_below(struct random *r, uint64_t below)
 void random_uuid(struct random *r, char out[37])
 {
     uint64_t a = random_u64(r), b = random_u64(r);
-    a = (a & ~0xF000ull) | 0x4000;          /* version 4 */
+    a = (a & ~0xF000ull) | 0x4000;        /* version 4 */
     b = (b & ~(3ull << 62)) | 2ull << 62; /* variant 10 */
     snprintf(out, 37, "%08x-%04x-%04x-%04x-%012llx", (unsigned)(a >> 32), (unsigned)(a >> 16) & 0xFFFF,
              (unsigned)a & 0xFFFF, (unsigned)(b >> 48), (unsigned long long)(b & 0xFFFFFFFFFFFFull));

@@ -114,7 +114,8 @@ static void every_level_remembers_its_bracket(void **state)
 static void members_come_out_as_raw_slices_in_order(void **state)
 {
     struct str key, value;
-    struct json_iter it = json_iter(checked(STR("{ \"a\\n\" : [1, {\"x\":\"]\"}] , \"b\":-1.0 ,\"\":\"\\\"\"}")));
+    struct json_iter it =
+        json_iter(checked(STR("{ \"a\\n\" : [1, {\"x\":\"]\"}] , \"b\":-1.0 ,\"\":\"\\\"\"}")));
     assert_true(json_next_member(&it, &key, &value));
     assert_str(key, "a\\n");
     assert_str(value, "[1, {\"x\":\"]\"}]");

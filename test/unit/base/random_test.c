@@ -50,7 +50,8 @@ static void a_uuid_has_its_version_and_all_its_randomness(void **state)
         assert_int_equal(uuid[14], '4');
         assert_non_null(strchr("89ab", uuid[19]));
         for (int k = 0; k < 36; k++)
-            seen[k] |= uuid[k] == '-' ? 0x10000u : 1u << (uuid[k] <= '9' ? uuid[k] - '0' : uuid[k] - 'a' + 10);
+            seen[k] |=
+                uuid[k] == '-' ? 0x10000u : 1u << (uuid[k] <= '9' ? uuid[k] - '0' : uuid[k] - 'a' + 10);
     }
     for (int k = 0; k < 36; k++)
         if (k == 8 || k == 13 || k == 18 || k == 23)

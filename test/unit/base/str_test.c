@@ -74,9 +74,18 @@ static void utf8_is_strict(void **state)
     assert_true(str_is_utf8(STR("\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80 \xf4\x8f\xbf\xbf")));
     assert_true(str_is_utf8(STR_NONE));
     const struct str wrong[] = {
-        STR("\x80"),             STR("\xc0\xaf"),     STR("\xc1\x81"),         STR("\xe0\x9f\xbf"),
-        STR("\xed\xa0\x80"),     STR("\xf0\x8f\xbf"), STR("\xf0\x8f\xbf\xbf"), STR("\xf4\x90\x80\x80"),
-        STR("\xf5\x80\x80\x80"), STR("\xe2\x82"),     STR("abcdefg\xff"),      STR("\xc3("),
+        STR("\x80"),
+        STR("\xc0\xaf"),
+        STR("\xc1\x81"),
+        STR("\xe0\x9f\xbf"),
+        STR("\xed\xa0\x80"),
+        STR("\xf0\x8f\xbf"),
+        STR("\xf0\x8f\xbf\xbf"),
+        STR("\xf4\x90\x80\x80"),
+        STR("\xf5\x80\x80\x80"),
+        STR("\xe2\x82"),
+        STR("abcdefg\xff"),
+        STR("\xc3("),
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
         assert_false(str_is_utf8(wrong[i]));
