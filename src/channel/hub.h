@@ -49,6 +49,7 @@ enum { INFO_SUBSCRIPTION_COUNT = 1, INFO_USER_COUNT = 2 };
 
 struct publish {
     struct task task;            /* the hub's */
+    struct env *at;              /* the hub's: where it runs next */
     struct list link;            /* the hub's */
     struct store_op op;          /* content goes into op.write: event_name, data, extras, tags, user_id, client_id, message_id,
                                   * target, clear, description, metadata, receipt_key, fingerprint (of the request), status.
@@ -149,6 +150,7 @@ struct query_channel { /* one answer row of CHANNELS */
 };
 struct query {
     struct task task;            /* the hub's */
+    struct env *at;              /* the hub's: where it runs next */
     struct arena arena;
     enum query_kind kind;
     struct app *app;             /* TOTALS: NULL = all apps */

@@ -18,6 +18,7 @@ struct metrics; /* message/metrics.h: the figures the core keeps */
 
 struct env {
     unsigned shard, shards;
+    struct env *const *all; /* the env of every shard, [0, shards): only to address mail, never to reach into */
     const struct clock *clock;
     struct random random;
     struct wheel *wheel;

@@ -1,0 +1,358 @@
+/* rollup.c - per channel and window class: a list of runs and one timer.
+ *
+ * While the timer of a class is set, its appends wait as runs: one message, a range of positions without a hole. Two open
+ * messages, a and b, window 40 ms:
+ *
+ *      appends    a4 a5 a6   b7 b8   a9        commit order
+ *      runs      [a  4..6] [b 7..8] [a 9..9]   three frames, posted together at the deadline
+ *
+ * Anything sent sets the timer again, so that a steady stream leaves at a fixed cadence; a deadline with nothing pending
+ * lets it rest, and the next append leaves at once. Whatever cannot wait (the first append of a message, a terminal one, any
+ * other message) first empties the lists of all classes: nothing overtakes. Price: streams that interleave save writes, not
+ * frames.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "ai/rollup.h"
+#include "ai/full_text.h"
+#include "base/mem.h"
+#include "channel/channel.h"
+#include <stdlib.h>
+
+struct run {
+    struct list link;
+    struct message_id message;
+    uint64_t first, last;  /* delivery positions, both inclusive, no hole between */
+    uint32_t appends;
+    uint64_t oldest_ns, newest_ns; /* arrival of the fragments */
+    int64_t version_at_ms;
+    size_t full_size;      /* bytes of the message's whole text up to `last`; SIZE_MAX = not held */
+    struct buf body;       /* joined fragments, escaped */
+    struct arena arena;    /* of the newest append's texts: */
+    struct str name, user_id, tags, extras, stream_id;
+};
+
+struct window_class {
+    struct channel *ch;
+    unsigned window;       /* index; its lanes are delta and full with this window */
+    struct timer timer;    /* set = something was sent less than a window ago */
+    struct list runs;
+    size_t bytes;
+};
+
+struct rollup {
+    struct window_class *classes[WINDOWS]; /* made when first used */
+};
+
+static const uint32_t window_ms[WINDOWS] = {0, 20, 40, 100, 500};
+
+static uint32_t delta_lane(unsigned window)
+{
+    return 1u << lane_of(LANE_DELTA, window);
+}
+
+static uint32_t full_lane(unsigned window)
+{
+    return 1u << lane_of(LANE_FULL, window);
+}
+
+static uint32_t full_lanes(void)
+{
+    uint32_t lanes = 0;
+    for (unsigned w = 0; w < WINDOWS; w++)
+        lanes |= full_lane(w);
+    return lanes;
+}
+
+static struct rollup *rollup_of(struct channel *ch)
+{
+    if (ch->rollup == NULL) {
+        ch->rollup = mem_new(struct rollup);
+        metrics_gauge(ch->env, ch->app, rollup_states, 1);
+    }
+    return ch->rollup;
+}
+
+/* ---- runs ---- */
+
+static void run_describe(struct run *run, const struct channel *ch, const struct publish *p)
+{
+    const struct store_written *w = &p->op.written;
+    arena_free(&run->arena);
+    run->name = arena_copy(&run->arena, w->name);
+    run->tags = arena_copy(&run->arena, w->tags);
+    run->extras = arena_copy(&run->arena, w->extras);
+    run->user_id = arena_copy(&run->arena, p->op.write.client_id.p != NULL ? p->op.write.client_id : w->user_id);
+    run->stream_id = arena_copy(&run->arena, str_of(p->op.head.stream_id));
+    run->version_at_ms = w->at_ms;
+    run->last = w->delivery;
+    run->newest_ns = p->arrived_ns;
+    run->appends++;
+    run->full_size = full_text_size(ch->texts, &w->message);
+}
+
+static size_t run_append(struct run *run, const struct channel *ch, const struct publish *p)
+{
+    struct str fragment = p->op.write.data;
+    size_t n = fragment.n >= 2 ? fragment.n - 2 : 0;
+    if (n > 0)
+        buf_put(&run->body, fragment.p + 1, n);
+    run_describe(run, ch, p);
+    return n;
+}
+
+static struct run *run_new(const struct publish *p)
+{
+    struct run *run = mem_new(struct run);
+    run->message = p->op.written.message;
+    run->first = p->op.written.delivery;
+    run->oldest_ns = p->arrived_ns;
+    return run;
+}
+
+static void run_free(struct run *run)
+{
+    buf_free(&run->body);
+    arena_free(&run->arena);
+    free(run);
+}
+
+static bool run_goes_on(const struct run *run, const struct publish *p)
+{
+    const struct store_written *w = &p->op.written;
+    return run->message.history == w->message.history && run->last + 1 == w->delivery;
+}
+
+/* ---- leaving ---- */
+
+static struct frame *run_frame(const struct run *run, struct envelope *e, struct str body)
+{
+    e->data_body = body;
+    return envelope_frame(e, WIRE_V2);
+}
+
+static void run_leaves(struct channel *ch, const struct run *run, uint32_t lanes)
+{
+    char version[SERIAL_SIZE + 1];
+    struct runtime_headers headers = {ACTION_APPEND, run->message, run->last, run->version_at_ms};
+    struct envelope e = {.event = action_event(ACTION_APPEND), .channel = ch->name, .name = run->name,
+                         .user_id = run->user_id, .tags = run->tags, .stream_id = run->stream_id, .serial = run->last,
+                         .extras = run->extras, .headers = &headers};
+    struct delivery d = {.first = run->first, .last = run->last, .lanes = lanes, .event_name = e.event, .tags = run->tags,
+                         .arrived_ns = run->newest_ns, .append = true};
+    serial_print(version, run->last, run->message.stream8, run->message.history);
+    e.message_id = str_make(version, SERIAL_SIZE);
+    if (channel_lanes_count(ch, lanes & ~full_lanes()) > 0)
+        d.frames[LANE_DELTA] = run_frame(run, &e, buf_view(&run->body));
+    if (channel_lanes_count(ch, lanes & full_lanes()) > 0 && run->full_size != SIZE_MAX)
+        d.frames[LANE_FULL] = run_frame(run, &e, full_text(ch->texts, &run->message, run->full_size));
+    channel_deliver(ch, &d);
+}
+
+static void count_left(const struct channel *ch, const struct run *run)
+{
+    uint64_t now = clock_mono_ns(ch->env->clock);
+    metrics_count(ch->env, ch->app, appends_delivered, 1);
+    metrics_observe(ch->env, ch->app, rollup_ratio, (double)run->appends);
+    metrics_observe(ch->env, ch->app, flush_latency, (double)(now - run->oldest_ns) / 1e6);
+}
+
+static void class_empties(struct window_class *c)
+{
+    struct channel *ch = c->ch;
+    for (struct list *link; (link = list_take(&c->runs)) != NULL;) {
+        struct run *run = list_of(link, struct run, link);
+        count_left(ch, run);
+        run_leaves(ch, run, delta_lane(c->window) | full_lane(c->window));
+        run_free(run);
+    }
+    metrics_gauge(ch->env, ch->app, rollup_pending, -(int64_t)c->bytes);
+    c->bytes = 0;
+}
+
+static void class_arms(struct window_class *c)
+{
+    wheel_set(c->ch->env->wheel, &c->timer, env_now_ms(c->ch->env) + window_ms[c->window]);
+}
+
+static void class_deadline(struct timer *timer)
+{
+    struct window_class *c = list_of(timer, struct window_class, timer);
+    if (list_empty(&c->runs))
+        return;
+    class_empties(c);
+    class_arms(c);
+}
+
+static void flush(struct channel *ch)
+{
+    for (unsigned w = 0; ch->rollup != NULL && w < WINDOWS; w++) {
+        struct window_class *c = ch->rollup->classes[w];
+        if (c == NULL || list_empty(&c->runs))
+            continue;
+        class_empties(c);
+        class_arms(c);
+    }
+}
+
+/* ---- arriving ---- */
+
+static struct window_class *class_of(struct channel *ch, unsigned window)
+{
+    struct window_class **slot = &rollup_of(ch)->classes[window];
+    if (*slot == NULL) {
+        *slot = mem_new(struct window_class);
+        (*slot)->ch = ch;
+        (*slot)->window = window;
+        (*slot)->timer.fire = class_deadline;
+        list_init(&(*slot)->runs);
+    }
+    return *slot;
+}
+
+static void class_takes(struct window_class *c, const struct publish *p)
+{
+    struct run *run = list_empty(&c->runs) ? NULL : list_of(c->runs.prev, struct run, link);
+    if (run == NULL || !run_goes_on(run, p)) {
+        run = run_new(p);
+        list_append(&c->runs, &run->link);
+    }
+    size_t n = run_append(run, c->ch, p);
+    c->bytes += n;
+    metrics_gauge(c->ch->env, c->ch->app, rollup_pending, (int64_t)n);
+    if (c->bytes < c->ch->app->global->ai.rollup.max_pending_bytes)
+        return;
+    class_empties(c);
+    class_arms(c);
+}
+
+static bool is_rolled(const struct channel *ch, const struct publish *p)
+{
+    return ch->policy.ai && p->stored && p->versioned && ch->app->global->ai.rollup.enabled;
+}
+
+/* A first or terminal append, and everything that is no append, leaves at once. */
+static bool can_wait(const struct publish *p)
+{
+    const struct store_written *w = &p->op.written;
+    return p->op.write.action == ACTION_APPEND && w->appends > 1 && w->status != STREAM_COMPLETE &&
+           w->status != STREAM_CANCELLED && (p->except.a | p->except.b) == 0;
+}
+
+static bool window_in_use(const struct channel *ch, unsigned window)
+{
+    return channel_lanes_count(ch, delta_lane(window) | full_lane(window)) > 0;
+}
+
+/* One append for the given lanes, as a run of its own. */
+static void leave_alone(struct channel *ch, const struct publish *p, uint32_t lanes)
+{
+    struct run *run = run_new(p);
+    run_append(run, ch, p);
+    count_left(ch, run);
+    run_leaves(ch, run, lanes);
+    run_free(run);
+}
+
+static void append_arrives(struct channel *ch, const struct publish *p)
+{
+    uint32_t now = 0;
+    for (unsigned w = 0; w < WINDOWS; w++) {
+        if (!window_in_use(ch, w))
+            continue;
+        metrics_count(ch->env, ch->app, appends_received, 1);
+        struct window_class *c = class_of(ch, w);
+        if (window_ms[w] > 0 && timer_is_set(&c->timer)) {
+            class_takes(c, p);
+            continue;
+        }
+        now |= delta_lane(w) | full_lane(w);
+        if (window_ms[w] > 0)
+            class_arms(c);
+    }
+    if (now != 0)
+        leave_alone(ch, p, now);
+}
+
+static void arm_all(struct channel *ch)
+{
+    for (unsigned w = 1; w < WINDOWS; w++)
+        if (window_in_use(ch, w))
+            class_arms(class_of(ch, w));
+}
+
+static bool wants_full(const struct channel *ch, const struct publish *p)
+{
+    return p->op.write.action == ACTION_APPEND && channel_lanes_count(ch, full_lanes()) > 0;
+}
+
+static void forget_texts(struct channel *ch, const struct publish *p)
+{
+    const struct store_written *w = &p->op.written;
+    if (ch->texts == NULL)
+        return;
+    if (channel_lanes_count(ch, full_lanes()) == 0) {
+        full_texts_free(ch->texts);
+        ch->texts = NULL;
+    } else if (p->op.write.action != ACTION_APPEND || w->status == STREAM_COMPLETE || w->status == STREAM_CANCELLED) {
+        full_text_drop(ch->texts, &w->message);
+    }
+}
+
+static void committed(struct channel *ch, struct publish *p)
+{
+    bool append = p->op.write.action == ACTION_APPEND;
+    if (wants_full(ch, p))
+        full_text_append(ch->texts, p);
+    if (is_rolled(ch, p) && can_wait(p)) {
+        append_arrives(ch, p);
+    } else {
+        flush(ch);
+        if (append && p->stored && ch->subscriptions > 0) {
+            rollup_of(ch);
+            metrics_count(ch->env, ch->app, appends_received, 1);
+            leave_alone(ch, p, ALL_LANES & ~1u);
+        } else {
+            channel_deliver_publish(ch, p, ALL_LANES);
+        }
+        if (is_rolled(ch, p))
+            arm_all(ch);
+    }
+    if (p->stored && p->versioned)
+        forget_texts(ch, p);
+}
+
+/* Full subscribers need the text that came before: it is read once, and the channel waits for it. */
+static bool ready(struct channel *ch, struct publish *p)
+{
+    if (!wants_full(ch, p))
+        return true;
+    if (ch->texts == NULL)
+        ch->texts = full_texts_new(ch);
+    return full_text_ready(ch->texts, p);
+}
+
+static void closed(struct channel *ch)
+{
+    struct rollup *r = ch->rollup;
+    full_texts_free(ch->texts);
+    if (r == NULL)
+        return;
+    for (unsigned w = 0; w < WINDOWS; w++) {
+        if (r->classes[w] == NULL)
+            continue;
+        class_empties(r->classes[w]);
+        wheel_cancel(ch->env->wheel, &r->classes[w]->timer);
+        free(r->classes[w]);
+    }
+    free(r);
+    ch->rollup = NULL;
+    metrics_gauge(ch->env, ch->app, rollup_states, -1);
+}
+
+static const struct egress egress_rollup = {committed, ready, flush, closed, NULL};
+
+void rollup_install(struct hub *hub)
+{
+    hub_set_egress(hub, &egress_rollup);
+}

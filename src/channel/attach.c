@@ -1,0 +1,220 @@
+/* attach.c - subscribing and leaving, as the channel's owner does it.
+ *
+ *   hub_attach --post--> attach_arrives -> (head from the store, if unknown) -> flush rollup -> join presence
+ *              -> answer with the head --post--> attach_returns (local.c)
+ *
+ * The head is taken and the interest is counted in one step: what commits later is posted behind the answer, what was
+ * committed before lies at or below the head.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "channel/internal.h"
+#include "base/mem.h"
+#include "wire/codes.h"
+#include <stdlib.h>
+
+static struct interest *interest_of(struct channel *ch, unsigned shard)
+{
+    for (uint32_t i = 0; i < ch->interests_count; i++)
+        if (ch->interests[i].shard == shard)
+            return &ch->interests[i];
+    ch->interests = mem_realloc(ch->interests, (ch->interests_count + 1) * sizeof(*ch->interests));
+    struct interest *interest = &ch->interests[ch->interests_count++];
+    *interest = (struct interest){.shard = shard};
+    return interest;
+}
+
+static void count_interest(struct channel *ch, unsigned shard, unsigned lane, int change)
+{
+    struct interest *interest = interest_of(ch, shard);
+    interest->lanes[lane] += (uint32_t)change;
+    interest->total += (uint32_t)change;
+    ch->lanes[lane] += (uint32_t)change;
+    bool was = ch->subscriptions > 0;
+    ch->subscriptions += (uint32_t)change;
+    if (interest->total == 0)
+        *interest = ch->interests[--ch->interests_count];
+    const char *type = channel_kind_word(ch->kind.kind);
+    metrics_subscription(ch->env, ch->app, type, change);
+    if (was != (ch->subscriptions > 0))
+        metrics_active_channel(ch->env, ch->app, type, change);
+}
+
+struct frame *internal_frame(struct env *env, enum wire_protocol protocol, const char *event, struct str channel, struct str data)
+{
+    struct wire_to to = {protocol, &env->random};
+    return frame_internal(to, str_of(event), channel, data);
+}
+
+/* member_added and member_removed: to everybody in the channel but `except`. */
+static void announce(struct channel *ch, const char *event, struct str data, struct socket_id except)
+{
+    struct delivery d = {.lanes = ALL_LANES, .except = except};
+    if (ch->subscriptions == 0)
+        return;
+    d.frames[LANE_V1] = internal_frame(ch->env, WIRE_V1, event, ch->name, data);
+    d.frames[LANE_DELTA] = internal_frame(ch->env, WIRE_V2, event, ch->name, data);
+    d.frames[LANE_FULL] = frame_take(d.frames[LANE_DELTA]);
+    channel_deliver(ch, &d);
+}
+
+static void announce_removed(struct channel *ch, struct str user_id, struct socket_id except)
+{
+    struct buf data = {0};
+    buf_lit(&data, "{\"user_id\":");
+    buf_json(&data, user_id);
+    buf_char(&data, '}');
+    announce(ch, "member_removed", buf_view(&data), except);
+    buf_free(&data);
+}
+
+static void announce_added(struct channel *ch, struct str user_id, struct str info, struct socket_id except)
+{
+    struct buf data = {0};
+    buf_lit(&data, "{\"user_id\":");
+    buf_json(&data, user_id);
+    buf_lit(&data, ",\"user_info\":");
+    buf_str(&data, info);
+    buf_char(&data, '}');
+    announce(ch, "member_added", buf_view(&data), except);
+    buf_free(&data);
+}
+
+static void lease_expired(void *user, struct str user_id)
+{
+    struct channel *ch = user;
+    announce_removed(ch, user_id, (struct socket_id){0});
+    owner_settle(ch);
+}
+
+static void refuse(struct attach_mail *mail, int code, struct str message)
+{
+    mail->answer.code = code;
+    mail->answer.message = message;
+}
+
+/* False: the channel is full. */
+static bool join(struct channel *ch, struct attach_mail *mail)
+{
+    uint32_t max = ch->app->config->max_presence_members_per_channel;
+    if (mail->member_id.p == NULL)
+        return true;
+    if (max > 0 && presence_count(ch->presence) >= max && !presence_has(ch->presence, mail->member_id))
+        return false;
+    if (ch->presence == NULL)
+        ch->presence = presence_new(ch->env->wheel, lease_expired, ch);
+    if (presence_join(ch->presence, mail->member_id, mail->member_info))
+        announce_added(ch, mail->member_id, mail->member_info, mail->socket);
+    struct buf json = {0};
+    presence_json(ch->presence, &json);
+    mail->answer.presence = arena_copy(&mail->arena, buf_view(&json));
+    buf_free(&json);
+    return true;
+}
+
+static void give_cached(struct channel *ch, struct attached *answer)
+{
+    if (ch->cached_json == NULL || ch->cached_until_ms <= env_now_ms(ch->env))
+        return;
+    answer->cached_v1 = frame_take(ch->cached[0]);
+    answer->cached_v2 = frame_take(ch->cached[1]);
+}
+
+static void attach_now(struct channel *ch, struct attach_mail *mail)
+{
+    const struct egress *egress = ch->env->hub->egress;
+    if (egress->flush != NULL)
+        egress->flush(ch);
+    mail->answer.policy = ch->policy;
+    if (ch->policy.history)
+        mail->answer.head = ch->head;
+    if (!join(ch, mail)) {
+        refuse(mail, CODE_OVER_CAPACITY, STR("Over capacity"));
+    } else {
+        count_interest(ch, mail->home->shard, mail->lane, 1);
+        give_cached(ch, &mail->answer);
+    }
+    mail->task.run = attach_returns;
+    ch->env->post(ch->env, mail->home->shard, &mail->task);
+}
+
+void attach_head_known(struct channel *ch)
+{
+    for (struct list *link; !ch->held && (link = list_take(&ch->attaching)) != NULL;)
+        attach_now(ch, list_of(link, struct attach_mail, link));
+}
+
+struct head_read {
+    struct store_op op;
+    struct channel *channel;
+};
+
+static void refuse_waiting(struct channel *ch)
+{
+    for (struct list *link; (link = list_take(&ch->attaching)) != NULL;) {
+        struct attach_mail *mail = list_of(link, struct attach_mail, link);
+        refuse(mail, CODE_GENERIC, STR("The message store is not available, try again"));
+        mail->task.run = attach_returns;
+        ch->env->post(ch->env, mail->home->shard, &mail->task);
+    }
+}
+
+static void head_read_done(struct store_op *op)
+{
+    struct head_read *read = list_of(op, struct head_read, op);
+    struct channel *ch = read->channel;
+    ch->head_loading = false;
+    /* A write that completed meanwhile knows better. */
+    if (!ch->head_known && (op->result == STORE_OK || op->result == STORE_UNHEALTHY)) {
+        ch->head = op->head;
+        ch->head_known = true;
+    }
+    arena_free(&op->arena);
+    free(read);
+    if (ch->head_known)
+        attach_head_known(ch);
+    else
+        refuse_waiting(ch);
+    owner_settle(ch);
+}
+
+static void load_head(struct channel *ch)
+{
+    if (ch->head_loading)
+        return;
+    ch->head_loading = true;
+    struct head_read *read = mem_new(struct head_read);
+    read->channel = ch;
+    read->op.kind = STORE_HEAD;
+    read->op.shard = ch->env->shard;
+    read->op.done = head_read_done;
+    read->op.app_id = ch->app->id;
+    read->op.channel = ch->name;
+    read->op.read.materialise = ch->policy.recovery;
+    store_submit(ch->env->store, &read->op);
+}
+
+void attach_arrives(struct task *task)
+{
+    struct attach_mail *mail = list_of(task, struct attach_mail, task);
+    struct channel *ch = owner_channel(mail->owner, mail->app, mail->channel, &mail->kind);
+    bool ready = !ch->policy.history || (ch->head_known && (ch->head.stream_id[0] != '\0' || !ch->policy.recovery));
+    list_append(&ch->attaching, &mail->link);
+    if (ready)
+        attach_head_known(ch);
+    else
+        load_head(ch);
+}
+
+void detach_arrives(struct task *task)
+{
+    struct detach_mail *mail = list_of(task, struct detach_mail, task);
+    struct channel *ch = owner_find(mail->owner->hub, mail->app, mail->channel);
+    if (ch != NULL) {
+        count_interest(ch, mail->home_shard, mail->lane, -1);
+        if (mail->member_id.p != NULL && presence_leave(ch->presence, mail->member_id, mail->lease_ms))
+            announce_removed(ch, mail->member_id, mail->socket);
+        owner_settle(ch);
+    }
+    free(mail);
+}

@@ -1,0 +1,101 @@
+/* channel.h - the owner's record of a channel, and how committed operations leave it.
+ *
+ * For src/channel and src/ai only; everybody else talks to hub.h.
+ *
+ *   in_flight  [p1 stored?][p2][p3]     in order of submission; the front leaves when it is completed, and then the next:
+ *                                       what needs no store does not overtake what does
+ *   lanes      how many subscribers on all shards are in each lane; interests[] the same per shard
+ *
+ * Life: made by the first publish or attach, kept while anything refers to it, then among the idle ones until
+ * CHANNELS_IDLE_MAX others are younger.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "base/map.h"
+#include "channel/hub.h"
+#include "message/metrics.h"
+
+enum { CHANNELS_IDLE_MAX = 4096 };
+
+struct interest {
+    unsigned shard;
+    uint32_t total;
+    uint32_t lanes[LANES];
+};
+
+struct presence;
+struct rollup;
+struct full_texts;
+
+struct channel {
+    struct env *env;
+    struct app *app;
+    struct str key;                /* app id, 0, name; owned */
+    struct str name;               /* view into key */
+    struct channel_name kind;
+    struct channel_policy policy;
+    struct list idle_link;         /* in hub->idle while nothing refers to it */
+    bool head_known;
+    bool head_loading;
+    uint8_t held;                  /* > 0: completed publishes wait (egress_hold) */
+    struct store_head head;        /* newest committed that this owner has seen */
+    struct list in_flight;         /* struct publish.link */
+    uint32_t in_flight_count;
+    struct list attaching;         /* struct attach_mail.link: wait for the head */
+    uint32_t subscriptions;        /* on all shards */
+    uint32_t lanes[LANES];
+    struct interest *interests;
+    uint32_t interests_count;
+    struct presence *presence;     /* presence channels with members */
+    struct rollup *rollup;         /* ai/rollup.c */
+    struct full_texts *texts;      /* ai/full_text.c; NULL = no full subscriber */
+    struct frame *cached[2];       /* cache channels: last event for V1, V2 */
+    char *cached_json;             /* the same as the HTTP API shows it */
+    uint64_t cached_until_ms;
+    char key_bytes[];
+};
+
+/* How committed operations leave: at once, or by rollup (ai/rollup.c). A table, since `channel` may not know `ai`. */
+struct egress {
+    /* p is committed (or needs no store): deliver it now or keep what is needed of it. */
+    void (*committed)(struct channel *ch, struct publish *p);
+    /* False: not yet; the owner stops emptying in_flight until channel_release(). Optional. */
+    bool (*ready)(struct channel *ch, struct publish *p);
+    /* Everything pending leaves now. Optional. */
+    void (*flush)(struct channel *ch);
+    /* The channel is being freed. Optional. */
+    void (*closed)(struct channel *ch);
+    /* Keeps the channel from being freed. Optional. */
+    bool (*busy)(const struct channel *ch);
+};
+void hub_set_egress(struct hub *hub, const struct egress *egress);
+/* Lets in_flight be emptied again after ready() has said no. */
+void channel_release(struct channel *ch);
+
+/* One message on its way from the owner to the shards with subscribers. */
+struct delivery {
+    uint64_t first, last;          /* delivery positions that it covers; 0 = none */
+    uint32_t lanes;                /* bit set: 1 << lane */
+    struct frame *frames[3];       /* by enum lane_mode; NULL = that mode gets nothing; references are taken over */
+    struct socket_id except;       /* zero = nobody */
+    struct str event_name, tags;   /* for filters; tags absent = none */
+    uint64_t arrived_ns;           /* of the newest operation in it; 0 = not measured */
+    bool append;                   /* counts in append_delivery_latency_ms */
+};
+enum { ALL_LANES = (1 << LANES) - 1 };
+static inline enum lane_mode lane_mode_of(unsigned lane)
+{
+    return lane == 0 ? LANE_V1 : lane <= WINDOWS ? LANE_DELTA : LANE_FULL;
+}
+/* Posts d to every shard that has subscribers in its lanes; takes over its frames. */
+void channel_deliver(struct channel *ch, struct delivery *d);
+/* How many subscribers are in the lanes of the bit set. */
+uint32_t channel_lanes_count(const struct channel *ch, uint32_t lanes);
+/* The envelope of a committed operation as it goes out live (chapter 3, 1.4). Views into p; `headers` is filled when
+ * versioned and must live as long as e. */
+void channel_envelope(const struct channel *ch, const struct publish *p, struct envelope *e, struct runtime_headers *headers);
+/* Delivers a committed operation to the given lanes at once: encodes each mode that somebody needs. */
+void channel_deliver_publish(struct channel *ch, const struct publish *p, uint32_t lanes);
+/* Makes all subscribers in the lanes reconnect (control code 4200): their stream cannot be continued. */
+void channel_cut(struct channel *ch, uint32_t lanes);

@@ -1,0 +1,133 @@
+/* hub.c - the hub of one shard: making it, finding owners, and what does not belong to one channel.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "channel/internal.h"
+#include "base/mem.h"
+#include <stdlib.h>
+
+static void committed_directly(struct channel *ch, struct publish *p)
+{
+    channel_deliver_publish(ch, p, ALL_LANES);
+}
+
+static const struct egress egress_direct = {.committed = committed_directly};
+
+struct hub *hub_new(struct env *env)
+{
+    struct hub *hub = mem_new(struct hub);
+    hub->env = env;
+    hub->egress = &egress_direct;
+    list_init(&hub->idle);
+    env->hub = hub;
+    return hub;
+}
+
+void hub_free(struct hub *hub)
+{
+    size_t at = 0;
+    for (struct channel *ch; (ch = map_next(&hub->owned, &at)) != NULL;)
+        owner_free(ch);
+    map_free(&hub->owned);
+    local_free(hub);
+    map_free(&hub->local);
+    hub->env->hub = NULL;
+    free(hub);
+}
+
+void hub_set_egress(struct hub *hub, const struct egress *egress)
+{
+    hub->egress = egress;
+}
+
+void hub_on_control(struct hub *hub, void (*control)(void *sink, int code, struct str reason))
+{
+    hub->control = control;
+}
+
+void channel_key(struct buf *out, const struct app *app, struct str channel)
+{
+    buf_str(out, app->id);
+    buf_char(out, '\0');
+    buf_str(out, channel);
+}
+
+unsigned hub_owner(const struct env *env, const struct app *app, struct str channel)
+{
+    if (env->shards == 1)
+        return 0;
+    return (unsigned)((map_hash(channel) ^ map_hash(app->id)) % env->shards);
+}
+
+unsigned lane_of(enum lane_mode mode, unsigned window)
+{
+    if (mode == LANE_V1)
+        return 0;
+    return 1 + window + (mode == LANE_FULL ? WINDOWS : 0);
+}
+
+int window_index(uint64_t window_ms)
+{
+    static const uint16_t windows[WINDOWS] = {0, 20, 40, 100, 500};
+    for (int i = 0; i < WINDOWS; i++)
+        if (windows[i] == window_ms)
+            return i;
+    return -1;
+}
+
+void hub_flush(struct env *env)
+{
+    struct hub *hub = env->hub;
+    size_t at = 0;
+    for (struct channel *ch; (ch = map_next(&hub->owned, &at)) != NULL;)
+        if (hub->egress->flush != NULL)
+            hub->egress->flush(ch);
+}
+
+bool hub_is_idle(const struct env *env)
+{
+    return env->hub->publishes == 0;
+}
+
+/* ---- user control ---- */
+
+struct control_mail {
+    struct task task;
+    struct env *at;
+    struct app *app;
+    int code;
+    struct str channel, reason;
+    char text[];
+};
+
+static void control_arrives(struct task *task)
+{
+    struct control_mail *mail = list_of(task, struct control_mail, task);
+    struct channel *ch = owner_find(mail->at->hub, mail->app, mail->channel);
+    if (ch != NULL) {
+        struct delivery d = {.lanes = ALL_LANES};
+        struct message_shared *shared = message_shared_new(ch, &d);
+        shared->control_code = mail->code;
+        shared->control_reason = str_make(str_dup(mail->reason), mail->reason.n);
+        channel_post_shared(ch, shared);
+    }
+    free(mail);
+}
+
+void hub_terminate_user(struct env *env, struct app *app, struct str user_id, int code, struct str reason)
+{
+    static const struct str prefix = {"#server-to-user-", 16};
+    struct control_mail *mail = mem_alloc(sizeof(*mail) + prefix.n + user_id.n + reason.n);
+    char *text = mail->text;
+    memcpy(text, prefix.p, prefix.n);
+    memcpy(text + prefix.n, user_id.p, user_id.n);
+    memcpy(text + prefix.n + user_id.n, reason.p, reason.n);
+    mail->task.run = control_arrives;
+    mail->app = app;
+    mail->code = code;
+    mail->channel = str_make(text, prefix.n + user_id.n);
+    mail->reason = str_make(text + mail->channel.n, reason.n);
+    unsigned owner = hub_owner(env, app, mail->channel);
+    mail->at = env->all[owner];
+    env->post(env, owner, &mail->task);
+}

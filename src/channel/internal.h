@@ -1,0 +1,114 @@
+/* internal.h - what the files of src/channel share: the hub, and the mail between shards.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "channel/channel.h"
+#include "channel/presence.h"
+
+struct listeners; /* local.c: one channel's subscribers on this shard */
+
+struct hub {
+    struct env *env;
+    const struct egress *egress;
+    struct map owned;              /* key -> struct channel */
+    struct list idle;              /* channels that nothing refers to, oldest first */
+    size_t idle_count;
+    struct map local;              /* key -> struct listeners */
+    void (*control)(void *sink, int code, struct str reason);
+    uint64_t publishes;            /* in flight, of all channels owned here */
+    struct latency_probe *probe;   /* local.c */
+};
+
+struct subscription {
+    struct env *env;
+    struct app *app;
+    struct listeners *listeners;   /* NULL until attached, and after detach */
+    struct str channel;            /* owned */
+    void *sink, *user;
+    void (*attached)(void *user, struct subscription *s, const struct attached *attached);
+    void (*overflow)(void *user, struct subscription *s);
+    struct socket_id socket;
+    struct filter *filter;
+    struct gate *gate;             /* NULL = open */
+    uint32_t index;                /* in its lane */
+    uint8_t lane;
+    bool waiting;                  /* the attach is under way */
+    bool detached;                 /* while waiting */
+    bool in_lane;
+    uint64_t after;                /* nothing at or below this position */
+    uint64_t served;               /* newest position delivered or skipped */
+    uint64_t attach_history;
+    uint64_t lease_ms;             /* of a detach that came while waiting */
+    uint64_t gate_frames_max, gate_bytes_max;
+    struct str member_id;          /* owned; absent = no presence member */
+    char text[];
+};
+
+/* Subscriber's shard -> owner -> back. */
+struct attach_mail {
+    struct task task;
+    struct list link;              /* in channel->attaching */
+    struct env *home, *owner;      /* env of either side */
+    struct subscription *s;
+    unsigned lane;
+    struct app *app;
+    struct channel_name kind;
+    struct str channel, member_id, member_info;
+    struct socket_id socket;
+    struct attached answer;
+    struct arena arena;
+};
+
+/* Subscriber's shard -> owner. */
+struct detach_mail {
+    struct task task;
+    struct env *owner;
+    struct app *app;
+    unsigned home_shard;
+    unsigned lane;
+    uint64_t lease_ms;
+    struct socket_id socket;
+    struct str channel, member_id;
+    char text[];
+};
+
+/* Owner -> subscriber's shard: one per shard, sharing the message. */
+struct message_shared {
+    _Atomic uint32_t refs;
+    struct app *app;
+    struct str key, channel;
+    struct delivery d;             /* strings inside point into text[] */
+    int control_code;              /* 0 = a delivery; else tell the sinks */
+    struct str control_reason;
+    const char *channel_type;
+    char text[];
+};
+struct message_mail {
+    struct task task;
+    struct env *to;
+    struct message_shared *shared;
+};
+
+/* key = app id, 0, channel; appended to out. */
+void channel_key(struct buf *out, const struct app *app, struct str channel);
+
+/* owner.c */
+struct channel *owner_channel(struct env *env, struct app *app, struct str name, const struct channel_name *kind);
+struct channel *owner_find(struct hub *hub, const struct app *app, struct str name);
+void owner_settle(struct channel *ch); /* frees it, or puts it among the idle, if nothing refers to it any more */
+void owner_free(struct channel *ch);
+void channel_post_shared(struct channel *ch, struct message_shared *shared);
+void message_shared_drop(struct message_shared *shared);
+struct message_shared *message_shared_new(const struct channel *ch, const struct delivery *d);
+
+/* attach.c */
+void attach_arrives(struct task *task);
+void detach_arrives(struct task *task);
+void attach_head_known(struct channel *ch);
+struct frame *internal_frame(struct env *env, enum wire_protocol protocol, const char *event, struct str channel, struct str data);
+
+/* local.c */
+void message_arrives(struct task *task);
+void attach_returns(struct task *task);
+void local_free(struct hub *hub);

@@ -1,0 +1,476 @@
+/* local.c - the subscribers of this shard, and the fan-out to them.
+ *
+ *      listeners of a channel
+ *      lanes[0]  V1            [sink a][sink b][sink c]...    one frame for all of them
+ *      lanes[3]  delta, 40 ms  [sink d]...
+ *      gated: in no lane; what is delivered meanwhile waits in the subscription's gate
+ *
+ * The walk over a lane touches 16 bytes a subscriber: where it sends to. What is rare (an excluded socket, a filter, a
+ * subscriber that attached above the position) makes it look closer.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "channel/internal.h"
+#include "base/mem.h"
+#include "channel/filter.h"
+#include <stdlib.h>
+
+struct lane_entry {
+    void *sink;
+    struct subscription *s;
+};
+
+struct lane {
+    struct lane_entry *entries;
+    uint32_t count, cap;
+};
+
+struct listeners {
+    struct str key; /* owned */
+    struct env *env;
+    struct app *app;
+    struct lane lanes[LANES];
+    uint32_t total;        /* subscriptions, gated ones included */
+    uint32_t filters;      /* how many have a filter */
+    uint64_t after_max;    /* largest `after` of those in lanes: above it nobody needs a closer look */
+    struct list gated;     /* struct gate.link */
+    uint64_t served;       /* newest position that came by */
+};
+
+struct gated_frame {
+    struct frame *frame;
+    uint64_t first, last;
+};
+
+struct gate {
+    struct list link;
+    struct subscription *s;
+    struct gated_frame *frames;
+    uint32_t count, cap;
+    uint64_t bytes;
+};
+
+/* ---- lanes ---- */
+
+static void lane_add(struct listeners *l, struct subscription *s)
+{
+    struct lane *lane = &l->lanes[s->lane];
+    if (lane->count == lane->cap) {
+        lane->cap = lane->cap ? lane->cap * 2 : 4;
+        lane->entries = mem_realloc(lane->entries, lane->cap * sizeof(*lane->entries));
+    }
+    s->index = lane->count;
+    s->in_lane = true;
+    lane->entries[lane->count++] = (struct lane_entry){s->sink, s};
+    if (s->after > l->after_max)
+        l->after_max = s->after;
+}
+
+static void lane_remove(struct listeners *l, struct subscription *s)
+{
+    struct lane *lane = &l->lanes[s->lane];
+    if (!s->in_lane)
+        return;
+    lane->entries[s->index] = lane->entries[--lane->count];
+    lane->entries[s->index].s->index = s->index;
+    s->in_lane = false;
+}
+
+static struct listeners *listeners_of(struct env *env, struct app *app, struct str channel)
+{
+    struct buf key = {0};
+    channel_key(&key, app, channel);
+    struct listeners *l = map_get(&env->hub->local, buf_view(&key));
+    if (l != NULL) {
+        buf_free(&key);
+        return l;
+    }
+    l = mem_new(struct listeners);
+    l->key = buf_view(&key);
+    l->env = env;
+    l->app = app;
+    list_init(&l->gated);
+    map_put(&env->hub->local, l->key, l);
+    return l;
+}
+
+static void listeners_free(struct listeners *l)
+{
+    map_del(&l->env->hub->local, l->key);
+    for (unsigned i = 0; i < LANES; i++)
+        free(l->lanes[i].entries);
+    free((void *)l->key.p);
+    free(l);
+}
+
+/* ---- gates ---- */
+
+static struct gate *gate_new(struct subscription *s)
+{
+    struct gate *gate = mem_new(struct gate);
+    gate->s = s;
+    list_append(&s->listeners->gated, &gate->link);
+    return gate;
+}
+
+static void gate_free(struct gate *gate)
+{
+    for (uint32_t i = 0; i < gate->count; i++)
+        if (gate->frames[i].frame != NULL)
+            frame_drop(gate->frames[i].frame);
+    list_remove(&gate->link);
+    free(gate->frames);
+    free(gate);
+}
+
+static bool gate_has_room(const struct gate *gate, size_t more)
+{
+    const struct subscription *s = gate->s;
+    return (s->gate_frames_max == 0 || gate->count < s->gate_frames_max) &&
+           (s->gate_bytes_max == 0 || gate->bytes + more <= s->gate_bytes_max);
+}
+
+static void gate_put(struct gate *gate, struct frame *frame, uint64_t first, uint64_t last)
+{
+    size_t size = frame_wire(frame).n;
+    if (!gate_has_room(gate, size)) {
+        gate->s->overflow(gate->s->user, gate->s);
+        return;
+    }
+    if (gate->count == gate->cap) {
+        gate->cap = gate->cap ? gate->cap * 2 : 8;
+        gate->frames = mem_realloc(gate->frames, gate->cap * sizeof(*gate->frames));
+    }
+    gate->frames[gate->count++] = (struct gated_frame){frame_take(frame), first, last};
+    gate->bytes += size;
+}
+
+uint64_t subscription_close(struct env *env, struct subscription *s)
+{
+    if (s->gate == NULL) {
+        lane_remove(s->listeners, s);
+        s->gate = gate_new(s);
+    }
+    return s->served > s->listeners->served ? s->served : s->listeners->served;
+}
+
+uint32_t subscription_open(struct env *env, struct subscription *s, uint64_t above, uint64_t *last)
+{
+    struct gate *gate = s->gate;
+    uint32_t delivered = 0;
+    if (gate == NULL)
+        return 0;
+    s->after = above;
+    for (uint32_t i = 0; i < gate->count; i++) {
+        struct gated_frame *g = &gate->frames[i];
+        if (g->last != 0 && g->last <= above)
+            continue;
+        if (g->last != 0)
+            *last = g->last;
+        env->deliver(s->sink, g->frame);
+        g->frame = NULL;
+        delivered++;
+    }
+    gate_free(gate);
+    s->gate = NULL;
+    lane_add(s->listeners, s);
+    return delivered;
+}
+
+/* ---- the fan-out ---- */
+
+static bool is_for(const struct message_shared *m, struct subscription *s)
+{
+    const struct delivery *d = &m->d;
+    if (d->last != 0 && d->last <= s->after)
+        return false;
+    if ((d->except.a | d->except.b) != 0 && socket_id_eq(s->socket, d->except))
+        return false;
+    if (s->filter == NULL || d->event_name.n == 0 || filter_accepts(s->filter, d->event_name, d->tags))
+        return true;
+    metrics_count(s->env, s->app, filtered, 1);
+    return false;
+}
+
+static uint32_t lane_send_checked(struct lane *lane, struct frame *frame, const struct message_shared *m)
+{
+    uint32_t sent = 0;
+    for (uint32_t i = 0; i < lane->count; i++) {
+        if (!is_for(m, lane->entries[i].s))
+            continue;
+        lane->entries[i].s->env->deliver(lane->entries[i].sink, frame_take(frame));
+        sent++;
+    }
+    return sent;
+}
+
+static uint32_t lane_send(struct env *env, struct lane *lane, struct frame *frame)
+{
+    uint32_t count = lane->count;
+    frame_take_many(frame, count);
+    for (uint32_t i = 0; i < count; i++)
+        env->deliver(lane->entries[i].sink, frame);
+    return count;
+}
+
+static void send_to_gates(struct listeners *l, const struct message_shared *m)
+{
+    list_each_safe(at, after, &l->gated)
+    {
+        struct gate *gate = list_of(at, struct gate, link);
+        struct frame *frame = m->d.frames[lane_mode_of(gate->s->lane)];
+        if (frame != NULL && (m->d.lanes & 1u << gate->s->lane) && is_for(m, gate->s))
+            gate_put(gate, frame, m->d.first, m->d.last);
+    }
+}
+
+/* A latency is measured when the turn's writes are done: by a timer that is due in the next turn. */
+enum { PROBES_MAX = 256 };
+struct probe {
+    struct app *app;
+    const char *channel_type;
+    uint64_t arrived_ns;
+    uint32_t recipients;
+    bool append;
+};
+struct latency_probe {
+    struct timer timer;
+    struct env *env;
+    struct probe probes[PROBES_MAX];
+    uint32_t count;
+};
+
+static void probes_fire(struct timer *timer)
+{
+    struct latency_probe *all = list_of(timer, struct latency_probe, timer);
+    uint64_t now = clock_mono_ns(all->env->clock);
+    for (uint32_t i = 0; i < all->count; i++) {
+        const struct probe *p = &all->probes[i];
+        double ms = (double)(now - p->arrived_ns) / 1e6;
+        metrics_broadcast(all->env, p->app, p->channel_type, p->recipients, ms);
+        if (p->append)
+            metrics_observe(all->env, p->app, append_delivery, ms);
+    }
+    all->count = 0;
+}
+
+static void probe(struct env *env, const struct message_shared *m, uint32_t recipients)
+{
+    struct latency_probe *all = env->hub->probe;
+    if (all == NULL) {
+        all = env->hub->probe = mem_new(struct latency_probe);
+        all->env = env;
+        all->timer.fire = probes_fire;
+    }
+    if (all->count == PROBES_MAX)
+        return;
+    if (all->count == 0)
+        wheel_set(env->wheel, &all->timer, wheel_now_ms(env->wheel));
+    all->probes[all->count++] = (struct probe){m->app, m->channel_type, m->d.arrived_ns, recipients, m->d.append};
+}
+
+static void fan_out(struct listeners *l, const struct message_shared *m)
+{
+    bool checked = l->filters > 0 || (m->d.except.a | m->d.except.b) != 0 || (m->d.last != 0 && m->d.last <= l->after_max);
+    uint32_t sent = 0;
+    uint64_t bytes = 0;
+    for (unsigned i = 0; i < LANES; i++) {
+        struct lane *lane = &l->lanes[i];
+        struct frame *frame = m->d.frames[lane_mode_of(i)];
+        if (lane->count == 0 || frame == NULL || !(m->d.lanes & 1u << i))
+            continue;
+        uint32_t n = checked ? lane_send_checked(lane, frame, m) : lane_send(l->env, lane, frame);
+        sent += n;
+        bytes += n * frame_payload(frame).n;
+    }
+    if (!list_empty(&l->gated))
+        send_to_gates(l, m);
+    if (m->d.last > l->served)
+        l->served = m->d.last;
+    metrics_count(l->env, l->app, messages_out, sent);
+    metrics_count(l->env, l->app, bytes_out, bytes);
+    if (m->d.arrived_ns != 0 && sent > 0)
+        probe(l->env, m, sent);
+}
+
+static void tell_sinks(struct listeners *l, const struct message_shared *m)
+{
+    struct hub *hub = l->env->hub;
+    for (unsigned i = 0; i < LANES; i++)
+        for (uint32_t j = l->lanes[i].count; (m->d.lanes & 1u << i) && j-- > 0;)
+            hub->control(l->lanes[i].entries[j].sink, m->control_code, m->control_reason);
+}
+
+void message_arrives(struct task *task)
+{
+    struct message_mail *mail = list_of(task, struct message_mail, task);
+    struct listeners *l = map_get(&mail->to->hub->local, mail->shared->key);
+    if (l != NULL && mail->shared->control_code != 0)
+        tell_sinks(l, mail->shared);
+    else if (l != NULL)
+        fan_out(l, mail->shared);
+    message_shared_drop(mail->shared);
+    free(mail);
+}
+
+/* ---- subscriptions ---- */
+
+static void subscription_free(struct subscription *s)
+{
+    filter_free(s->filter);
+    free(s);
+}
+
+static void mail_free(struct attach_mail *mail)
+{
+    if (mail->answer.cached_v1 != NULL)
+        frame_drop(mail->answer.cached_v1);
+    if (mail->answer.cached_v2 != NULL)
+        frame_drop(mail->answer.cached_v2);
+    arena_free(&mail->arena);
+    free(mail);
+}
+
+static void become_gated(struct subscription *s, const struct attached *answer)
+{
+    s->listeners = listeners_of(s->env, s->app, s->channel);
+    s->listeners->total++;
+    s->listeners->filters += s->filter != NULL;
+    s->after = s->served = answer->head.delivery;
+    s->attach_history = answer->head.history;
+    s->gate = gate_new(s);
+}
+
+static void post_detach(struct env *env, const struct subscription *s, uint64_t lease_ms)
+{
+    struct detach_mail *mail = mem_zalloc(sizeof(*mail) + s->channel.n + s->member_id.n);
+    unsigned owner = hub_owner(env, s->app, s->channel);
+    memcpy(mail->text, s->channel.p, s->channel.n);
+    mail->channel = str_make(mail->text, s->channel.n);
+    if (s->member_id.p != NULL) {
+        memcpy(mail->text + s->channel.n, s->member_id.p, s->member_id.n);
+        mail->member_id = str_make(mail->text + s->channel.n, s->member_id.n);
+    }
+    mail->task.run = detach_arrives;
+    mail->owner = env->all[owner];
+    mail->app = s->app;
+    mail->home_shard = env->shard;
+    mail->lane = s->lane;
+    mail->lease_ms = lease_ms;
+    mail->socket = s->socket;
+    env->post(env, owner, &mail->task);
+}
+
+void attach_returns(struct task *task)
+{
+    struct attach_mail *mail = list_of(task, struct attach_mail, task);
+    struct subscription *s = mail->s;
+    s->waiting = false;
+    if (s->detached) {
+        if (mail->answer.code == 0)
+            post_detach(s->env, s, s->lease_ms);
+        subscription_free(s);
+    } else if (mail->answer.code != 0) {
+        s->attached(s->user, s, &mail->answer);
+        subscription_free(s);
+    } else {
+        become_gated(s, &mail->answer);
+        s->attached(s->user, s, &mail->answer);
+    }
+    mail_free(mail);
+}
+
+static struct subscription *subscription_new(struct env *env, const struct attach_request *r)
+{
+    struct subscription *s = mem_zalloc(sizeof(*s) + r->channel.n + r->member.user_id.n);
+    memcpy(s->text, r->channel.p, r->channel.n);
+    s->channel = str_make(s->text, r->channel.n);
+    if (r->member.user_id.p != NULL) {
+        memcpy(s->text + r->channel.n, r->member.user_id.p, r->member.user_id.n);
+        s->member_id = str_make(s->text + r->channel.n, r->member.user_id.n);
+    }
+    s->env = env;
+    s->app = r->app;
+    s->sink = r->sink;
+    s->user = r->user;
+    s->attached = r->attached;
+    s->overflow = r->overflow;
+    s->socket = r->socket;
+    s->filter = r->filter;
+    s->lane = (uint8_t)r->lane;
+    s->gate_frames_max = r->gate_frames_max;
+    s->gate_bytes_max = r->gate_bytes_max;
+    return s;
+}
+
+struct subscription *hub_attach(struct env *env, const struct attach_request *r)
+{
+    struct subscription *s = subscription_new(env, r);
+    struct attach_mail *mail = mem_new(struct attach_mail);
+    unsigned owner = hub_owner(env, r->app, r->channel);
+    s->waiting = true;
+    mail->task.run = attach_arrives;
+    mail->home = env;
+    mail->owner = env->all[owner];
+    mail->s = s;
+    mail->lane = r->lane;
+    mail->app = r->app;
+    mail->kind = r->name;
+    mail->channel = arena_copy(&mail->arena, r->channel);
+    mail->kind.logical = str_from(mail->channel, r->channel.n - r->name.logical.n);
+    mail->member_id = arena_copy(&mail->arena, r->member.user_id);
+    mail->member_info = arena_copy(&mail->arena, r->member.user_info);
+    mail->socket = r->socket;
+    env->post(env, owner, &mail->task);
+    return s;
+}
+
+void hub_detach(struct env *env, struct subscription *s, uint64_t lease_ms)
+{
+    s->lease_ms = lease_ms;
+    if (s->waiting) {
+        /* The answer is still under way: only then it is known whether there is something to leave. */
+        s->detached = true;
+        return;
+    }
+    struct listeners *l = s->listeners;
+    lane_remove(l, s);
+    if (s->gate != NULL)
+        gate_free(s->gate);
+    l->filters -= s->filter != NULL;
+    if (--l->total == 0)
+        listeners_free(l);
+    post_detach(env, s, lease_ms);
+    subscription_free(s);
+}
+
+struct str subscription_channel(const struct subscription *s)
+{
+    return s->channel;
+}
+
+const struct filter *subscription_filter(const struct subscription *s)
+{
+    return s->filter;
+}
+
+void subscription_set_filter(struct subscription *s, struct filter *filter)
+{
+    if (s->listeners != NULL)
+        s->listeners->filters += (filter != NULL) - (s->filter != NULL);
+    filter_free(s->filter);
+    s->filter = filter;
+}
+
+uint64_t subscription_attach_history(const struct subscription *s)
+{
+    return s->attach_history;
+}
+
+void local_free(struct hub *hub)
+{
+    size_t at = 0;
+    for (struct listeners *l; (l = map_next(&hub->local, &at)) != NULL;)
+        listeners_free(l);
+    free(hub->probe);
+}

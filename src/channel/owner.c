@@ -1,0 +1,360 @@
+/* owner.c - publishing, as the channel's owner does it.
+ *
+ *   hub_publish --post--> publish_arrives -> store_submit ... publish_stored -> drain -> egress, answer --post--> done()
+ *
+ * The store completes a channel's writes in the order in which they were submitted, so the front of in_flight is what
+ * completes first; what needs no store is complete at once, but waits there for its turn.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "channel/internal.h"
+#include "base/mem.h"
+#include <stdlib.h>
+
+/* ---- the channel's record ---- */
+
+struct channel *owner_find(struct hub *hub, const struct app *app, struct str name)
+{
+    char small[512];
+    size_t n = app->id.n + 1 + name.n;
+    char *key = n <= sizeof(small) ? small : mem_alloc(n);
+    memcpy(key, app->id.p, app->id.n);
+    key[app->id.n] = '\0';
+    memcpy(key + app->id.n + 1, name.p, name.n);
+    struct channel *ch = map_get(&hub->owned, str_make(key, n));
+    if (key != small)
+        free(key);
+    return ch;
+}
+
+static struct channel *channel_new(struct env *env, struct app *app, struct str name, const struct channel_name *kind)
+{
+    size_t n = app->id.n + 1 + name.n;
+    struct channel *ch = mem_zalloc(sizeof(*ch) + n);
+    memcpy(ch->key_bytes, app->id.p, app->id.n);
+    memcpy(ch->key_bytes + app->id.n + 1, name.p, name.n);
+    ch->key = str_make(ch->key_bytes, n);
+    ch->name = str_from(ch->key, app->id.n + 1);
+    ch->env = env;
+    ch->app = app;
+    ch->kind = *kind;
+    ch->kind.logical = str_from(ch->name, name.n - kind->logical.n);
+    ch->kind.users = STR_NONE;
+    ch->policy = channel_policy(app, ch->name, &ch->kind);
+    list_init(&ch->idle_link);
+    list_init(&ch->in_flight);
+    list_init(&ch->attaching);
+    map_put(&env->hub->owned, ch->key, ch);
+    return ch;
+}
+
+struct channel *owner_channel(struct env *env, struct app *app, struct str name, const struct channel_name *kind)
+{
+    struct channel *ch = owner_find(env->hub, app, name);
+    if (ch == NULL)
+        return channel_new(env, app, name, kind);
+    if (!list_empty(&ch->idle_link)) {
+        list_remove(&ch->idle_link);
+        env->hub->idle_count--;
+    }
+    return ch;
+}
+
+static void drop_cached(struct channel *ch)
+{
+    for (int i = 0; i < 2; i++)
+        if (ch->cached[i] != NULL)
+            frame_drop(ch->cached[i]);
+    ch->cached[0] = ch->cached[1] = NULL;
+    free(ch->cached_json);
+    ch->cached_json = NULL;
+}
+
+void owner_free(struct channel *ch)
+{
+    struct hub *hub = ch->env->hub;
+    if (hub->egress->closed != NULL)
+        hub->egress->closed(ch);
+    if (!list_empty(&ch->idle_link)) {
+        list_remove(&ch->idle_link);
+        hub->idle_count--;
+    }
+    map_del(&hub->owned, ch->key);
+    presence_free(ch->presence);
+    drop_cached(ch);
+    free(ch->interests);
+    free(ch);
+}
+
+static bool is_referred_to(const struct channel *ch)
+{
+    const struct hub *hub = ch->env->hub;
+    return ch->subscriptions > 0 || ch->in_flight_count > 0 || ch->head_loading || !list_empty(&ch->attaching) ||
+           presence_count(ch->presence) > 0 || ch->held || (hub->egress->busy != NULL && hub->egress->busy(ch)) ||
+           (ch->cached_json != NULL && ch->cached_until_ms > env_now_ms(ch->env));
+}
+
+void owner_settle(struct channel *ch)
+{
+    struct hub *hub = ch->env->hub;
+    if (!list_empty(&ch->idle_link) || is_referred_to(ch))
+        return;
+    list_append(&hub->idle, &ch->idle_link);
+    if (++hub->idle_count > CHANNELS_IDLE_MAX)
+        owner_free(list_of(hub->idle.next, struct channel, idle_link));
+}
+
+/* ---- the way of one publish ---- */
+
+struct publish *publish_new(struct env *env, struct app *app, void (*done)(struct publish *))
+{
+    struct publish *p = mem_new(struct publish);
+    list_init(&p->link);
+    p->op.kind = STORE_WRITE;
+    p->app = app;
+    p->reply_shard = env->shard;
+    p->done = done;
+    return p;
+}
+
+void publish_free(struct publish *p)
+{
+    arena_free(&p->op.arena);
+    free(p);
+}
+
+static void publish_returns(struct task *task)
+{
+    struct publish *p = list_of(task, struct publish, task);
+    p->done(p);
+}
+
+static void answer(struct env *env, struct publish *p)
+{
+    p->task.run = publish_returns;
+    env->post(env, p->reply_shard, &p->task);
+}
+
+static enum publish_result result_of(enum store_result result)
+{
+    switch (result) {
+    case STORE_OK:
+        return PUBLISH_OK;
+    case STORE_DUPLICATE:
+        return PUBLISH_DUPLICATE;
+    case STORE_RECEIPT_CONFLICT:
+        return PUBLISH_CONFLICT;
+    case STORE_NOT_FOUND:
+    case STORE_WRONG_STREAM:
+        return PUBLISH_NOT_FOUND;
+    case STORE_TERMINAL:
+        return PUBLISH_TERMINAL;
+    case STORE_NOT_STRING:
+        return PUBLISH_NOT_STRING;
+    case STORE_APPENDS_MAX:
+        return PUBLISH_APPENDS_MAX;
+    case STORE_BYTES_MAX:
+        return PUBLISH_BYTES_MAX;
+    case STORE_OPEN_MAX:
+        return PUBLISH_OPEN_MAX;
+    case STORE_BUSY:
+        return PUBLISH_BUSY;
+    case STORE_UNHEALTHY:
+        return PUBLISH_UNHEALTHY;
+    default:
+        return PUBLISH_FAILED;
+    }
+}
+
+/* The last event of a cache channel, for whoever comes later (chapter 2, 2.5). */
+static void keep_cached(struct channel *ch, const struct publish *p)
+{
+    drop_cached(ch);
+    struct envelope e;
+    struct runtime_headers headers;
+    channel_envelope(ch, p, &e, &headers);
+    ch->cached[0] = envelope_frame(&e, WIRE_V1);
+    ch->cached[1] = envelope_frame(&e, WIRE_V2);
+    ch->cached_json = str_dup(p->cache_event);
+    ch->cached_until_ms = env_now_ms(ch->env) + ch->app->global->channel_limits.cache_ttl_seconds * 1000;
+}
+
+static void count_streams(struct channel *ch, const struct publish *p)
+{
+    const struct store_written *w = &p->op.written;
+    bool was = w->status_before == STREAM_OPEN && w->action_before != ACTION_DELETE;
+    bool is = w->status == STREAM_OPEN && p->op.write.action != ACTION_DELETE;
+    if (p->op.write.action == ACTION_CREATE)
+        was = false;
+    if (was != is)
+        metrics_gauge(ch->env, ch->app, active_streams, is ? 1 : -1);
+    metrics_count(ch->env, ch->app, stream_bytes, p->op.write.data.n);
+}
+
+static void count_stored(struct channel *ch, const struct publish *p)
+{
+    const struct store_written *w = &p->op.written;
+    if (p->op.write.action == ACTION_CREATE || p->op.write.action == ACTION_ORDINARY)
+        metrics_count(ch->env, ch->app, history_writes, 1);
+    if (w->evicted_messages > 0) {
+        metrics_count(ch->env, ch->app, history_evictions, w->evicted_messages);
+        metrics_count(ch->env, ch->app, history_evicted_bytes, w->evicted_bytes);
+    }
+    if (ch->policy.ai && p->versioned)
+        count_streams(ch, p);
+}
+
+static void fill_info(struct channel *ch, struct publish *p)
+{
+    if (p->info == 0)
+        return;
+    p->subscription_count = ch->subscriptions;
+    p->user_count = (uint32_t)presence_count(ch->presence);
+}
+
+/* p is at the front and completed: it leaves. */
+static void finish(struct channel *ch, struct publish *p)
+{
+    if (p->stored) {
+        metrics_gauge(ch->env, ch->app, history_queue, -1);
+        if (p->op.head.stream_id[0] != '\0') {
+            ch->head = p->op.head;
+            ch->head_known = true;
+        }
+    }
+    if (p->result == PUBLISH_OK) {
+        if (p->stored)
+            count_stored(ch, p);
+        ch->env->hub->egress->committed(ch, p);
+        if (p->cache_event.p != NULL)
+            keep_cached(ch, p);
+    } else if (p->stored && p->result >= PUBLISH_BUSY) {
+        metrics_count(ch->env, ch->app, history_write_failures, 1);
+    }
+    fill_info(ch, p);
+    answer(ch->env, p);
+}
+
+static void drain(struct channel *ch)
+{
+    const struct egress *egress = ch->env->hub->egress;
+    while (!list_empty(&ch->in_flight)) {
+        struct publish *p = list_of(ch->in_flight.next, struct publish, link);
+        if (!p->completed)
+            return;
+        if (p->result == PUBLISH_OK && egress->ready != NULL && !egress->ready(ch, p))
+            return;
+        list_remove(&p->link);
+        ch->in_flight_count--;
+        ch->env->hub->publishes--;
+        finish(ch, p);
+    }
+    if (ch->head_known && !list_empty(&ch->attaching))
+        attach_head_known(ch);
+    owner_settle(ch);
+}
+
+void channel_release(struct channel *ch)
+{
+    drain(ch);
+}
+
+static void publish_stored(struct store_op *op)
+{
+    struct publish *p = list_of(op, struct publish, op);
+    p->result = result_of(op->result);
+    p->completed = true;
+    drain(p->channel);
+}
+
+static void set_limits(struct channel *ch, struct publish *p)
+{
+    const struct config *config = ch->app->global;
+    struct store_write *w = &p->op.write;
+    w->retention = (struct store_retention){ch->policy.window_ms, ch->policy.messages_max, ch->policy.bytes_max,
+                                            ch->policy.versions_window_ms};
+    if (!ch->policy.ai)
+        return;
+    bool create = w->action == ACTION_CREATE || w->action == ACTION_ORDINARY;
+    if (create && !p->ai_event && !p->extras.has_ai)
+        return;
+    w->bytes_max = config->ai.max_accumulated_message_bytes;
+    w->appends_max = config->ai.max_appends_per_message;
+    w->open_max = config->ai.max_open_streaming_messages_per_channel;
+    w->refuse_append_after_terminal = true;
+}
+
+static void submit(struct channel *ch, struct publish *p)
+{
+    struct store_write *w = &p->op.write;
+    if (w->action == ACTION_CREATE && !ch->policy.versioned)
+        w->action = ACTION_ORDINARY;
+    p->versioned = w->action != ACTION_ORDINARY;
+    set_limits(ch, p);
+    w->now_ms = clock_wall_ms(ch->env->clock);
+    p->op.app_id = ch->app->id;
+    p->op.channel = ch->name;
+    p->op.shard = ch->env->shard;
+    p->op.done = publish_stored;
+    metrics_gauge(ch->env, ch->app, history_queue, 1);
+    store_submit(ch->env->store, &p->op);
+}
+
+static void publish_arrives(struct task *task)
+{
+    struct publish *p = list_of(task, struct publish, task);
+    struct env *env = p->at;
+    struct channel *ch = owner_channel(env, p->app, p->op.channel, &p->name);
+    p->channel = ch;
+    if (ch->in_flight_count >= CHANNEL_WAITING_MAX) {
+        p->result = PUBLISH_BUSY;
+        answer(env, p);
+        return;
+    }
+    list_append(&ch->in_flight, &p->link);
+    ch->in_flight_count++;
+    env->hub->publishes++;
+    p->stored = ch->policy.history && !p->extras.ephemeral;
+    if (p->stored) {
+        submit(ch, p);
+        return;
+    }
+    p->result = PUBLISH_OK;
+    p->completed = true;
+    drain(ch);
+}
+
+void hub_publish(struct env *env, struct publish *p)
+{
+    unsigned owner = hub_owner(env, p->app, p->op.channel);
+    p->at = env->all[owner];
+    p->task.run = publish_arrives;
+    env->post(env, owner, &p->task);
+}
+
+/* The owner's head is only a cache of the store's: without it the next attach asks again. */
+struct forget_mail {
+    struct task task;
+    struct env *at;
+    struct app *app;
+    struct str channel;
+    char text[];
+};
+
+static void forget_arrives(struct task *task)
+{
+    struct forget_mail *mail = list_of(task, struct forget_mail, task);
+    struct channel *ch = owner_find(mail->at->hub, mail->app, mail->channel);
+    if (ch != NULL)
+        ch->head_known = false;
+    free(mail);
+}
+
+void hub_forget(struct env *env, struct app *app, struct str channel)
+{
+    struct forget_mail *mail = mem_alloc(sizeof(*mail) + channel.n);
+    unsigned owner = hub_owner(env, app, channel);
+    memcpy(mail->text, channel.p, channel.n);
+    *mail = (struct forget_mail){{forget_arrives}, env->all[owner], app, str_make(mail->text, channel.n)};
+    env->post(env, owner, &mail->task);
+}

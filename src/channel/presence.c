@@ -1,0 +1,161 @@
+/* presence.c - members by user id; a lease is a timer that gives one place back.
+ *
+ *      member u1   places 2 (two tabs)   leased 1 (a phone in a tunnel)
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "channel/presence.h"
+#include "base/mem.h"
+#include <stdlib.h>
+
+struct member {
+    struct str id, info;
+    uint32_t places; /* leased ones included */
+    struct list leases;
+};
+
+struct lease {
+    struct timer timer;
+    struct list link;
+    struct presence *presence;
+    struct member *member;
+};
+
+struct presence {
+    struct map members;
+    struct wheel *wheel;
+    void (*expired)(void *user, struct str user_id);
+    void *user;
+};
+
+struct presence *presence_new(struct wheel *wheel, void (*expired)(void *user, struct str user_id), void *user)
+{
+    struct presence *p = mem_new(struct presence);
+    p->wheel = wheel;
+    p->expired = expired;
+    p->user = user;
+    return p;
+}
+
+static void lease_free(struct lease *lease)
+{
+    wheel_cancel(lease->presence->wheel, &lease->timer);
+    list_remove(&lease->link);
+    free(lease);
+}
+
+static void member_free(struct presence *p, struct member *m)
+{
+    map_del(&p->members, m->id);
+    while (!list_empty(&m->leases))
+        lease_free(list_of(m->leases.next, struct lease, link));
+    free((void *)m->id.p);
+    free((void *)m->info.p);
+    free(m);
+}
+
+void presence_free(struct presence *p)
+{
+    if (p == NULL)
+        return;
+    size_t at = 0;
+    for (struct member *m; (m = map_next(&p->members, &at)) != NULL;)
+        member_free(p, m);
+    map_free(&p->members);
+    free(p);
+}
+
+size_t presence_count(const struct presence *p)
+{
+    return p ? p->members.count : 0;
+}
+
+bool presence_has(const struct presence *p, struct str user_id)
+{
+    return p != NULL && map_get(&p->members, user_id) != NULL;
+}
+
+bool presence_join(struct presence *p, struct str user_id, struct str user_info)
+{
+    struct member *m = map_get(&p->members, user_id);
+    if (m != NULL) {
+        if (list_empty(&m->leases))
+            m->places++;
+        else
+            lease_free(list_of(m->leases.next, struct lease, link));
+        return false;
+    }
+    m = mem_new(struct member);
+    m->id = str_make(str_dup(user_id), user_id.n);
+    m->info = str_make(str_dup(user_info), user_info.n);
+    m->places = 1;
+    list_init(&m->leases);
+    map_put(&p->members, m->id, m);
+    return true;
+}
+
+static bool give_back(struct presence *p, struct member *m)
+{
+    if (--m->places > 0)
+        return false;
+    member_free(p, m);
+    return true;
+}
+
+static void lease_ends(struct timer *timer)
+{
+    struct lease *lease = list_of(timer, struct lease, timer);
+    struct presence *p = lease->presence;
+    struct member *m = lease->member;
+    char *id = str_dup(m->id);
+    size_t n = m->id.n;
+    lease_free(lease);
+    if (give_back(p, m))
+        p->expired(p->user, str_make(id, n));
+    free(id);
+}
+
+bool presence_leave(struct presence *p, struct str user_id, uint64_t lease_ms)
+{
+    struct member *m = map_get(&p->members, user_id);
+    if (m == NULL)
+        return false;
+    if (lease_ms == 0)
+        return give_back(p, m);
+    struct lease *lease = mem_new(struct lease);
+    lease->presence = p;
+    lease->member = m;
+    lease->timer.fire = lease_ends;
+    list_append(&m->leases, &lease->link);
+    wheel_set(p->wheel, &lease->timer, wheel_now_ms(p->wheel) + lease_ms);
+    return false;
+}
+
+void presence_json(const struct presence *p, struct buf *out)
+{
+    struct buf hash = {0};
+    size_t at = 0, n = 0;
+    buf_lit(out, "{\"ids\":[");
+    for (struct member *m; p != NULL && (m = map_next(&p->members, &at)) != NULL; n++) {
+        if (n > 0) {
+            buf_char(out, ',');
+            buf_char(&hash, ',');
+        }
+        buf_json(out, m->id);
+        buf_json(&hash, m->id);
+        buf_char(&hash, ':');
+        buf_str(&hash, m->info);
+    }
+    buf_lit(out, "],\"hash\":{");
+    buf_str(out, buf_view(&hash));
+    buf_lit(out, "},\"count\":");
+    buf_u64(out, n);
+    buf_char(out, '}');
+    buf_free(&hash);
+}
+
+struct str presence_next(const struct presence *p, size_t *at)
+{
+    struct member *m = p ? map_next(&p->members, at) : NULL;
+    return m ? m->id : STR_NONE;
+}
