@@ -33,9 +33,14 @@ struct envelope {
     const struct runtime_headers *headers; /* NULL = not versioned */
     /* data = '"' data_body '"': joined fragments of appends, already escaped; used when data is absent. */
     struct str data_body;
+    unsigned strip;              /* STRIP_*: members of extras whose feature is off (chapter 1, 7.3) */
 };
+enum { STRIP_EPHEMERAL = 1, STRIP_ECHO = 2 };
 
-/* One text frame with one reference. V1 drops what chapter 1, 7.2 says. */
+/* One text frame with one reference. V1 drops what chapter 1, 7.2 says; that V1 gets no mutations is the caller's
+ * business. Of `extras` a client never sees idempotencyKey (in either spelling), nor, among its headers, those that
+ * only the server may write: the five runtime ones and sockudo_append_fragment. All else passes through byte for
+ * byte; an object of which nothing is left is left out. The runtime headers come first. */
 struct frame *envelope_frame(const struct envelope *e, enum wire_protocol protocol);
 /* The same JSON, appended to out. */
 void envelope_json(struct buf *out, const struct envelope *e, enum wire_protocol protocol);
