@@ -33,7 +33,8 @@ struct conn_protocol {
     bool (*half_closed)(struct conn *c);
     /* A frame did not fit into the limits and was not queued. Optional. */
     void (*overflow)(struct conn *c);
-    /* Everything queued has left after the socket had not been writable for a while. Optional. */
+    /* Everything queued has left, after the socket had not been writable for a while or while the input is
+     * paused (not for what leaves at once otherwise). Optional. */
     void (*drained)(struct conn *c);
 };
 

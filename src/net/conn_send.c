@@ -182,6 +182,12 @@ static ssize_t write_first(struct conn *c)
     return send(c->io.fd, wire.p, wire.n, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
+static void tell_drained(struct conn *c)
+{
+    if (c->queued_frames == 0 && !(c->flags & (CONN_CLOSING | CONN_FINISHING)) && c->protocol->drained)
+        c->protocol->drained(c);
+}
+
 void conn_flush(struct conn_pool *pool, struct conn *c)
 {
     while (c->queued_frames && !(c->flags & (CONN_CLOSING | CONN_BLOCKED))) {
@@ -226,6 +232,8 @@ void conn_flush_dirty(struct conn_pool *pool)
         __builtin_prefetch(next, 1);
         c->flags &= ~(uint32_t)CONN_DIRTY;
         conn_flush(pool, c);
+        if (c->flags & CONN_PAUSED)
+            tell_drained(c);
     }
     if (pool->spent)
         frame_drop_many(pool->spent, pool->spent_count);
@@ -240,8 +248,7 @@ void conn_writable(struct conn *c)
     c->flags &= ~(uint32_t)CONN_BLOCKED;
     conn_flush(c->pool, c);
     loop_at_end(c->pool->loop, &c->pool->hook); /* publishes, gives back what was spent */
-    if (c->queued_frames == 0 && !(c->flags & (CONN_CLOSING | CONN_FINISHING)) && c->protocol->drained)
-        c->protocol->drained(c);
+    tell_drained(c);
 }
 
 static bool fits(const struct conn *c, const struct frame *f)

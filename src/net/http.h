@@ -7,10 +7,12 @@
  * Life of a request: head complete -> on_head() may answer at once (the body is then skipped, or the
  * connection closed when it is long) -> body complete -> on_request(). The handler answers now or later with
  * http_respond(), exactly once. If the peer goes away first, http_request.gone becomes true, respond is still to
- * be called and then only frees.
+ * be called and then only frees. A request whose body never becomes complete is freed without on_request(): an
+ * on_head() that returns false leaves nothing behind that the arena does not free.
  *
- * Limits: head 16 KiB (431), 100 headers, body request_body_max (413), 64 requests in the pipeline (then
- * reading pauses), head within 10 s and body within 30 s of its last byte (408). Malformed: 400 and close.
+ * Limits: head 16 KiB (431), 100 headers (431), body body_max (413), 64 requests in the pipeline or 256 KiB of
+ * responses that the peer does not read (then reading pauses), head within 10 s and body within 30 s of its last
+ * byte (408). Malformed: 400 and close. A peer that has sent FIN still gets its responses.
  *
  * Ownership: all str fields of the request live until http_respond(). Threads: the connection's shard.
  *
@@ -54,13 +56,15 @@ struct http_handler {
 
 struct http_server_options {
     size_t body_max; /* bytes */
-    uint32_t head_timeout_ms, body_timeout_ms, idle_timeout_ms; /* idle keep-alive: 75 s */
+    uint32_t head_timeout_ms, body_timeout_ms, idle_timeout_ms; /* 0 = 10 s, 30 s, 75 s */
 };
 
 /* One per shard. */
 struct http_server;
+/* handler is borrowed. */
 struct http_server *http_server_new(struct conn_pool *pool, const struct http_server_options *options,
                                     const struct http_handler *handler, void *user);
+/* Closes its connections; lives on until they are closed and each request has been responded to. */
 void http_server_free(struct http_server *server);
 /* A freshly accepted socket. */
 void http_accept(struct http_server *server, int fd, const struct sockaddr_storage *peer);

@@ -91,10 +91,10 @@ static unsigned read_head(const struct ws_parser *parser, const unsigned char *p
 }
 
 /* Known even before the masking key has come. */
-static bool is_too_large(const struct ws_parser *parser, const struct ws_limits *limits, const struct head *head)
+static bool is_too_large(const struct ws_parser *parser, size_t message_max, const struct head *head)
 {
     size_t before = parser->partial ? parser->partial->n : 0;
-    return !is_control(head->opcode) && (head->size > limits->message_max || before > limits->message_max - head->size);
+    return !is_control(head->opcode) && (head->size > message_max || before > message_max - head->size);
 }
 
 enum content { ASCII, MAYBE_UTF8 };
@@ -234,13 +234,13 @@ unsigned ws_parse(struct ws_parser *parser, const struct ws_limits *limits, char
                   bool (*on_message)(void *user, enum ws_kind kind, struct str payload), void *user)
 {
     const struct sink sink = {on_message, user};
-    const size_t message_max = limits->message_max;
+    const size_t message_max = limits->message_max; /* limits may be gone once on_message has returned */
     unsigned status = WS_MORE;
     *used = 0;
     while (status == WS_MORE && *used < n) {
         struct head head;
         status = read_head(parser, (unsigned char *)bytes + *used, n - *used, &head);
-        if (status == WS_MORE && is_too_large(parser, &(struct ws_limits){message_max}, &head))
+        if (status == WS_MORE && is_too_large(parser, message_max, &head))
             status = ERROR_TOO_LARGE;
         if (status != WS_MORE || head.bytes == 0 || n - *used - head.bytes < head.size)
             break;
