@@ -1,0 +1,49 @@
+/* api.h - the HTTP side of the main listener: signed endpoints, operational routes, CORS (chapter 2).
+ *
+ * One api per shard, driven by net/http.h:
+ *
+ *      api_head      route -> CORS preflight -> limit by address -> signature checks 1 to 5      may answer at once
+ *      api_request   signature checks 6 to 8 -> path and body -> the family's file -> http_respond, now or later
+ *
+ * Upgrades to /app/<key> never come here. What all shards share is struct api_shared: it is made before the first api and outlives the
+ * last; everything in it is read-only while requests are served, but for the limiter, which locks.
+ *
+ * Limits: API_CHANNELS_AT_ONCE publishes of one request are in flight at a time; REPLAY_KEYS_MAX idempotency keys per shard.
+ * Threads: every call on env's shard.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "channel/hub.h"
+#include "net/http.h"
+
+enum { API_CHANNELS_AT_ONCE = 256, API_SHARDS_MAX = 64, REPLAY_KEYS_MAX = 1 << 18 };
+
+struct api;
+struct limiter;
+struct route; /* api/route.h */
+
+/* Answers of api_shared.socket_protocol. */
+enum socket_state { SOCKET_UNKNOWN, SOCKET_V1, SOCKET_V2 };
+
+struct api_shared {
+    struct limiter *limiter; /* by client address, borrowed; NULL = off */
+    /* Routes of the layer above (src/ops), served like our own; borrowed. */
+    const struct route *routes;
+    size_t routes_count;
+    void *routes_user;
+    /* Which protocol a WebSocket of this process speaks, whatever its shard; called on any shard. NULL: no socket is known, so every
+     * actor of a mutation is refused with 401 (chapter 3, 1.8). */
+    enum socket_state (*socket_protocol)(void *user, struct socket_id id);
+    void *socket_user;
+    struct api *all[API_SHARDS_MAX]; /* api's own, by shard */
+};
+
+struct api *api_new(struct env *env, struct api_shared *shared);
+/* No request may be in flight (asserted). */
+void api_free(struct api *api);
+/* For struct http_handler; `api` is a struct api. */
+bool api_head(void *api, struct http_request *request);
+void api_request(void *api, struct http_request *request);
+/* Requests that have not been answered yet; any thread. */
+uint64_t api_in_flight(const struct api *api);
