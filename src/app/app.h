@@ -82,7 +82,8 @@ struct channel_policy {
     uint64_t window_ms;               /* history retention; 0 = keep */
     uint64_t messages_max, bytes_max; /* 0 = no limit */
     uint64_t versions_window_ms;      /* 0 = keep */
-    uint64_t recovery_frames_max;     /* max_buffer_size */
+    uint64_t recovery_frames_max;     /* max_buffer_size; 0 = no hot tier */
+    uint64_t recovery_ttl_ms;         /* buffer_ttl_seconds */
     bool idempotency;
     uint64_t idempotency_ttl_ms;
 };

@@ -1,0 +1,37 @@
+/* query.h - a query string cut into pairs (form-urlencoded: '+' is a space, %XX a byte).
+ *
+ * Lenient like every browser: a '%' that two hexadecimal digits do not follow stands for itself, `k` means `k=`, empty
+ * pieces are skipped. SDKs put values into the URL unencoded, so this matters.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "base/arena.h"
+#include "base/buf.h"
+
+struct query_pair {
+    struct str key;       /* decoded */
+    struct str sort_key;  /* key in lower case */
+    struct str value_raw; /* as it came */
+    size_t index;         /* position in the query */
+};
+
+enum { QUERY_PAIRS_MAX = 256, QUERY_PAIRS_FEW = 16 };
+struct query {
+    struct query_pair few[QUERY_PAIRS_FEW], *pairs; /* pairs == few unless there are more */
+    size_t count;
+    struct arena arena; /* what had to be decoded */
+};
+
+/* NULL, or static text saying what is wrong. query_free() either way. */
+const char *query_read(struct query *q, struct str text);
+void query_free(struct query *q);
+/* The last pair with exactly this key, or NULL. */
+const struct query_pair *query_find(const struct query *q, struct str key);
+size_t query_times(const struct query *q, struct str key);
+/* Order of the canonical string: by sort_key, then key, then position; all bytewise. */
+void query_sort(struct query *q);
+/* Decodes into out. */
+void query_decode(struct buf *out, struct str raw);
+/* The decoded value; a view of the query if there is nothing to decode. */
+struct str query_value(const struct query_pair *pair, struct arena *arena);
