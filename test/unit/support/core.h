@@ -1,0 +1,41 @@
+/* core.h - one shard of the real core for unit tests: own clock, the engine over memory, sinks that remember as text.
+ *
+ * Nothing happens by itself: core_settle() runs mail and the store until there is nothing left to do, core_advance_ms() moves
+ * the clock a millisecond at a time and settles after each.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "ai/rollup.h"
+#include "channel/hub.h"
+#include "message/metrics.h"
+#include "unit.h"
+
+struct core {
+    struct env env;
+    struct env *envs[1];
+    struct clock clock;
+    uint64_t now_ns;
+    struct config *config;
+    struct app *app;
+    struct store_home home;
+    struct store_op *home_first, *home_last; /* completions not run yet */
+    struct task **mail;
+    size_t mail_count, mail_cap;
+};
+
+/* The demo profile's configuration (app-id, history, versions, AI channels "ai-" and "private-ai-"), memory store. */
+struct core *core_new(void);
+void core_free(struct core *c);
+void core_settle(struct core *c);
+void core_advance_ms(struct core *c, unsigned ms);
+
+/* What env.deliver takes in these tests. */
+struct sink {
+    struct core *core;
+    struct buf got; /* payloads, one a line */
+    size_t frames;
+};
+struct sink *sink_new(struct core *c);
+void sink_free(struct sink *s);
+void sink_forget(struct sink *s);
