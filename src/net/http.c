@@ -373,7 +373,7 @@ static enum step take_head(struct http_conn *http, const char *bytes, size_t n, 
         *used = empty_lines(bytes, n);
         bytes += *used;
         n -= *used;
-        if (n == 0)
+        if (n == 0 || (n == 1 && bytes[0] == '\r'))
             return STEP_MORE;
         http->head_since_ns = loop_now_ns(conn_loop(http->conn));
     }
@@ -383,7 +383,7 @@ static enum step take_head(struct http_conn *http, const char *bytes, size_t n, 
     } else if (size) {
         *used += size;
         take_whole_head(http, str_make(bytes, size));
-    } else if (bytes[0] != '\r' && (bytes[0] < 'A' || bytes[0] > 'Z')) {
+    } else if (bytes[0] < 'A' || bytes[0] > 'Z') {
         refuse_next(http, 400); /* TLS or noise: no need to wait for its end */
     } else {
         http->scanned_bytes = n;

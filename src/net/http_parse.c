@@ -1,8 +1,8 @@
 /* http_parse.c - a head, whole, into a request; llhttp does the parsing.
  *
  * The head is copied once into the arena and every string of the request is a slice of that copy. What llhttp
- * would forgive (a bare CR or LF, folded lines, blanks in names, odd bytes in the target, several Hosts) is
- * refused here: proxies in front of us may read such a request differently (RFC 9112, 11.2).
+ * would forgive (a bare CR or LF, folded lines, blanks in names, odd bytes in the target, several Hosts, codings
+ * other than chunked) is refused here: proxies in front of us may read such a request differently (RFC 9112, 11.2).
  *
  * llhttp is paused at the end of the head. A sized body needs no parser; a chunked one goes on from there.
  *
@@ -175,27 +175,48 @@ static void name_parts(struct http_exchange *x)
     r->query = rest;
 }
 
-/* Names and values; how often Host, Transfer-Encoding; what Expect asks for. */
+/* Length first: the usual header is none of those looked for. */
+static bool is_named(const struct http_header *h, struct str lower_case)
+{
+    return h->name.n == lower_case.n && str_eq_nocase(h->name, lower_case);
+}
+
+/* How often there is a Host and a Transfer-Encoding. */
+struct tally {
+    unsigned hosts, encodings;
+};
+
+static unsigned check_header(struct http_exchange *x, struct http_header *h, struct tally *tally)
+{
+    if (!is_token(h->name))
+        return REFUSE_MALFORMED;
+    h->value = h->value.p ? str_trim(h->value) : STR("");
+    if (is_named(h, STR("host"))) {
+        tally->hosts++;
+    } else if (is_named(h, STR("transfer-encoding"))) {
+        tally->encodings++;
+        return str_eq_nocase(h->value, STR("chunked")) ? 0 : REFUSE_MALFORMED;
+    } else if (is_named(h, STR("expect")) && !x->minor_0) {
+        x->wants_continue = x->chunked || x->content_length;
+        return str_eq_nocase(h->value, STR("100-continue")) ? 0 : REFUSE_EXPECTATION;
+    }
+    return 0;
+}
+
+/* RFC 9112, 3.2 (Host) and 6.1 (no encoding but chunked, not twice, not in 1.0, not with a length). */
 static unsigned check_headers(struct http_exchange *x)
 {
-    struct http_request *r = &x->request;
-    unsigned hosts = 0;
-    for (size_t i = 0; i < r->headers_count; i++) {
-        struct http_header *h = &r->headers[i];
-        if (!is_token(h->name))
-            return REFUSE_MALFORMED;
-        h->value = h->value.p ? str_trim(h->value) : STR("");
-        if (h->name.n == 4)
-            hosts += str_eq_nocase(h->name, STR("host"));
-        else if (h->name.n == 17 && x->minor_0 && str_eq_nocase(h->name, STR("transfer-encoding")))
-            return REFUSE_MALFORMED;
-        else if (h->name.n == 6 && !x->minor_0 && str_eq_nocase(h->name, STR("expect"))) {
-            if (!str_eq_nocase(h->value, STR("100-continue")))
-                return REFUSE_EXPECTATION;
-            x->wants_continue = x->chunked || x->content_length;
-        }
+    struct tally tally = {0};
+    for (size_t i = 0; i < x->request.headers_count; i++) {
+        unsigned refused = check_header(x, &x->request.headers[i], &tally);
+        if (refused)
+            return refused;
     }
-    return hosts > 1 || (hosts == 0 && !x->minor_0) ? REFUSE_MALFORMED : 0; /* RFC 9112, 3.2 */
+    if (tally.hosts > 1 || (tally.hosts == 0 && !x->minor_0))
+        return REFUSE_MALFORMED;
+    if (tally.encodings && (tally.encodings > 1 || x->minor_0 || !x->chunked))
+        return REFUSE_MALFORMED;
+    return tally.encodings && (x->parser.flags & F_CONTENT_LENGTH) ? REFUSE_MALFORMED : 0;
 }
 
 static bool asks_for_websocket(const struct http_request *r)
