@@ -1,0 +1,37 @@
+/* handlers.h - the endpoints, each answering one call; the table that names them is in api.c.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "api/call.h"
+
+/* events.c */
+void serve_events(struct call *c);
+void serve_batch_events(struct call *c);
+/* channels.c */
+void serve_channels(struct call *c);
+void serve_channel(struct call *c);
+void serve_channel_users(struct call *c);
+/* users.c */
+void serve_terminate(struct call *c);
+void serve_reconnect(struct call *c);
+/* messages.c */
+void serve_message(struct call *c);
+void serve_versions(struct call *c);
+/* mutations.c */
+void serve_update(struct call *c);
+void serve_delete(struct call *c);
+void serve_append(struct call *c);
+/* history.c */
+void serve_history(struct call *c);
+/* history_admin.c */
+void serve_history_state(struct call *c);
+void serve_history_reset(struct call *c);
+void serve_history_purge(struct call *c);
+/* not_built.c */
+void serve_revocations(struct call *c);
+void serve_annotations(struct call *c);
+void serve_presence_history(struct call *c);
+void serve_push(struct call *c);
+/* demo.c */
+void serve_demo_page(struct call *c);

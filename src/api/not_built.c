@@ -1,0 +1,30 @@
+/* not_built.c - routes of the protocol that this build knows but does not serve: 501, so that nobody takes them for a wrong address.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "api/handlers.h"
+
+static void not_built(struct call *c, struct str text)
+{
+    call_refuse(c, fail(501, "not_implemented", text));
+}
+
+void serve_revocations(struct call *c)
+{
+    not_built(c, STR("Capability tokens and their revocation are not implemented by this build"));
+}
+
+void serve_annotations(struct call *c)
+{
+    not_built(c, STR("Annotations are not implemented by this build"));
+}
+
+void serve_presence_history(struct call *c)
+{
+    not_built(c, STR("Presence history is not implemented by this build"));
+}
+
+void serve_push(struct call *c)
+{
+    not_built(c, STR("Push notifications are not implemented by this build"));
+}
