@@ -28,7 +28,7 @@ LDLIBS  := -lrocksdb -lcrypto -lxxhash -lstdc++ -lpthread -lm
 LIB_SRC  := $(filter-out src/main.c,$(wildcard src/*.c src/[a-km-z]*/*.c src/l[a-np-z]*/*.c))
 LIB_CXX  := $(wildcard src/*/*.cc)
 LIB_OBJ  := $(LIB_SRC:%.c=$(OUT)/%.o) $(LIB_CXX:%.cc=$(OUT)/%.o) \
-            $(OUT)/llhttp/llhttp.o $(OUT)/llhttp/api.o $(OUT)/llhttp/http.o
+            $(OUT)/llhttp/llhttp.o $(OUT)/llhttp/api.o $(OUT)/llhttp/http.o $(OUT)/gen/demo_page.o
 LIB      := $(OUT)/libsockudo.a
 LOAD_OBJ := $(patsubst %.c,$(OUT)/%.o,$(wildcard src/load/*.c))
 UNIT_SRC := $(wildcard test/unit/*/*_test.c)
@@ -101,6 +101,14 @@ $(OUT)/%.o: %.c
 $(OUT)/%.o: %.cc
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) -c -o $@ $<
+
+# The demo page travels inside the program.
+$(OUT)/gen/%.c: src/api/%.html tools/embed
+	@mkdir -p $(@D)
+	@tools/embed $* $< > $@
+
+$(OUT)/gen/%.o: $(OUT)/gen/%.c
+	$(CC) $(CFLAGS) -c -o $@ $<
 
 # Node's own HTTP parser: Debian ships its C source.
 $(OUT)/llhttp/%.o: /usr/share/llhttp/%.c
