@@ -1,16 +1,16 @@
 /* conn.c - life of a connection, and the way in.
  *
- * Input is read into one scratch buffer per shard and handed to the protocol there. What it does not use up is
- * kept in a block of exactly that size, and put in front of the next read:
+ * Input is read into one scratch buffer per shard and handed to the protocol there. What it does not use up
+ * is kept in a block of exactly that size, and put in front of the next read:
  *
  *      scratch  [kept from last time | newly read ........ ]
  *                                     used up ^   ^ the rest: kept again
  *
- * When much is kept (a large message that is still coming) it would be copied there and back with each read, so
- * from KEPT_SMALL on the socket is read right behind it, into a block that doubles.
+ * When much is kept (a large message that is still coming) it would be copied there and back with each read,
+ * so from KEPT_SMALL on the socket is read right behind it, into a block that doubles.
  *
- * Sockets are edge triggered. One that still has input after its share of a turn goes on the ready list, and so
- * does one that is resumed: no edge will come for what is there already.
+ * Sockets are edge triggered. One that still has input after its share of a turn goes on the ready list, and
+ * so does one that is resumed: no edge will come for what is there already.
  *
  * A closed connection moves to the dying list; at the end of the turn `closed` is called and it is freed. So
  * nobody's connection vanishes while it is on somebody's stack. Connections lie in slabs aligned to cache
@@ -119,8 +119,8 @@ static void bury(struct conn_pool *pool, struct conn *c)
     place_give(pool, c);
 }
 
-/* Only those that were dying at the beginning: one that dies in a `closed` may be on the dirty list now, and is
- * taken off it by the next flush. */
+/* Only those that were dying at the beginning: one that dies in a `closed` may be on the dirty list now, and
+ * is taken off it by the next flush. */
 static void bury_dying(struct conn_pool *pool)
 {
     struct list now;
@@ -271,7 +271,7 @@ void conn_close_after_flush(struct conn *c, uint32_t linger_ms)
     c->linger->conn = c;
     c->linger->timer.fire = lingered_enough;
     wheel_set(loop_wheel(c->pool->loop), &c->linger->timer, loop_now_ms(c->pool->loop) + linger_ms);
-    conn_mark_dirty(c);   /* even with nothing to send: the flush finishes it */
+    conn_mark_dirty(c);  /* even with nothing to send: the flush finishes it */
     conn_ready_again(c); /* what is there already is to be read and thrown away */
 }
 
@@ -324,7 +324,8 @@ static bool wants_input(const struct conn *c)
 static size_t deliver(struct conn *c, char *bytes, size_t n)
 {
     size_t used = 0;
-    for (const struct conn_protocol *protocol = NULL; used < n && wants_input(c) && protocol != c->protocol;) {
+    for (const struct conn_protocol *protocol = NULL;
+         used < n && wants_input(c) && protocol != c->protocol;) {
         protocol = c->protocol;
         size_t now = protocol->input(c, bytes + used, n - used);
         assert(now <= n - used);
@@ -362,7 +363,8 @@ static void use_kept(struct conn *c, size_t used)
     c->kept = NULL;
 }
 
-/* Little or nothing is kept: through the scratch buffer. Returns what recv() did; *room is what it was asked. */
+/* Little or nothing is kept: through the scratch buffer. Returns what recv() did; *room is what it was asked.
+ */
 static ssize_t read_through_scratch(struct conn *c, size_t *room)
 {
     struct conn_pool *pool = c->pool;

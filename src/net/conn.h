@@ -25,8 +25,8 @@ struct conn_protocol {
     /* Bytes that have arrived, those kept from last time in front; n > 0. It may write to those it uses up.
      * Returns how many it has used up; the rest is kept, as it is. May close the connection. */
     size_t (*input)(struct conn *c, char *bytes, size_t n);
-    /* The peer has sent its FIN or the socket failed, or conn_close() was called; always the last call, at the
-     * end of the turn: never from within another call into conn.h. */
+    /* The peer has sent its FIN or the socket failed, or conn_close() was called; always the last call, at
+     * the end of the turn: never from within another call into conn.h. */
     void (*closed)(struct conn *c);
     /* The peer has sent its FIN and may still read. True: the connection stays open for sending. Optional:
      * without it the connection is closed then. */
@@ -70,8 +70,8 @@ void conn_set_limits(struct conn *c, struct conn_limits limits);
 /* The peer's address as text, without port. */
 void conn_peer(const struct conn *c, char out[46]);
 
-/* Queues a reference (takes its own). Returns false if the limits refused it (overflow has been called) or the
- * connection is closing. */
+/* Queues a reference (takes its own). Returns false if the limits refused it (overflow has been called) or
+ * the connection is closing. */
 bool conn_send_frame(struct conn *c, struct frame *f);
 /* As above but takes over one reference that the caller already holds, refused or not: the fan-out's path. */
 bool conn_give_frame(struct conn *c, struct frame *f);
@@ -85,8 +85,8 @@ size_t conn_queued_frames(const struct conn *c);
 void conn_pause(struct conn *c);
 void conn_resume(struct conn *c);
 /* Sends what is queued, then FIN, and waits for the peer's FIN (a close() with unread input would reset the
- * connection and could destroy what was sent last); closes then, or after linger_ms whatever happens. No further
- * input is delivered and nothing more is queued. */
+ * connection and could destroy what was sent last); closes then, or after linger_ms whatever happens. No
+ * further input is delivered and nothing more is queued. */
 void conn_close_after_flush(struct conn *c, uint32_t linger_ms);
 /* At once. */
 void conn_close(struct conn *c);

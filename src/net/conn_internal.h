@@ -27,9 +27,9 @@ enum conn_flag {
     CONN_FINISHING = 1 << 4, /* closes once everything has been sent */
     CONN_SHUT = 1 << 5,      /* our FIN has been sent */
     CONN_PAUSED = 1 << 6,
-    CONN_HUNG_UP = 1 << 7,   /* the kernel has announced a FIN or an error: read until it shows */
-    CONN_ENDED = 1 << 8,     /* the peer's FIN has been read */
-    CONN_READING = 1 << 9,   /* inside conn_read(): `kept` is not where the bytes are */
+    CONN_HUNG_UP = 1 << 7, /* the kernel has announced a FIN or an error: read until it shows */
+    CONN_ENDED = 1 << 8,   /* the peer's FIN has been read */
+    CONN_READING = 1 << 9, /* inside conn_read(): `kept` is not where the bytes are */
 };
 
 struct conn_ring {

@@ -3,12 +3,12 @@
  *      give    a -> q:[f]    b -> q:[f]    c -> q:[e][f]         pool: dirty a -> b -> c
  *      end of the turn:  send(a, f)   send(b, f)   sendmsg(c, e f)
  *
- * Nothing but the first cache line of a connection is touched for a frame that leaves at once, the line of the
- * next one is fetched while the kernel sends, and the references of a frame that went to many connections in a
- * row are given back with one atomic operation.
+ * Nothing but the first cache line of a connection is touched for a frame that leaves at once, the line of
+ * the next one is fetched while the kernel sends, and the references of a frame that went to many connections
+ * in a row are given back with one atomic operation.
  *
- * A socket that takes no more is BLOCKED until EPOLLOUT comes: it is never dirty meanwhile. After a short write
- * we try again until the kernel says EAGAIN, since only that arms the edge.
+ * A socket that takes no more is BLOCKED until EPOLLOUT comes: it is never dirty meanwhile. After a short
+ * write we try again until the kernel says EAGAIN, since only that arms the edge.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

@@ -5,12 +5,12 @@
  *
  *      exchanges [1 answered] [2 at work] [3 answered]       1 leaves now; 3 waits for 2
  *
- * A head is parsed only when it is whole; until then the connection keeps its bytes. Exchanges are recycled in
- * a free list per server, each with room for the head and body of a usual request, so such a request allocates
- * nothing.
+ * A head is parsed only when it is whole; until then the connection keeps its bytes. Exchanges are recycled
+ * in a free list per server, each with room for the head and body of a usual request, so such a request
+ * allocates nothing.
  *
- * One timer per connection, set anew whenever something moved: the head's deadline counts from its first byte,
- * the body's from its last, the idle one from the last response.
+ * One timer per connection, set anew whenever something moved: the head's deadline counts from its first
+ * byte, the body's from its last, the idle one from the last response.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

@@ -6,13 +6,13 @@
  *
  * Life of a request: head complete -> on_head() may answer at once (the body is then skipped, or the
  * connection closed when it is long) -> body complete -> on_request(). The handler answers now or later with
- * http_respond(), exactly once. If the peer goes away first, http_request.gone becomes true, respond is still to
- * be called and then only frees. A request whose body never becomes complete is freed without on_request(): an
- * on_head() that returns false leaves nothing behind that the arena does not free.
+ * http_respond(), exactly once. If the peer goes away first, http_request.gone becomes true, respond is still
+ * to be called and then only frees. A request whose body never becomes complete is freed without
+ * on_request(): an on_head() that returns false leaves nothing behind that the arena does not free.
  *
- * Limits: head 16 KiB (431), 100 headers (431), body body_max (413), 64 requests in the pipeline or 256 KiB of
- * responses that the peer does not read (then reading pauses), head within 10 s and body within 30 s of its last
- * byte (408). Malformed: 400 and close. A peer that has sent FIN still gets its responses.
+ * Limits: head 16 KiB (431), 100 headers (431), body body_max (413), 64 requests in the pipeline or 256 KiB
+ * of responses that the peer does not read (then reading pauses), head within 10 s and body within 30 s of
+ * its last byte (408). Malformed: 400 and close. A peer that has sent FIN still gets its responses.
  *
  * Ownership: all str fields of the request live until http_respond(). Threads: the connection's shard.
  *
@@ -23,7 +23,16 @@
 #include "base/buf.h"
 #include "net/conn.h"
 
-enum http_method { HTTP_GET_, HTTP_HEAD_, HTTP_POST_, HTTP_PUT_, HTTP_DELETE_, HTTP_OPTIONS_, HTTP_PATCH_, HTTP_OTHER_ };
+enum http_method {
+    HTTP_GET_,
+    HTTP_HEAD_,
+    HTTP_POST_,
+    HTTP_PUT_,
+    HTTP_DELETE_,
+    HTTP_OPTIONS_,
+    HTTP_PATCH_,
+    HTTP_OTHER_
+};
 
 struct http_header {
     struct str name, value; /* value trimmed */
@@ -31,7 +40,7 @@ struct http_header {
 
 struct http_request {
     struct http_server *server;
-    struct conn *conn; /* NULL once gone */
+    struct conn *conn;  /* NULL once gone */
     struct arena arena; /* for whatever lives as long as the request; freed by http_respond() */
     enum http_method method;
     struct str method_name; /* as sent, e.g. "GET" */
@@ -55,7 +64,7 @@ struct http_handler {
 };
 
 struct http_server_options {
-    size_t body_max; /* bytes */
+    size_t body_max;                                            /* bytes */
     uint32_t head_timeout_ms, body_timeout_ms, idle_timeout_ms; /* 0 = 10 s, 30 s, 75 s */
 };
 
@@ -76,9 +85,9 @@ struct str http_get_header(const struct http_request *request, struct str name);
 
 struct http_response {
     unsigned status;
-    struct str content_type;   /* absent = none */
-    struct str extra_headers;  /* complete lines "Name: value\r\n", or absent */
-    struct str body;           /* copied */
+    struct str content_type;  /* absent = none */
+    struct str extra_headers; /* complete lines "Name: value\r\n", or absent */
+    struct str body;          /* copied */
     bool close;
 };
 /* Frees the request. Content-Length and Connection are added here. */

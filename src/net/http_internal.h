@@ -45,13 +45,13 @@ struct http_conn {
     struct http_exchange *reading; /* its body is incomplete; NULL = none */
     struct timer deadline;
     enum http_state state;
-    unsigned pauses;       /* enum http_pause */
-    size_t skip_bytes;     /* HTTP_STATE_SKIP: still to come */
-    size_t scanned_bytes;  /* of an incomplete head; 0 = between requests */
+    unsigned pauses;        /* enum http_pause */
+    size_t skip_bytes;      /* HTTP_STATE_SKIP: still to come */
+    size_t scanned_bytes;   /* of an incomplete head; 0 = between requests */
     uint64_t head_since_ns; /* when its first byte came */
-    bool served;           /* has had a request */
-    bool half_closed;      /* the peer's FIN has come */
-    bool upgraded;         /* no longer ours: to be freed by on_input() */
+    bool served;            /* has had a request */
+    bool half_closed;       /* the peer's FIN has come */
+    bool upgraded;          /* no longer ours: to be freed by on_input() */
 };
 
 struct http_exchange {

@@ -1,8 +1,9 @@
 /* http_parse.c - a head, whole, into a request; llhttp does the parsing.
  *
  * The head is copied once into the arena and every string of the request is a slice of that copy. What llhttp
- * would forgive (a bare CR or LF, folded lines, blanks in names, odd bytes in the target, several Hosts, codings
- * other than chunked) is refused here: proxies in front of us may read such a request differently (RFC 9112, 11.2).
+ * would forgive (a bare CR or LF, folded lines, blanks in names, odd bytes in the target, several Hosts,
+ * codings other than chunked) is refused here: proxies in front of us may read such a request differently
+ * (RFC 9112, 11.2).
  *
  * llhttp is paused at the end of the head. A sized body needs no parser; a chunked one goes on from there.
  *
@@ -40,9 +41,9 @@ static unsigned count_headers(struct str head, size_t *count)
 static bool is_token(struct str s)
 {
     static const bool tchar[256] = {
-        ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1, ['&'] = 1, ['\''] = 1, ['*'] = 1, ['+'] = 1,
-        ['-'] = 1, ['.'] = 1, ['^'] = 1, ['_'] = 1, ['`'] = 1, ['|'] = 1,  ['~'] = 1,
-        ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1};
+        ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1,         ['&'] = 1,         ['\''] = 1,
+        ['*'] = 1, ['+'] = 1, ['-'] = 1, ['.'] = 1,         ['^'] = 1,         ['_'] = 1,
+        ['`'] = 1, ['|'] = 1, ['~'] = 1, ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1};
     for (size_t i = 0; i < s.n; i++)
         if (!tchar[(unsigned char)s.p[i]])
             return false;

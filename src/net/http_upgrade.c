@@ -55,13 +55,15 @@ static void refuse(struct http_request *request, unsigned status, struct str ext
 static void refuse_handshake(struct http_request *request)
 {
     refuse(request, 400, STR_NONE,
-           STR("{\"error\":\"The WebSocket handshake is invalid\",\"code\":\"invalid_request\",\"status\":400}"));
+           STR("{\"error\":\"The WebSocket handshake is "
+               "invalid\",\"code\":\"invalid_request\",\"status\":400}"));
 }
 
 static void refuse_version(struct http_request *request)
 {
     refuse(request, 426, STR("Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"),
-           STR("{\"error\":\"Only WebSocket version 13 is supported\",\"code\":\"invalid_request\",\"status\":426}"));
+           STR("{\"error\":\"Only WebSocket version 13 is "
+               "supported\",\"code\":\"invalid_request\",\"status\":426}"));
 }
 
 static void send_switching_protocols(const struct http_request *request)

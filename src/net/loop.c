@@ -40,14 +40,14 @@ struct loop {
     int epoll_fd;
     uint64_t now_ns;
     struct io mail_io;
-    struct tasks tasks;  /* asked for, not yet begun */
-    struct tasks spare;  /* memory of those that ran last */
-    struct list hooks;   /* asked for, not yet begun */
-    int event_at;        /* [event_at, events_count) of the batch is still to be dispatched */
+    struct tasks tasks; /* asked for, not yet begun */
+    struct tasks spare; /* memory of those that ran last */
+    struct list hooks;  /* asked for, not yet begun */
+    int event_at;       /* [event_at, events_count) of the batch is still to be dispatched */
     int events_count;
     _Atomic int stopped;
-    _Atomic uint64_t idle_ns;       /* time spent waiting */
-    _Atomic uint64_t wait_since_ns; /* 0 = not waiting */
+    _Atomic uint64_t idle_ns;                 /* time spent waiting */
+    _Atomic uint64_t wait_since_ns;           /* 0 = not waiting */
     _Atomic uint64_t asked_ns, asked_idle_ns; /* at the last loop_busy_permille() */
     struct epoll_event events[EVENTS_MAX];
 };

@@ -3,8 +3,8 @@
  * A turn: wait (until the next timer, an event or mail) -> mail -> socket events -> timers -> local tasks ->
  * end-of-turn hooks (sockets with something to send write it there, once) -> again.
  *
- * Threads: everything but loop_stop() and loop_mailbox() (whose mailbox_post is for all) belongs to the thread
- * that runs the loop, or to the one that sets it up before it runs.
+ * Threads: everything but loop_stop() and loop_mailbox() (whose mailbox_post is for all) belongs to the
+ * thread that runs the loop, or to the one that sets it up before it runs.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -40,8 +40,8 @@ int loop_change(struct loop *loop, struct io *io, uint32_t events);
 /* Must come before close(fd). No event of this io is dispatched afterwards, even in the same turn. */
 void loop_remove(struct loop *loop, struct io *io);
 
-/* Same turn, after timers; from the loop's thread. What a task or hook asks for itself comes in the next turn,
- * which then does not wait. */
+/* Same turn, after timers; from the loop's thread. What a task or hook asks for itself comes in the next
+ * turn, which then does not wait. */
 void loop_defer(struct loop *loop, struct task *task);
 void loop_at_end(struct loop *loop, struct turn_hook *hook); /* harmless if asked for already */
 

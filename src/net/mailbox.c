@@ -5,11 +5,11 @@
  *      ready     5       6       6       7        cell i is free for position p when ready == p,
  *      task      a(4)    b(5)    -       -        and holds the task of p when ready == p + 1
  *
- * A poster claims a position by moving tail, then publishes the cell; the owner takes the cell at head only when
- * it is published, so a poster that is interrupted in between delays those behind it and loses nothing.
+ * A poster claims a position by moving tail, then publishes the cell; the owner takes the cell at head only
+ * when it is published, so a poster that is interrupted in between delays those behind it and loses nothing.
  *
- * Sleeping: the owner writes `asleep`, then looks at the cell at head; a poster writes the cell, then looks at
- * `asleep`. All four are sequentially consistent, so at least one of the two sees the other. (No fences:
+ * Sleeping: the owner writes `asleep`, then looks at the cell at head; a poster writes the cell, then looks
+ * at `asleep`. All four are sequentially consistent, so at least one of the two sees the other. (No fences:
  * ThreadSanitizer does not know them.)
  *
  * SPDX-License-Identifier: Apache-2.0

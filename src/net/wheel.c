@@ -11,9 +11,9 @@
  *
  *      tick 0x01fe, deadlines 0x01ff -> level 0, slot 0xff;   0x0200 -> level 1, slot 2
  *
- * So slot 2 of level 1 is unrolled into level 0 exactly when the tick becomes 0x0200, before any timer of that
- * block can be set there directly; that keeps timers of one millisecond in the order in which they were set.
- * The tick jumps from one occupied slot to the next (bitmaps find it); empty time costs nothing.
+ * So slot 2 of level 1 is unrolled into level 0 exactly when the tick becomes 0x0200, before any timer of
+ * that block can be set there directly; that keeps timers of one millisecond in the order in which they were
+ * set. The tick jumps from one occupied slot to the next (bitmaps find it); empty time costs nothing.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

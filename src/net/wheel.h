@@ -17,7 +17,8 @@
 struct timer {
     struct list link; /* zeroed = not set */
     uint64_t at_ms;
-    void (*fire)(struct timer *timer); /* the timer is no longer set when this runs; it may set itself again */
+    void (*fire)(
+        struct timer *timer); /* the timer is no longer set when this runs; it may set itself again */
 };
 
 struct wheel;

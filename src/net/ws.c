@@ -8,8 +8,8 @@
  *   ...            payload, byte i XOR key[i mod 4]
  *
  * A frame is left untouched until it is whole, so an unfinished one costs a look at its header with each read
- * and nothing else. Then it is unmasked where it lies, eight bytes at a time; the same pass tells whether it is
- * pure ASCII, which most are. Only fragments of a message are copied.
+ * and nothing else. Then it is unmasked where it lies, eight bytes at a time; the same pass tells whether it
+ * is pure ASCII, which most are. Only fragments of a message are copied.
  *
  * UTF-8 across fragments: `utf8_state` says what must come next, as bytes of a little stack:
  *
@@ -29,7 +29,7 @@ enum { OP_CONTINUATION = 0, OP_TEXT = 1, OP_BINARY = 2, OP_CLOSE = 8, OP_PING = 
 enum { CONTROL_MAX = 125, ERROR_PROTOCOL = 1002, ERROR_UTF8 = 1007, ERROR_TOO_LARGE = 1009 };
 
 struct head {
-    uint64_t size; /* of the payload */
+    uint64_t size;  /* of the payload */
     unsigned bytes; /* of the header, key included; 0 = not all there yet */
     bool fin;
     uint8_t opcode;
@@ -81,7 +81,8 @@ static unsigned read_head(const struct ws_parser *parser, const unsigned char *p
     if (n < 2 + extended)
         return WS_MORE;
     head->size = extended ? big_endian(p + 2, extended) : size;
-    if ((extended == 2 && head->size < 126) || (extended == 8 && (head->size <= UINT16_MAX || head->size >> 63)))
+    if ((extended == 2 && head->size < 126) ||
+        (extended == 8 && (head->size <= UINT16_MAX || head->size >> 63)))
         return ERROR_PROTOCOL;
     if (n < 2 + extended + 4)
         return WS_MORE;
@@ -158,8 +159,11 @@ static bool utf8_continues(uint32_t *state, struct str s)
 
 static enum ws_kind kind_of(unsigned opcode)
 {
-    static const enum ws_kind kinds[] = {
-        [OP_TEXT] = WS_TEXT, [OP_BINARY] = WS_BINARY, [OP_CLOSE] = WS_CLOSE, [OP_PING] = WS_PING, [OP_PONG] = WS_PONG};
+    static const enum ws_kind kinds[] = {[OP_TEXT] = WS_TEXT,
+                                         [OP_BINARY] = WS_BINARY,
+                                         [OP_CLOSE] = WS_CLOSE,
+                                         [OP_PING] = WS_PING,
+                                         [OP_PONG] = WS_PONG};
     return kinds[opcode];
 }
 
@@ -217,7 +221,8 @@ static unsigned take_fragment(struct ws_parser *parser, const struct head *head,
     return head->fin ? finish_fragments(parser, sink) : WS_MORE;
 }
 
-static unsigned take_frame(struct ws_parser *parser, const struct head *head, char *bytes, const struct sink *sink)
+static unsigned take_frame(struct ws_parser *parser, const struct head *head, char *bytes,
+                           const struct sink *sink)
 {
     struct str payload = str_make(bytes, head->size);
     enum content content = unmask(bytes, head->size, head->key);
@@ -230,8 +235,9 @@ static unsigned take_frame(struct ws_parser *parser, const struct head *head, ch
     return hand_over(sink, head->opcode, payload);
 }
 
-unsigned ws_parse(struct ws_parser *parser, const struct ws_limits *limits, char *bytes, size_t n, size_t *used,
-                  bool (*on_message)(void *user, enum ws_kind kind, struct str payload), void *user)
+unsigned ws_parse(struct ws_parser *parser, const struct ws_limits *limits, char *bytes, size_t n,
+                  size_t *used, bool (*on_message)(void *user, enum ws_kind kind, struct str payload),
+                  void *user)
 {
     const struct sink sink = {on_message, user};
     const size_t message_max = limits->message_max; /* limits may be gone once on_message has returned */
@@ -283,8 +289,8 @@ static void put_length(struct buf *out, size_t n)
 
 void ws_put_masked(struct buf *out, int opcode, struct str payload, uint32_t mask)
 {
-    unsigned char key[4] = {(unsigned char)(mask >> 24), (unsigned char)(mask >> 16), (unsigned char)(mask >> 8),
-                            (unsigned char)mask};
+    unsigned char key[4] = {(unsigned char)(mask >> 24), (unsigned char)(mask >> 16),
+                            (unsigned char)(mask >> 8), (unsigned char)mask};
     buf_char(out, (char)(0x80 | opcode));
     put_length(out, payload.n);
     buf_put(out, key, 4);

@@ -31,11 +31,12 @@ enum ws_status {
     /* otherwise: a close code to fail the connection with, 1002, 1007 or 1009 */
 };
 
-/* Parses frames in bytes[0, n), which it unmasks in place; *used is how much it has consumed, and what is behind
- * it is untouched. on_message gets each whole message and each control frame (close: payload as received, code
- * and reason checked); returns false to stop, and may free the parser then. */
-unsigned ws_parse(struct ws_parser *parser, const struct ws_limits *limits, char *bytes, size_t n, size_t *used,
-                  bool (*on_message)(void *user, enum ws_kind kind, struct str payload), void *user);
+/* Parses frames in bytes[0, n), which it unmasks in place; *used is how much it has consumed, and what is
+ * behind it is untouched. on_message gets each whole message and each control frame (close: payload as
+ * received, code and reason checked); returns false to stop, and may free the parser then. */
+unsigned ws_parse(struct ws_parser *parser, const struct ws_limits *limits, char *bytes, size_t n,
+                  size_t *used, bool (*on_message)(void *user, enum ws_kind kind, struct str payload),
+                  void *user);
 void ws_parser_free(struct ws_parser *parser);
 
 /* Sec-WebSocket-Accept for a Sec-WebSocket-Key: 28 characters and a NUL. */

@@ -1,4 +1,5 @@
-/* http_fuzz.c - a client that sends anything, on a socket pair, to a real server with a clock that stands still.
+/* http_fuzz.c - a client that sends anything, on a socket pair, to a real server with a clock that stands
+ * still.
  *
  * However its bytes are cut, the same responses come back; nothing leaks, nothing is left over. The handler
  * answers, answers at the head, upgrades or responds late, as the first letter of the path says.

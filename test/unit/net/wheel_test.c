@@ -20,7 +20,7 @@ struct named {
 struct fixture {
     struct wheel *wheel;
     char fired[1024]; /* names, separated by blanks */
-} *now_running;
+} * now_running;
 
 static void note(struct timer *timer)
 {
@@ -289,10 +289,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_timer_fires_at_its_deadline_and_not_before, setup, teardown),
         cmocka_unit_test_setup_teardown(timers_of_one_turn_fire_by_deadline_then_by_age, setup, teardown),
         cmocka_unit_test_setup_teardown(age_counts_across_the_wheels, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_deadline_in_the_past_fires_in_the_next_turn_in_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_deadline_in_the_past_fires_in_the_next_turn_in_order, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(setting_again_moves_a_timer, setup, teardown),
         cmocka_unit_test_setup_teardown(a_timer_cancelled_by_one_before_it_does_not_fire, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_timer_that_sets_itself_to_now_waits_for_the_next_turn, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_timer_that_sets_itself_to_now_waits_for_the_next_turn, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(an_empty_wheel_wakes_nobody, setup, teardown),
         cmocka_unit_test_setup_teardown(a_far_timer_costs_few_wake_ups, setup, teardown),
         cmocka_unit_test(random_histories_equal_a_sorted_list),

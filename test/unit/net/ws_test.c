@@ -205,8 +205,13 @@ static void a_message_of_exactly_the_limit_passes(void **state)
 
 static void text_that_is_not_utf8_is_1007(void **state)
 {
-    static const char *const bad[] = {"\xff",         "\xc0\x80",         "\xed\xa0\x80",
-                                      "\xf4\x90\x80\x80", "\xe2\x82",     "12345678\x80" "abcdefgh"};
+    static const char *const bad[] = {"\xff",
+                                      "\xc0\x80",
+                                      "\xed\xa0\x80",
+                                      "\xf4\x90\x80\x80",
+                                      "\xe2\x82",
+                                      "12345678\x80"
+                                      "abcdefgh"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         buf_clear(&input);
         put(TEXT, str_of(bad[i]));
@@ -245,9 +250,11 @@ static void binary_need_not_be_utf8(void **state)
 
 static void close_is_delivered_with_code_and_reason(void **state)
 {
-    put(CLOSE, STR("\x03\xe8" "bye"));
+    put(CLOSE, STR("\x03\xe8"
+                   "bye"));
     put(TEXT, STR("not any more"));
-    check("close:\x03\xe8" "bye 1");
+    check("close:\x03\xe8"
+          "bye 1");
 }
 
 static void a_close_may_be_empty(void **state)
