@@ -83,7 +83,7 @@ static struct str lower(struct str key, struct arena *arena)
 
 /* ---- cutting ---- */
 
-static struct query_pair *add_pair(struct query *q)
+static struct query_pair *add_pair(struct query_pairs *q)
 {
     if (q->count == QUERY_PAIRS_FEW) {
         q->pairs = arena_alloc(&q->arena, QUERY_PAIRS_MAX * sizeof *q->pairs);
@@ -92,7 +92,7 @@ static struct query_pair *add_pair(struct query *q)
     return &q->pairs[q->count++];
 }
 
-static const char *read_pair(struct query *q, struct str piece)
+static const char *read_pair(struct query_pairs *q, struct str piece)
 {
     if (q->count == QUERY_PAIRS_MAX)
         return "too many parameters";
@@ -105,7 +105,7 @@ static const char *read_pair(struct query *q, struct str piece)
     return str_is_utf8(pair->key) ? NULL : "a parameter name is not UTF-8";
 }
 
-const char *query_read(struct query *q, struct str text)
+const char *query_read(struct query_pairs *q, struct str text)
 {
     const char *wrong = NULL;
     q->pairs = q->few;
@@ -119,14 +119,14 @@ const char *query_read(struct query *q, struct str text)
     return wrong;
 }
 
-void query_free(struct query *q)
+void query_pairs_free(struct query_pairs *q)
 {
     arena_free(&q->arena);
 }
 
 /* ---- finding and sorting ---- */
 
-const struct query_pair *query_find(const struct query *q, struct str key)
+const struct query_pair *query_find(const struct query_pairs *q, struct str key)
 {
     const struct query_pair *found = NULL;
     for (size_t i = 0; i < q->count; i++)
@@ -135,7 +135,7 @@ const struct query_pair *query_find(const struct query *q, struct str key)
     return found;
 }
 
-size_t query_times(const struct query *q, struct str key)
+size_t query_times(const struct query_pairs *q, struct str key)
 {
     size_t times = 0;
     for (size_t i = 0; i < q->count; i++)
@@ -152,7 +152,7 @@ static int compare(const void *a, const void *b)
     return order ? order : (x->index > y->index) - (x->index < y->index);
 }
 
-void query_sort(struct query *q)
+void query_sort(struct query_pairs *q)
 {
     for (size_t i = 1; i < q->count; i++)
         if (compare(&q->pairs[i - 1], &q->pairs[i]) > 0) {
@@ -165,13 +165,13 @@ void query_sort(struct query *q)
 
 struct str query_get(struct str text, struct str key, struct arena *arena)
 {
-    struct query q;
+    struct query_pairs q;
     struct str value = STR_NONE;
     query_read(&q, text);
     const struct query_pair *pair = query_find(&q, key);
     if (pair)
         value = query_value(pair, arena);
-    query_free(&q);
+    query_pairs_free(&q);
     return value.p && str_is_utf8(value) ? value : STR_NONE;
 }
 

@@ -17,20 +17,20 @@ struct query_pair {
 };
 
 enum { QUERY_PAIRS_MAX = 256, QUERY_PAIRS_FEW = 16 };
-struct query {
+struct query_pairs {
     struct query_pair few[QUERY_PAIRS_FEW], *pairs; /* pairs == few unless there are more */
     size_t count;
     struct arena arena; /* what had to be decoded */
 };
 
-/* NULL, or static text saying what is wrong. query_free() either way. */
-const char *query_read(struct query *q, struct str text);
-void query_free(struct query *q);
+/* NULL, or static text saying what is wrong. query_pairs_free() either way. */
+const char *query_read(struct query_pairs *q, struct str text);
+void query_pairs_free(struct query_pairs *q);
 /* The last pair with exactly this key, or NULL. */
-const struct query_pair *query_find(const struct query *q, struct str key);
-size_t query_times(const struct query *q, struct str key);
+const struct query_pair *query_find(const struct query_pairs *q, struct str key);
+size_t query_times(const struct query_pairs *q, struct str key);
 /* Order of the canonical string: by sort_key, then key, then position; all bytewise. */
-void query_sort(struct query *q);
+void query_sort(struct query_pairs *q);
 /* Decodes into out. */
 void query_decode(struct buf *out, struct str raw);
 /* The decoded value; a view of the query if there is nothing to decode. */

@@ -184,7 +184,7 @@ void replay_release(struct replay_cache *c, struct str key, uint64_t token)
         remove_entry(c, e);
 }
 
-size_t replay_count(const struct replay_cache *c)
+size_t replay_cache_count(const struct replay_cache *c)
 {
     return c->count;
 }

@@ -26,6 +26,6 @@ void replay_renew(struct replay_cache *c, struct str key, uint64_t token, uint64
 /* Both do nothing if the token does not own the entry any more. */
 void replay_complete(struct replay_cache *c, struct str key, uint64_t token, struct str body, uint64_t now_ms, uint64_t ttl_ms);
 void replay_release(struct replay_cache *c, struct str key, uint64_t token);
-size_t replay_count(const struct replay_cache *c);
+size_t replay_cache_count(const struct replay_cache *c);
 /* Walks the invariants; for tests. */
 void replay_check(const struct replay_cache *c);

@@ -37,7 +37,7 @@ static bool fail(struct signature_failure *failure, unsigned status, const char 
 
 /* ---- checks 1 to 5: the head is enough ---- */
 
-static const char *duplicate_of(const struct query *q)
+static const char *duplicate_of(const struct query_pairs *q)
 {
     static const char *const names[] = {"auth_key", "auth_timestamp", "auth_version", "body_md5",
                                         "auth_signature"};
@@ -47,7 +47,7 @@ static const char *duplicate_of(const struct query *q)
     return NULL;
 }
 
-static bool check_pairs(const struct query *q, const char *wrong, struct signature_failure *failure)
+static bool check_pairs(const struct query_pairs *q, const char *wrong, struct signature_failure *failure)
 {
     if (wrong)
         return invalid(failure, "Invalid authentication query parameters: %s", wrong);
@@ -57,13 +57,13 @@ static bool check_pairs(const struct query *q, const char *wrong, struct signatu
     return q->count > 0 || invalid(failure, "Query string is empty or invalid");
 }
 
-static struct str value_of(struct query *q, struct str key)
+static struct str value_of(struct query_pairs *q, struct str key)
 {
     const struct query_pair *pair = query_find(q, key);
     return pair ? query_value(pair, &q->arena) : STR_NONE;
 }
 
-static struct app *check_app(const struct apps *apps, struct query *q, struct str app_id,
+static struct app *check_app(const struct apps *apps, struct query_pairs *q, struct str app_id,
                              struct signature_failure *failure)
 {
     struct str key = value_of(q, STR("auth_key"));
@@ -74,7 +74,7 @@ static struct app *check_app(const struct apps *apps, struct query *q, struct st
     return fine ? app : NULL;
 }
 
-static bool check_timestamp(struct query *q, int64_t now_s, struct signature_failure *failure)
+static bool check_timestamp(struct query_pairs *q, int64_t now_s, struct signature_failure *failure)
 {
     struct str text = value_of(q, STR("auth_timestamp"));
     int64_t at_s, apart_s;
@@ -91,7 +91,7 @@ static bool check_timestamp(struct query *q, int64_t now_s, struct signature_fai
 struct app *signature_check_head(const struct apps *apps, const struct signed_request *request, struct str app_id,
                                  struct signature_failure *failure)
 {
-    struct query q;
+    struct query_pairs q;
     struct app *app = NULL;
     if (!request->query.p) {
         invalid(failure, "Missing authentication query parameters");
@@ -102,13 +102,13 @@ struct app *signature_check_head(const struct apps *apps, const struct signed_re
         app = check_app(apps, &q, app_id, failure);
     if (app && !check_timestamp(&q, request->now_s, failure))
         app = NULL;
-    query_free(&q);
+    query_pairs_free(&q);
     return app;
 }
 
 /* ---- checks 6 and 7: the body ---- */
 
-static bool check_post_body(struct query *q, struct str body, struct signature_failure *failure)
+static bool check_post_body(struct query_pairs *q, struct str body, struct signature_failure *failure)
 {
     struct str given = value_of(q, STR("body_md5"));
     char md5[2 * MD5_SIZE + 1];
@@ -120,7 +120,7 @@ static bool check_post_body(struct query *q, struct str body, struct signature_f
     return str_eq_secret(given, str_make(md5, 2 * MD5_SIZE)) || refuse(failure, "body_md5 mismatch");
 }
 
-static bool check_body(struct query *q, const struct signed_request *request, struct signature_failure *failure)
+static bool check_body(struct query_pairs *q, const struct signed_request *request, struct signature_failure *failure)
 {
     if (str_eq(request->method, STR("POST")))
         return check_post_body(q, request->body, failure);
@@ -131,7 +131,7 @@ static bool check_body(struct query *q, const struct signed_request *request, st
 
 /* ---- check 8: the signature ---- */
 
-static void put_params(struct buf *out, const struct query *sorted)
+static void put_params(struct buf *out, const struct query_pairs *sorted)
 {
     size_t start = out->n;
     for (size_t i = 0; i < sorted->count; i++) {
@@ -147,7 +147,7 @@ static void put_params(struct buf *out, const struct query *sorted)
     }
 }
 
-static void drop_signature(struct query *q)
+static void drop_signature(struct query_pairs *q)
 {
     size_t kept = 0;
     for (size_t i = 0; i < q->count; i++)
@@ -157,7 +157,7 @@ static void drop_signature(struct query *q)
 }
 
 static bool signed_over(struct app *app, unsigned shard, const struct signed_request *request, struct str path,
-                        const struct query *sorted, struct str signature)
+                        const struct query_pairs *sorted, struct str signature)
 {
     struct buf canonical = {0};
     char hex[2 * SHA256_SIZE + 1];
@@ -172,7 +172,7 @@ static bool signed_over(struct app *app, unsigned shard, const struct signed_req
     return str_eq_secret(signature, str_make(hex, 2 * SHA256_SIZE));
 }
 
-static bool check_signature(struct app *app, unsigned shard, const struct signed_request *request, struct query *q,
+static bool check_signature(struct app *app, unsigned shard, const struct signed_request *request, struct query_pairs *q,
                             struct signature_failure *failure)
 {
     struct str signature = value_of(q, STR("auth_signature")), path = request->path;
@@ -189,10 +189,10 @@ static bool check_signature(struct app *app, unsigned shard, const struct signed
 bool signature_check(struct app *app, unsigned shard, const struct signed_request *request,
                      struct signature_failure *failure)
 {
-    struct query q;
+    struct query_pairs q;
     bool fine = check_pairs(&q, query_read(&q, request->query), failure) && check_body(&q, request, failure) &&
                 check_signature(app, shard, request, &q, failure);
-    query_free(&q);
+    query_pairs_free(&q);
     return fine;
 }
 
