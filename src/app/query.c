@@ -32,30 +32,22 @@ static bool is_encoded(struct str raw)
     return raw.n && (memchr(raw.p, '%', raw.n) || memchr(raw.p, '+', raw.n));
 }
 
-void query_decode(struct buf *out, struct str raw)
+char *query_decode(char *to, struct str raw)
 {
-    if (!is_encoded(raw)) {
-        buf_str(out, raw);
-        return;
-    }
-    char *to = buf_reserve(out, raw.n), *start = to;
     for (const char *p = raw.p, *end = p + raw.n; p < end; p++) {
         int byte = percent_byte(p, end);
         *to++ = byte >= 0 ? (char)byte : *p == '+' ? ' ' : *p;
         p += byte >= 0 ? 2 : 0;
     }
-    out->n += (size_t)(to - start);
+    return to;
 }
 
 static struct str decoded(struct str raw, struct arena *arena)
 {
     if (!is_encoded(raw))
         return raw;
-    struct buf scratch = {0};
-    query_decode(&scratch, raw);
-    struct str copy = arena_copy(arena, buf_view(&scratch));
-    buf_free(&scratch);
-    return copy;
+    char *copy = arena_alloc(arena, raw.n);
+    return str_make(copy, (size_t)(query_decode(copy, raw) - copy));
 }
 
 struct str query_value(const struct query_pair *pair, struct arena *arena)
@@ -98,7 +90,7 @@ static const char *read_pair(struct query_pairs *q, struct str piece)
         return "too many parameters";
     struct query_pair *pair = add_pair(q);
     struct str key = str_split(&piece, '=');
-    pair->key = decoded(key, &q->arena);
+    pair->key = q->plain ? key : decoded(key, &q->arena);
     pair->sort_key = lower(pair->key, &q->arena);
     pair->value_raw = piece.p ? piece : STR("");
     pair->index = q->count - 1;
@@ -110,6 +102,7 @@ const char *query_read(struct query_pairs *q, struct str text)
     const char *wrong = NULL;
     q->pairs = q->few;
     q->count = 0;
+    q->plain = !is_encoded(text);
     q->arena = (struct arena){0};
     while (!wrong && text.p) {
         struct str piece = str_split(&text, '&');

@@ -20,6 +20,7 @@ enum { QUERY_PAIRS_MAX = 256, QUERY_PAIRS_FEW = 16 };
 struct query_pairs {
     struct query_pair few[QUERY_PAIRS_FEW], *pairs; /* pairs == few unless there are more */
     size_t count;
+    bool plain;         /* nothing in it needs decoding */
     struct arena arena; /* what had to be decoded */
 };
 
@@ -31,7 +32,7 @@ const struct query_pair *query_find(const struct query_pairs *q, struct str key)
 size_t query_times(const struct query_pairs *q, struct str key);
 /* Order of the canonical string: by sort_key, then key, then position; all bytewise. */
 void query_sort(struct query_pairs *q);
-/* Decodes into out. */
-void query_decode(struct buf *out, struct str raw);
+/* Decodes to `to`, where raw.n bytes have room; returns what is behind the text. */
+char *query_decode(char *to, struct str raw);
 /* The decoded value; a view of the query if there is nothing to decode. */
 struct str query_value(const struct query_pair *pair, struct arena *arena);

@@ -8,6 +8,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,7 @@
 #include "app/query.h"
 #include "base/mem.h"
 
-enum { TIMESTAMP_WINDOW_S = 600, CANONICAL_FIRST = 1024 };
+enum { TIMESTAMP_WINDOW_S = 600, CANONICAL_FEW = 1024 };
 
 /* ---- failures ---- */
 
@@ -131,20 +132,38 @@ static bool check_body(struct query_pairs *q, const struct signed_request *reque
 
 /* ---- check 8: the signature ---- */
 
-static void put_params(struct buf *out, const struct query_pairs *sorted)
+static char *copy(char *to, struct str s)
 {
-    size_t start = out->n;
+    if (s.n)
+        memcpy(to, s.p, s.n);
+    return to + s.n;
+}
+
+static char *put_params(char *to, const struct query_pairs *sorted)
+{
+    const char *start = to;
     for (size_t i = 0; i < sorted->count; i++) {
         const struct query_pair *pair = &sorted->pairs[i];
         bool superseded = i + 1 < sorted->count && str_eq(pair->sort_key, pair[1].sort_key);
         if (superseded)
             continue;
-        if (out->n > start)
-            buf_char(out, '&');
-        buf_str(out, pair->sort_key);
-        buf_char(out, '=');
-        query_decode(out, pair->value_raw);
+        if (to > start)
+            *to++ = '&';
+        to = copy(to, pair->sort_key);
+        *to++ = '=';
+        to = sorted->plain ? copy(to, pair->value_raw) : query_decode(to, pair->value_raw);
     }
+    return to;
+}
+
+/* METHOD \n PATH \n PARAMS */
+static char *put_canonical(char *to, const struct signed_request *request, struct str path, const struct query_pairs *sorted)
+{
+    to = copy(to, request->method);
+    *to++ = '\n';
+    to = copy(to, path);
+    *to++ = '\n';
+    return put_params(to, sorted);
 }
 
 static void drop_signature(struct query_pairs *q)
@@ -159,16 +178,14 @@ static void drop_signature(struct query_pairs *q)
 static bool signed_over(struct app *app, unsigned shard, const struct signed_request *request, struct str path,
                         const struct query_pairs *sorted, struct str signature)
 {
-    struct buf canonical = {0};
-    char hex[2 * SHA256_SIZE + 1];
-    buf_reserve(&canonical, CANONICAL_FIRST);
-    buf_str(&canonical, request->method);
-    buf_char(&canonical, '\n');
-    buf_str(&canonical, path);
-    buf_char(&canonical, '\n');
-    put_params(&canonical, sorted);
-    hmac_sha256_hex(app->hmac[shard], buf_view(&canonical), hex);
-    buf_free(&canonical);
+    char few[CANONICAL_FEW], hex[2 * SHA256_SIZE + 1];
+    size_t room = request->method.n + path.n + 2 + request->query.n + 2 * sorted->count;
+    char *canonical = room <= sizeof few ? few : mem_alloc(room);
+    char *end = put_canonical(canonical, request, path, sorted);
+    assert((size_t)(end - canonical) <= room);
+    hmac_sha256_hex(app->hmac[shard], str_make(canonical, (size_t)(end - canonical)), hex);
+    if (canonical != few)
+        free(canonical);
     return str_eq_secret(signature, str_make(hex, 2 * SHA256_SIZE));
 }
 
