@@ -119,15 +119,22 @@ static void bury(struct conn_pool *pool, struct conn *c)
     place_give(pool, c);
 }
 
-/* Only those that were dying at the beginning: one that dies in a `closed` may be on the dirty list now, and
- * is taken off it by the next flush. */
+/* One that became dirty since the flush, in somebody's callback, and was closed then is still on the dirty
+ * list: the next flush takes it off. Those that die in a `closed` wait for the next turn as well. */
 static void bury_dying(struct conn_pool *pool)
 {
     struct list now;
     list_init(&now);
     list_splice(&now, &pool->dying);
-    while (!list_empty(&now))
-        bury(pool, list_of(now.next, struct conn, link));
+    while (!list_empty(&now)) {
+        struct conn *c = list_of(now.next, struct conn, link);
+        if (c->flags & CONN_DIRTY) {
+            list_remove(&c->link);
+            list_append(&pool->dying, &c->link);
+        } else {
+            bury(pool, c);
+        }
+    }
     if (!list_empty(&pool->dying))
         loop_at_end(pool->loop, &pool->hook);
 }

@@ -16,7 +16,7 @@
 #include "base/random.h"
 #include "net/conn.h"
 
-enum { SIDES = 12, STEPS = 6000, SEEDS = 4, BUFFER = 4096, FRAME_MAX_BYTES = 3000 };
+enum { SIDES = 12, STEPS = 6000, SEEDS = 40, BUFFER = 4096, FRAME_MAX_BYTES = 3000 };
 
 struct side {
     struct world *world;

@@ -463,6 +463,27 @@ static void a_connection_closed_by_another_gets_no_event_of_the_same_batch(void 
         assert_string_equal(told(&f->b), "closed");
 }
 
+static void queue_for_other_then_close_it(struct conn *c)
+{
+    give(other, "too late");
+    conn_close(other->conn);
+}
+
+/* Bug: it was buried while the dirty list still pointed at it (found by conn_random_test). */
+static void a_connection_that_becomes_dirty_and_closes_during_the_flush_is_buried_later(void **state)
+{
+    static const struct conn_protocol meddler = {
+        .input = on_input, .closed = on_closed, .drained = queue_for_other_then_close_it};
+    struct fixture *f = *state;
+    other = &f->b;
+    conn_become(f->a.conn, &meddler, &f->a);
+    conn_pause(f->a.conn);
+    give(&f->a, "x");
+    turns(f, 3);
+    assert_string_equal(told(&f->b), "closed");
+    expect_at_peer(&f->b, "");
+}
+
 static void nothing_is_queued_once_it_is_closing(void **state)
 {
     struct fixture *f = *state;
@@ -561,6 +582,7 @@ int main(void)
         TEST(a_half_closed_connection_can_still_send),
         TEST(closing_inside_input_is_told_at_the_end_of_the_turn),
         TEST(a_connection_closed_by_another_gets_no_event_of_the_same_batch),
+        TEST(a_connection_that_becomes_dirty_and_closes_during_the_flush_is_buried_later),
         TEST(nothing_is_queued_once_it_is_closing),
         TEST(closing_after_flush_sends_everything_then_fin_then_waits_for_the_peer),
         TEST(a_peer_that_never_reads_is_given_up_after_the_linger_time),
