@@ -1,0 +1,205 @@
+/* client_event.c - what one client says to the others of a channel (chapter 1, section 6).
+ *
+ * The checks are a table, in the order of the chapter; the first that refuses has said why.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <stdlib.h>
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "session/internal.h"
+
+enum { EVENT_NAME_SIZE_DEFAULT = 200, CHANNEL_SIZE_DEFAULT = 200 };
+
+struct event {
+    struct session *s;
+    const struct client_message *m;
+    struct arena *arena;
+    struct channel_name name;
+    const struct sub *sub;
+};
+
+static bool within_rate(struct event *e)
+{
+    struct session *s = e->s;
+    const struct app_config *config = s->app->config;
+    if (config->max_client_events_per_second == 0)
+        return true;
+    if (s->limits == NULL)
+        s->limits = mem_new(struct limits);
+    uint64_t window_ms = (config->decay_seconds > 0 ? config->decay_seconds : 1) * 1000;
+    if (window_take(&s->limits->client_events, config->max_client_events_per_second, window_ms, now_of(s)))
+        return true;
+    if (config->terminate_on_limit)
+        session_fatal(s, CODE_CLIENT_EVENT, STR("Connection closed due to client event rate limit"));
+    else
+        session_error(s, CODE_CLIENT_EVENT, STR_NONE, "Client event rejected due to rate limit");
+    return false;
+}
+
+static bool refuse(struct event *e, const char *why)
+{
+    session_error(e->s, CODE_CLIENT_EVENT, STR_NONE, "Client event error: %s", why);
+    return false;
+}
+
+static bool has_channel(struct event *e)
+{
+    return e->m->channel.p != NULL || refuse(e, "Channel required for client event");
+}
+
+static bool is_enabled(struct event *e)
+{
+    return e->s->app->config->enable_client_messages || refuse(e, "Client events are not enabled for this app");
+}
+
+static bool fits_event_name(struct event *e)
+{
+    uint32_t max = e->s->app->config->max_event_name_length;
+    max = max > 0 ? max : EVENT_NAME_SIZE_DEFAULT;
+    if (e->m->event.n <= max)
+        return true;
+    session_error(e->s, CODE_GENERIC, STR_NONE, "Invalid event name: Event name exceeds maximum length of %u", max);
+    return false;
+}
+
+static bool fits_channel_name(struct event *e)
+{
+    uint32_t max = e->s->app->config->max_channel_name_length;
+    max = max > 0 ? max : CHANNEL_SIZE_DEFAULT;
+    if (e->m->channel.n <= max)
+        return true;
+    session_error(e->s, CODE_CHANNEL, STR_NONE, "Channel name invalid: Channel name exceeds maximum length of %u", max);
+    return false;
+}
+
+static bool targets_members(struct event *e)
+{
+    struct str channel = e->m->channel;
+    if (str_starts(channel, STR("[meta]")))
+        return refuse(e, "Client events cannot target metachannels");
+    if (str_index(channel, '*') >= 0)
+        return refuse(e, "Client events cannot target wildcard subscription channels");
+    const char *wrong = channel_name_check(e->s->app, channel, &e->name, e->arena);
+    bool right_kind = e->name.kind == CHANNEL_PRIVATE || e->name.kind == CHANNEL_PRESENCE;
+    if (wrong != NULL || !right_kind)
+        return refuse(e, "Client events can only be sent to private or presence channels");
+    return true;
+}
+
+static bool fits_payload(struct event *e)
+{
+    uint32_t max_kb = e->s->app->config->max_event_payload_in_kb;
+    if (max_kb == 0 || e->m->data.n <= (size_t)max_kb * 1024)
+        return true;
+    session_error(e->s, CODE_CLIENT_EVENT, STR_NONE,
+                  "Client event error: Event payload size (%zu bytes) exceeds limit (%uKB)", e->m->data.n, max_kb);
+    return false;
+}
+
+static bool deny(struct event *e, struct str why)
+{
+    session_error(e->s, CODE_UNAUTHORIZED, STR_NONE, "Authentication error: %.*s", STR_ARG(why));
+    return false;
+}
+
+static bool may_publish(struct event *e)
+{
+    const struct namespace_config *ns = e->name.ns;
+    struct str channel = e->m->channel;
+    if (ns != NULL && ns->allow_publish_for_client == 0) {
+        session_error(e->s, CODE_UNAUTHORIZED, STR_NONE,
+                      "Authentication error: Namespace '%.*s' does not allow client publishes", STR_ARG(ns->name));
+        return false;
+    }
+    if (!user_may(e->s, STR("publish"), channel)) {
+        session_error(e->s, CODE_UNAUTHORIZED, STR_NONE,
+                      "Authentication error: Connection is not allowed to publish channel '%.*s'", STR_ARG(channel));
+        return false;
+    }
+    struct str why = user_limit_refuses(e->s, &e->name, channel, e->arena);
+    return why.p == NULL || deny(e, why);
+}
+
+static bool is_subscribed(struct event *e)
+{
+    char socket[SOCKET_ID_TEXT];
+    e->sub = sub_find(e->s, e->m->channel);
+    if (e->sub != NULL && e->sub->shown)
+        return true;
+    socket_id_print(socket, e->s->id);
+    session_error(e->s, CODE_CLIENT_EVENT, STR_NONE, "Client event error: Socket %s is not subscribed to channel %.*s",
+                  socket, STR_ARG(e->m->channel));
+    return false;
+}
+
+static bool (*const checks[])(struct event *e) = {
+    within_rate,     has_channel,  is_enabled,  fits_event_name, fits_channel_name,
+    targets_members, fits_payload, may_publish, is_subscribed,
+};
+
+/* ---- publishing ---- */
+
+static void published(struct publish *p)
+{
+    struct handle *handle = p->user;
+    bool lost = p->result == PUBLISH_BUSY || p->result == PUBLISH_FAILED || p->result == PUBLISH_UNHEALTHY;
+    if (lost && handle->session != NULL && !handle->session->over)
+        session_error(handle->session, CODE_OVER_CAPACITY, p->op.channel, "Over capacity");
+    handle_drop(handle);
+    publish_free(p);
+}
+
+static struct str cache_event(struct arena *arena, struct str event, struct str channel, struct str data)
+{
+    struct buf json = {0};
+    buf_lit(&json, "{\"event\":");
+    buf_json(&json, event);
+    buf_lit(&json, ",\"channel\":");
+    buf_json(&json, channel);
+    buf_lit(&json, ",\"data\":");
+    buf_str(&json, data);
+    buf_char(&json, '}');
+    struct str copy = arena_copy(arena, buf_view(&json));
+    buf_free(&json);
+    return copy;
+}
+
+static void publish(struct event *e)
+{
+    struct session *s = e->s;
+    struct env *env = env_of(s);
+    struct publish *p = publish_new(env, s->app, published);
+    struct arena *arena = &p->op.arena;
+    struct store_write *w = &p->op.write;
+    char uuid[37];
+    random_uuid(&env->random, uuid);
+    p->op.app_id = s->app->id;
+    p->op.channel = arena_copy(arena, e->m->channel);
+    channel_name_check(s->app, p->op.channel, &p->name, arena);
+    p->extras.echo = -1;
+    w->action = ACTION_CREATE;
+    w->event_name = arena_copy(arena, e->m->event);
+    w->data = e->m->data.p != NULL ? arena_copy(arena, e->m->data) : STR("null");
+    w->user_id = arena_copy(arena, e->sub->member);
+    w->message_id = arena_copy(arena, str_of(uuid));
+    if (p->name.cache)
+        p->cache_event = cache_event(arena, w->event_name, p->op.channel, w->data);
+    if (!s->echo)
+        p->except = s->id;
+    if (!s->echo && s->protocol == WIRE_V2)
+        metrics_count(env, s->app, echo_suppressed, 1);
+    p->arrived_ns = clock_mono_ns(env->clock);
+    p->user = session_handle(s);
+    hub_publish(env, p);
+}
+
+void command_client_event(struct session *s, const struct client_message *m, struct arena *arena)
+{
+    struct event e = {.s = s, .m = m, .arena = arena};
+    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
+        if (!checks[i](&e))
+            return;
+    publish(&e);
+}

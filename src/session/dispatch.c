@@ -1,0 +1,148 @@
+/* dispatch.c - from a text message to the command that it is.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "session/internal.h"
+
+typedef void command(struct session *s, const struct client_message *m, struct arena *arena);
+
+static void answer_ping(struct session *s, const struct client_message *m, struct arena *arena)
+{
+    session_say(s, frame_take(s->all->pongs[s->protocol]));
+}
+
+static void take_pong(struct session *s, const struct client_message *m, struct arena *arena)
+{
+    /* That something came is noted for every message. */
+}
+
+static void refuse_token(struct session *s, const struct client_message *m, struct arena *arena)
+{
+    const char *why = s->protocol == WIRE_V1 ? "capability tokens are only supported on protocol V2"
+                                             : "capability tokens are not available in this build";
+    session_error(s, CODE_UNAUTHORIZED, STR_NONE, "Authentication error: %s", why);
+}
+
+static void refuse_history(struct session *s, const struct client_message *m, struct arena *arena)
+{
+    if (s->protocol == WIRE_V1)
+        session_error(s, CODE_GENERIC, STR_NONE, "Protocol error: channel_history is only supported on protocol V2");
+    else
+        session_error(s, CODE_CLIENT_EVENT, STR_NONE, "Client event error: channel_history is not available in this build");
+}
+
+static void refuse_presence_update(struct session *s, const struct client_message *m, struct arena *arena)
+{
+    if (m->family == FAMILY_INTERNAL)
+        return; /* not a spelling of the command */
+    if (s->protocol == WIRE_V1)
+        session_error(s, CODE_PRESENCE_UPDATE_INVALID, STR_NONE, "presence_update requires protocol V2");
+    else
+        session_error(s, CODE_CLIENT_EVENT, STR_NONE, "Client event error: presence_update is not available in this build");
+}
+
+static void refuse_delta(struct session *s, const struct client_message *m, struct arena *arena)
+{
+    session_error(s, CODE_CLIENT_EVENT, STR_NONE, "Client event error: delta compression is not available in this build");
+}
+
+static void refuse_ai(struct session *s, const struct client_message *m, struct arena *arena)
+{
+    session_error(s, CODE_CLIENT_EVENT, STR_NONE,
+                  "Client event error: AI events over WebSocket are not available in this build");
+}
+
+static const struct {
+    struct str event;
+    command *run;
+} commands[] = {
+    {STR("ping"), answer_ping},
+    {STR("pong"), take_pong},
+    {STR("subscribe"), command_subscribe},
+    {STR("unsubscribe"), command_unsubscribe},
+    {STR("signin"), command_signin},
+    {STR("resume"), command_resume},
+    {STR("auth"), refuse_token},
+    {STR("channel_history"), refuse_history},
+    {STR("presence_update"), refuse_presence_update},
+    {STR("enable_delta_compression"), refuse_delta},
+    {STR("delta_sync_error"), refuse_delta},
+};
+
+static command *find_command(struct str event)
+{
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (str_eq(commands[i].event, event))
+            return commands[i].run;
+    return NULL;
+}
+
+static bool is_ai_event(struct str event)
+{
+    static const struct str starts[] = {STR("ai-run-"), STR("ai-step-"), STR("ai-turn-")};
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
+        if (str_starts(event, starts[i]))
+            return true;
+    return str_eq(event, STR("ai-input")) || str_eq(event, STR("ai-cancel")) || str_eq(event, STR("ai-output"));
+}
+
+/* Events without one of our prefixes. */
+static command *find_plain(struct str event)
+{
+    if (str_starts(event, STR("client-")))
+        return command_client_event;
+    if (is_ai_event(event))
+        return refuse_ai;
+    return str_eq(event, STR("channel_history")) ? refuse_history : NULL;
+}
+
+/* Chapter 1, 10.2. */
+static bool within_limit(struct session *s)
+{
+    const struct app_config *config = s->app->config;
+    if (!config->message_rate_limit.enabled)
+        return true;
+    if (s->limits == NULL)
+        s->limits = mem_new(struct limits);
+    uint64_t window_ms = config->message_rate_limit.decay_seconds * 1000;
+    if (window_take(&s->limits->messages, config->message_rate_limit.max_attempts, window_ms, now_of(s)))
+        return true;
+    if (config->message_rate_limit.terminate_on_limit)
+        session_fatal(s, CODE_CLIENT_EVENT, STR("Connection closed due to message rate limit"));
+    else
+        session_error(s, CODE_CLIENT_EVENT, STR_NONE, "Message rejected due to rate limit");
+    return false;
+}
+
+static void run(struct session *s, const struct client_message *m, struct arena *arena)
+{
+    command *found = m->family == FAMILY_NONE ? find_plain(m->event) : find_command(m->event);
+    if (found != NULL && within_limit(s))
+        found(s, m, arena);
+    else if (found == NULL)
+        within_limit(s); /* what we ignore counts, too */
+}
+
+void session_message(struct session *s, struct str text)
+{
+    struct arena arena = {0};
+    struct client_message m;
+    if (s->over || s->doom_code != 0)
+        return;
+    s->heard_ms = now_of(s);
+    if (s->protocol == WIRE_V1)
+        s->ping_ms = 0;
+    metrics_count(env_of(s), s->app, messages_in, 1);
+    metrics_count(env_of(s), s->app, bytes_in, text.n);
+    const char *wrong = client_message_read(text, &arena, &m);
+    if (wrong == client_message_no_event)
+        session_error(s, CODE_GENERIC, STR_NONE, "Invalid event name: %s", wrong);
+    else if (wrong != NULL)
+        session_error(s, CODE_GENERIC, STR_NONE, "Invalid message format: Decode failed: %s", wrong);
+    else
+        run(s, &m, &arena);
+    arena_free(&arena);
+}

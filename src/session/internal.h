@@ -1,0 +1,180 @@
+/* internal.h - what the files of src/session share.
+ *
+ *      session            one connection
+ *        subs[]           its channels
+ *          live           the hub's subscription that delivers
+ *          next           an attach under way; when it returns it takes the place of `live`
+ *          work           rewind and resume; while there is one, the gate of `live` is closed
+ *        user             after sign-in
+ *        resume           positions whose channel has not been subscribed to yet
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "app/limiter.h"
+#include "message/metrics.h"
+#include "session/session.h"
+#include "wire/codes.h"
+
+struct sub;
+struct work;
+struct job;
+struct batch;
+struct position;
+
+struct sessions {
+    struct env *env;
+    const struct session_link *link;
+    struct list all;            /* struct session.link */
+    size_t count;
+    struct frame *pongs[2];     /* by enum wire_protocol */
+    struct frame *ping;         /* V1 */
+    struct timer drain;
+    uint64_t drain_until_ms;
+    unsigned reading;           /* jobs that read from the store */
+    struct list waiting;        /* struct job.link: for their turn */
+};
+
+struct user { /* who signed in (chapter 1, 4.1) */
+    struct str id;
+    struct str info;         /* JSON text, "{}" if none */
+    struct str capabilities; /* JSON object text, absent if none */
+    char text[];
+};
+
+struct limits {
+    struct window messages, client_events;
+};
+
+/* Positions of channels that are not subscribed to yet, oldest first. */
+struct pending {
+    struct list positions; /* struct position.link */
+    size_t count;
+};
+
+/* For whom an answer of the core is, when the session may be gone by then. */
+struct handle {
+    struct session *session; /* NULL = gone */
+    uint32_t refs;
+};
+
+struct session {
+    struct sessions *all;
+    void *sink;
+    struct app *app;
+    struct list link;        /* in all->all */
+    struct socket_id id;
+    struct timer timer;      /* the only one */
+    uint64_t heard_ms;       /* last frame of the client */
+    uint64_t ping_ms;        /* when the ping left that has not been answered; 0 = none */
+    uint64_t ping_due_ms;    /* V2: the next one */
+    uint64_t auth_due_ms;    /* 0 = no deadline */
+    struct sub **subs;
+    struct map *by_name;     /* NULL while there are few */
+    uint32_t subs_count, subs_cap;
+    struct user *user;       /* NULL = not signed in */
+    struct limits *limits;   /* NULL = none used yet */
+    struct pending *pending; /* NULL = none */
+    struct handle *handle;   /* NULL = nobody has asked for it */
+    char *doom_reason;       /* with doom_code; owned */
+    uint16_t doom_code;      /* not 0: to be closed with it in the next turn */
+    uint8_t protocol, mode, window_index;
+    bool echo;
+    bool over;               /* closed by us, has left its channels */
+};
+_Static_assert(sizeof(struct session) < 256, "an idle connection is cheap");
+
+struct sub {
+    struct session *session;
+    struct subscription *live;   /* NULL until the first attach has returned */
+    struct subscription *next;   /* NULL = no attach under way */
+    struct work *work;           /* NULL = none */
+    char *filter_json;           /* NUL-terminated; NULL = no filter */
+    uint64_t *rewound;           /* history positions of the rows that a rewind sent; NULL = none */
+    uint32_t rewound_count;
+    uint32_t index;              /* in session->subs */
+    uint32_t identities;         /* #server-to-user-<id>: how often this connection is that user */
+    uint16_t acks;               /* acknowledgements to send when the attach returns */
+    uint8_t kind;                /* enum channel_kind */
+    bool cache;
+    bool shown;                  /* the client has asked for it */
+    uint64_t first_at;           /* delivery position from which on it has been served live */
+    uint64_t live_at;            /* that at which `live` attached */
+    char stream_id[STREAM_ID_SIZE + 1]; /* that first_at is of */
+    struct str member;           /* user id in a presence channel; owned; absent = none */
+    struct str channel;          /* text[] */
+    char text[];
+};
+
+/* ---- session.c ---- */
+static inline struct env *env_of(const struct session *s)
+{
+    return s->all->env;
+}
+static inline uint64_t now_of(const struct session *s)
+{
+    return env_now_ms(s->all->env);
+}
+static inline struct wire_to wire_of(const struct session *s)
+{
+    return (struct wire_to){s->protocol, &s->all->env->random};
+}
+/* Sends; takes over the reference. */
+void session_say(struct session *s, struct frame *frame);
+/* An error frame; channel absent = none. */
+void session_error(struct session *s, int code, struct str channel, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* Error frame, leaves all channels, closes. Not from within a delivery: there session_doom(). */
+void session_fatal(struct session *s, int code, struct str reason);
+/* session_fatal() in the next turn. */
+void session_doom(struct session *s, int code, struct str reason);
+/* Sets the timer to what is due next. */
+void session_arm(struct session *s);
+struct handle *session_handle(struct session *s); /* takes a reference */
+void handle_drop(struct handle *h);
+
+/* ---- sub.c ---- */
+struct rewind {
+    enum { REWIND_NONE, REWIND_COUNT, REWIND_SECONDS } kind;
+    uint64_t n;
+};
+struct sub_ask { /* a subscribe that has passed its checks */
+    struct str channel;
+    struct channel_name name;
+    struct filter *filter;      /* taken over */
+    struct str filter_json;     /* absent = none */
+    struct presence_member member;
+    struct rewind rewind;
+};
+struct sub *sub_find(const struct session *s, struct str channel);
+/* Attaches, or attaches anew. */
+void sub_subscribe(struct session *s, const struct sub_ask *ask);
+void sub_unsubscribe(struct sub *sub);
+/* This connection is that user (once more; once less): it listens to #server-to-user-<id>. */
+void sub_identify(struct session *s, struct str user_id);
+void sub_forget_identity(struct session *s, struct str user_id);
+/* Attaches once more, to close the gate at a position that the owner says. */
+void sub_attach_again(struct sub *sub);
+/* Opens the gate and says what a rewind has to say; frees the work. */
+void sub_open(struct sub *sub);
+/* Leaves all channels. lease_ms: how long presence members stay listed. */
+void sub_leave_all(struct session *s, uint64_t lease_ms);
+/* Whether the client is that user: signed in, or member of a presence channel. */
+bool sub_is_user(const struct session *s, struct str user_id);
+
+/* ---- commands ---- */
+void command_subscribe(struct session *s, const struct client_message *m, struct arena *arena);
+void command_unsubscribe(struct session *s, const struct client_message *m, struct arena *arena);
+void command_signin(struct session *s, const struct client_message *m, struct arena *arena);
+void command_resume(struct session *s, const struct client_message *m, struct arena *arena);
+void command_client_event(struct session *s, const struct client_message *m, struct arena *arena);
+
+/* ---- signin.c ---- */
+/* V2, chapter 1, 4.4: what the identity may do. Without a list: subscribe, publish, history and presence are allowed. */
+bool user_may(const struct session *s, struct str operation, struct str channel);
+/* Text of a JSON string, which lives as long as the arena; absent if it is none. */
+struct str text_in(struct arena *arena, struct str value);
+
+/* The reason for 4009 when the name is base#u1,u2 and this connection is none of them; absent if it may. In the arena. */
+struct str user_limit_refuses(const struct session *s, const struct channel_name *name, struct str channel,
+                              struct arena *arena);
