@@ -46,9 +46,9 @@ bool is_ai_client_event(struct str event)
 bool is_ai_event(struct str event)
 {
     static const struct str names[] = {
-        STR("ai-output"),       STR("ai-input"),      STR("ai-cancel"),     STR("ai-run-start"),
-        STR("ai-run-suspend"),  STR("ai-run-resume"), STR("ai-run-end"),    STR("ai-turn-start"),
-        STR("ai-turn-end"),     STR("ai-step-start"), STR("ai-step-end"),   {NULL, 0},
+        STR("ai-output"),      STR("ai-input"),      STR("ai-cancel"),   STR("ai-run-start"),
+        STR("ai-run-suspend"), STR("ai-run-resume"), STR("ai-run-end"),  STR("ai-turn-start"),
+        STR("ai-turn-end"),    STR("ai-step-start"), STR("ai-step-end"), {NULL, 0},
     };
     return str_starts(event, STR("ai-")) && is_one_of(event, names);
 }
@@ -58,10 +58,12 @@ bool is_ai_event(struct str event)
 enum domain { NON_EMPTY, ANY, BOOLEAN, ONE_OF };
 
 static const struct str finished[] = {STR("complete"), STR("cancelled"), STR("error"), {NULL, 0}};
-static const struct str turn_finished[] = {STR("complete"), STR("cancelled"), STR("error"), STR("suspended"), {NULL, 0}};
+static const struct str turn_finished[] = {
+    STR("complete"), STR("cancelled"), STR("error"), STR("suspended"), {NULL, 0}};
 static const struct str step_finished[] = {STR("complete"), STR("failed"), STR("cancelled"), {NULL, 0}};
 static const struct str statuses[] = {STR("streaming"), STR("complete"), STR("cancelled"), {NULL, 0}};
-static const struct str roles[] = {STR("user"), STR("assistant"), STR("system"), STR("tool"), STR("agent"), {NULL, 0}};
+static const struct str roles[] = {STR("user"), STR("assistant"), STR("system"),
+                                   STR("tool"), STR("agent"),     {NULL, 0}};
 static const struct str booleans[] = {STR("true"), STR("false"), {NULL, 0}};
 
 static const struct header {
@@ -137,7 +139,7 @@ struct tier {
     bool (*is_key_char)(char c);
     bool has_registry;
     uint64_t value_max;
-    struct str wide_key;  /* the one key with a limit of its own */
+    struct str wide_key; /* the one key with a limit of its own */
     uint64_t wide_max;
 };
 
@@ -162,7 +164,8 @@ static bool check_key(const struct tier *t, struct str key, struct ai_failure *f
                                             STR_ARG(str_first(key, SHOWN_KEY_MAX)), t->alphabet);
 }
 
-static bool check_member(const struct tier *t, struct str key_raw, struct str value, struct ai_failure *failure)
+static bool check_member(const struct tier *t, struct str key_raw, struct str value,
+                         struct ai_failure *failure)
 {
     struct buf key_scratch = {0}, value_scratch = {0};
     struct str key = json_key_text(key_raw, &key_scratch), text = json_text(value, &value_scratch);
@@ -203,7 +206,8 @@ static bool check_tier(const struct tier *t, struct str object, struct ai_failur
     return fine;
 }
 
-bool ai_headers_check(const struct config *config, const struct extras_facts *extras, struct ai_failure *failure)
+bool ai_headers_check(const struct config *config, const struct extras_facts *extras,
+                      struct ai_failure *failure)
 {
     struct tier transport = {
         .name = "transport",

@@ -11,7 +11,7 @@
 enum { AI_MESSAGE_ID_MAX = 64, AI_KEYS_MAX = 32, AI_KEY_SIZE_MAX = 64 };
 
 struct ai_failure {
-    int code;             /* registry code: wire_code_name() is the `code` text over HTTP, it is `ai_code` there */
+    int code; /* registry code: wire_code_name() is the `code` text over HTTP, it is `ai_code` there */
     unsigned http_status; /* 400, 403, 413 */
     char text[192];       /* cut at its end if keys are long */
 };
@@ -22,7 +22,8 @@ bool is_ai_event(struct str event);
 bool is_ai_client_event(struct str event);
 
 /* Section 2.3 and 2.4, transport before codec, keys in document order. Absent tiers are fine. */
-bool ai_headers_check(const struct config *config, const struct extras_facts *extras, struct ai_failure *failure);
+bool ai_headers_check(const struct config *config, const struct extras_facts *extras,
+                      struct ai_failure *failure);
 
 /* Section 3.1, as far as it does not need the store; the first four rows also serve the WebSocket. */
 struct ai_publish {
@@ -37,7 +38,8 @@ bool ai_publish_check(const struct config *config, const struct ai_publish *p, s
 /* Why the store refused (chapter 4, 3.3): STORE_BYTES_MAX, STORE_APPENDS_MAX, STORE_OPEN_MAX. */
 void ai_limit_failure(const struct config *config, enum store_result result, struct ai_failure *failure);
 
-/* Text of a transport header; absent if there is none. A view of the extras, or in the arena if it has escapes. */
+/* Text of a transport header; absent if there is none. A view of the extras, or in the arena if it has
+ * escapes. */
 struct str ai_header(const struct extras_facts *extras, struct str key, struct arena *arena);
 /* Section 4.2: every *-client-id header equals user_id, empty ones included. False: the key is named. */
 bool ai_identity_check(const struct extras_facts *extras, struct str user_id, struct ai_failure *failure);

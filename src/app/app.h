@@ -1,7 +1,7 @@
 /* app.h - the applications of this server while it runs, and what their keys prove.
  *
- * Built once from the configuration; found by id or key. Signing keys are per shard, since a keyed HMAC context
- * may only be used by one thread at a time.
+ * Built once from the configuration; found by id or key. Signing keys are per shard, since a keyed HMAC
+ * context may only be used by one thread at a time.
  *
  * Threads: lookups and configuration any; functions with a `shard` argument on that shard.
  *
@@ -16,10 +16,10 @@ struct app {
     const struct app_config *config;
     const struct config *global;
     struct str id, key;
-    unsigned index;                  /* 0.. in the order of the configuration */
-    _Atomic uint32_t connections;    /* open WebSockets of all shards */
-    struct hmac_key **hmac;          /* one per shard */
-    void **patterns;                 /* compiled namespace patterns, one per namespace (NULL = any) */
+    unsigned index;               /* 0.. in the order of the configuration */
+    _Atomic uint32_t connections; /* open WebSockets of all shards */
+    struct hmac_key **hmac;       /* one per shard */
+    void **patterns;              /* compiled namespace patterns, one per namespace (NULL = any) */
 };
 
 struct apps;
@@ -35,24 +35,26 @@ struct app *apps_at(const struct apps *apps, size_t index);
 struct signed_request {
     struct str method, path, query; /* raw, as on the request line; query absent = no '?' */
     struct str body;
-    int64_t now_s;                  /* Unix time */
+    int64_t now_s; /* Unix time */
 };
 struct signature_failure {
-    unsigned status;                /* 400, 401, 403, 404 */
-    const char *code;               /* "auth_failed", ... */
+    unsigned status;  /* 400, 401, 403, 404 */
+    const char *code; /* "auth_failed", ... */
     char text[160];
 };
-/* Checks 1-5 need no body: call it from the request's head, to refuse early. The app, or NULL and *failure. */
-struct app *signature_check_head(const struct apps *apps, const struct signed_request *request, struct str app_id,
-                                 struct signature_failure *failure);
+/* Checks 1-5 need no body: call it from the request's head, to refuse early. The app, or NULL and *failure.
+ */
+struct app *signature_check_head(const struct apps *apps, const struct signed_request *request,
+                                 struct str app_id, struct signature_failure *failure);
 /* Checks 6-8, with the body. True if all is well. */
 bool signature_check(struct app *app, unsigned shard, const struct signed_request *request,
                      struct signature_failure *failure);
 /* Subscription `auth` (chapter 1, 5.5): channel_data absent for private channels. Constant time. */
-bool channel_auth_ok(struct app *app, unsigned shard, struct str auth, struct str socket_id, struct str channel,
-                     struct str channel_data);
+bool channel_auth_ok(struct app *app, unsigned shard, struct str auth, struct str socket_id,
+                     struct str channel, struct str channel_data);
 /* Sign-in `auth` (chapter 1, 4.1). */
-bool signin_auth_ok(struct app *app, unsigned shard, struct str auth, struct str socket_id, struct str user_data);
+bool signin_auth_ok(struct app *app, unsigned shard, struct str auth, struct str socket_id,
+                    struct str user_data);
 
 /* The parameters of a query string, decoded as form-urlencoded; last value wins. Absent if there is none. */
 struct str query_get(struct str query, struct str key, struct arena *arena);
@@ -67,14 +69,15 @@ bool origin_allowed(const struct str *patterns, size_t count, struct str origin)
 enum channel_kind { CHANNEL_PUBLIC, CHANNEL_PRIVATE, CHANNEL_PRESENCE, CHANNEL_ENCRYPTED };
 struct channel_name {
     enum channel_kind kind;
-    bool cache;                       /* cache- variant of it */
-    struct str logical;               /* without the kind's prefix */
+    bool cache;                        /* cache- variant of it */
+    struct str logical;                /* without the kind's prefix */
     const struct namespace_config *ns; /* NULL = none */
-    struct str users;                 /* "u1,u2" of base#u1,u2; absent if not user-limited */
-    bool server_to_user;              /* #server-to-user-<id> */
+    struct str users;                  /* "u1,u2" of base#u1,u2; absent if not user-limited */
+    bool server_to_user;               /* #server-to-user-<id> */
 };
 /* NULL, or the failure text of chapter 1, 5.1 (without "Channel error: "), in `arena`. */
-const char *channel_name_check(const struct app *app, struct str channel, struct channel_name *out, struct arena *arena);
+const char *channel_name_check(const struct app *app, struct str channel, struct channel_name *out,
+                               struct arena *arena);
 const char *channel_kind_word(enum channel_kind kind); /* "public", ... for metrics */
 
 struct channel_policy {
@@ -87,4 +90,5 @@ struct channel_policy {
     bool idempotency;
     uint64_t idempotency_ttl_ms;
 };
-struct channel_policy channel_policy(const struct app *app, struct str channel, const struct channel_name *name);
+struct channel_policy channel_policy(const struct app *app, struct str channel,
+                                     const struct channel_name *name);

@@ -27,7 +27,8 @@ static bool compile_patterns(struct app *app, struct buf *error)
         app->patterns[i] = pattern_new(ns->channel_name_pattern, error);
         if (app->patterns[i])
             continue;
-        buf_fmt(error, " (app '%.*s', namespace '%.*s', channel_name_pattern)", STR_ARG(app->id), STR_ARG(ns->name));
+        buf_fmt(error, " (app '%.*s', namespace '%.*s', channel_name_pattern)", STR_ARG(app->id),
+                STR_ARG(ns->name));
         return false;
     }
     return true;

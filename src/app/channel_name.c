@@ -34,7 +34,8 @@ static const struct {
     struct str prefix;
     enum channel_kind kind;
     bool cache;
-} kinds[] = { /* longest first */
+} kinds[] = {
+    /* longest first */
     {STR("private-encrypted-cache-"), CHANNEL_ENCRYPTED, true},
     {STR("private-encrypted-"), CHANNEL_ENCRYPTED, false},
     {STR("presence-cache-"), CHANNEL_PRESENCE, true},
@@ -152,8 +153,8 @@ static uint64_t size_max(const struct app *app, const struct namespace_config *n
     return global ? global : NAME_SIZE_DEFAULT;
 }
 
-static const char *check_namespace(const struct app *app, struct str channel, struct str base, struct str named,
-                                   const struct namespace_config *ns, struct arena *arena)
+static const char *check_namespace(const struct app *app, struct str channel, struct str base,
+                                   struct str named, const struct namespace_config *ns, struct arena *arena)
 {
     if (named.p && !ns)
         return say(arena, "Unknown channel namespace '%.*s'", STR_ARG(named));
@@ -172,8 +173,8 @@ static const char *check_user(struct str channel, struct str user, struct arena 
         return say(arena, "Channel '%.*s' has an empty user id in its user limit", STR_ARG(channel));
     for (size_t i = 0; i < user.n; i++)
         if (!is_user_char(user.p[i]))
-            return say(arena, "Channel '%.*s' has an invalid user id '%.*s' in its user limit", STR_ARG(channel),
-                       STR_ARG(user));
+            return say(arena, "Channel '%.*s' has an invalid user id '%.*s' in its user limit",
+                       STR_ARG(channel), STR_ARG(user));
     return NULL;
 }
 

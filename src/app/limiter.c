@@ -1,7 +1,7 @@
 /* limiter.c - fixed windows that start with the first request of an address.
  *
- * All windows have one length, so the order in which they started is the order in which they end: each stripe keeps
- * its entries in a list, and what has expired stands in front.
+ * All windows have one length, so the order in which they started is the order in which they end: each stripe
+ * keeps its entries in a list, and what has expired stands in front.
  *
  *      stripe   map: address -> entry      list: [oldest window] ... [newest window]
  *
@@ -73,7 +73,8 @@ void limiter_free(struct limiter *l)
 }
 
 /* One request at now_ms in a window that may have ended. */
-static struct limiter_verdict count(const struct limiter *l, uint64_t *started_ms, uint64_t *used, uint64_t now_ms)
+static struct limiter_verdict count(const struct limiter *l, uint64_t *started_ms, uint64_t *used,
+                                    uint64_t now_ms)
 {
     if (now_ms - *started_ms >= l->window_ms) {
         *started_ms = now_ms;
@@ -82,7 +83,8 @@ static struct limiter_verdict count(const struct limiter *l, uint64_t *started_m
     bool allowed = *used < l->max_requests;
     *used += allowed;
     uint64_t left_ms = l->window_ms - (now_ms - *started_ms);
-    return (struct limiter_verdict){allowed, l->max_requests, l->max_requests - *used, (left_ms + 999) / 1000};
+    return (struct limiter_verdict){allowed, l->max_requests, l->max_requests - *used,
+                                    (left_ms + 999) / 1000};
 }
 
 static bool has_ended(const struct limiter *l, const struct entry *e, uint64_t now_ms)

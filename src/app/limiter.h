@@ -1,7 +1,8 @@
-/* limiter.h - fixed-window rate limits by client address, shared by all shards (chapter 2, 2.17; chapter 5, 6.3).
+/* limiter.h - fixed-window rate limits by client address, shared by all shards (chapter 2, 2.17; chapter
+ * 5, 6.3).
  *
- * Striped locks: a check costs one uncontended lock. Bounded: at most entries_max addresses; beyond, expired ones go
- * first, then the check is made against a shared overflow bucket.
+ * Striped locks: a check costs one uncontended lock. Bounded: at most entries_max addresses; beyond, expired
+ * ones go first, then the check is made against a shared overflow bucket.
  *
  * Threads: any.
  *

@@ -2,7 +2,8 @@
  *
  *      ^[a-z]+:\d{4}$   becomes   ^[a-z]+:[0-9]{4}$
  *
- * regexec() takes a lock inside glibc: patterns are checked when a channel is named by somebody, not per message.
+ * regexec() takes a lock inside glibc: patterns are checked when a channel is named by somebody, not per
+ * message.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

@@ -1,4 +1,5 @@
-/* policy.c - namespace, then app, then global: the first that is set decides (chapter 3, 2.2; chapter 2, 2.20).
+/* policy.c - namespace, then app, then global: the first that is set decides (chapter 3, 2.2; chapter
+ * 2, 2.20).
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -44,7 +45,8 @@ static void set_history(struct channel_policy *p, const struct app *app, const s
     p->versions_window_ms = 1000 * g->versioned.retention_window_seconds;
 }
 
-struct channel_policy channel_policy(const struct app *app, struct str channel, const struct channel_name *name)
+struct channel_policy channel_policy(const struct app *app, struct str channel,
+                                     const struct channel_name *name)
 {
     const struct config *g = app->global;
     const struct recovery_policy *recovery = &app->config->recovery;
@@ -52,7 +54,8 @@ struct channel_policy channel_policy(const struct app *app, struct str channel, 
     set_history(&p, app, name && name->ns ? name->ns : &unset);
     p.ai = is_ai(g, channel);
     p.recovery = first_set(-1, recovery->enabled, g->recovery.enabled);
-    p.recovery_frames_max = (uint64_t)first_set(-1, recovery->max_buffer_size, (int64_t)g->recovery.max_buffer_size);
+    p.recovery_frames_max =
+        (uint64_t)first_set(-1, recovery->max_buffer_size, (int64_t)g->recovery.max_buffer_size);
     p.recovery_ttl_ms =
         1000 * (uint64_t)first_set(-1, recovery->buffer_ttl_seconds, (int64_t)g->recovery.buffer_ttl_seconds);
     p.idempotency = first_set(-1, app->config->idempotency_enabled, g->idempotency.enabled);

@@ -1,7 +1,7 @@
 /* query.h - a query string cut into pairs (form-urlencoded: '+' is a space, %XX a byte).
  *
- * Lenient like every browser: a '%' that two hexadecimal digits do not follow stands for itself, `k` means `k=`, empty
- * pieces are skipped. SDKs put values into the URL unencoded, so this matters.
+ * Lenient like every browser: a '%' that two hexadecimal digits do not follow stands for itself, `k` means
+ * `k=`, empty pieces are skipped. SDKs put values into the URL unencoded, so this matters.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

@@ -1,10 +1,12 @@
 /* replay_cache.c - a map for the keys, a heap for their ends.
  *
- * Leases and answers end at different times, so the entries also stand in a binary heap with the earliest end on top:
+ * Leases and answers end at different times, so the entries also stand in a binary heap with the earliest end
+ * on top:
  *
  *      heap[0]  ends first      parent of i: (i - 1) / 2      entry->place: its index
  *
- * Each claim takes away at most two entries that have ended, so that memory follows the traffic and no call takes long.
+ * Each claim takes away at most two entries that have ended, so that memory follows the traffic and no call
+ * takes long.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

@@ -1,10 +1,11 @@
 /* signature.c - is this request signed by one of our applications? (chapter 2, 2.3)
  *
  *      POST\n/apps/7/events\nauth_key=k1&auth_timestamp=1700000000&auth_version=1.0&body_md5=2bd0...
- *      `--´  `------------´  `---- every parameter but auth_signature: key folded, value decoded, sorted ----´
+ *      `--´  `------------´  `---- every parameter but auth_signature: key folded, value decoded, sorted
+ * ----´
  *
- * SDKs send the parameters sorted and unencoded, so that cutting, sorting and decoding find nothing to do and the
- * string is copied together; what costs is one HMAC over it and one MD5 over the body.
+ * SDKs send the parameters sorted and unencoded, so that cutting, sorting and decoding find nothing to do and
+ * the string is copied together; what costs is one HMAC over it and one MD5 over the body.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -21,9 +22,10 @@ enum { TIMESTAMP_WINDOW_S = 600, CANONICAL_FEW = 1024 };
 
 /* ---- failures ---- */
 
-static bool fail(struct signature_failure *failure, unsigned status, const char *code, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-static bool fail(struct signature_failure *failure, unsigned status, const char *code, const char *format, ...)
+static bool fail(struct signature_failure *failure, unsigned status, const char *code, const char *format,
+                 ...) __attribute__((format(printf, 4, 5)));
+static bool fail(struct signature_failure *failure, unsigned status, const char *code, const char *format,
+                 ...)
 {
     va_list args;
     failure->status = status;
@@ -69,9 +71,11 @@ static struct app *check_app(const struct apps *apps, struct query_pairs *q, str
 {
     struct str key = value_of(q, STR("auth_key"));
     struct app *app = key.p ? apps_by_key(apps, key) : NULL;
-    bool fine = app || fail(failure, 404, "app_not_found", "Application key not found or invalid: Invalid app key");
+    bool fine =
+        app || fail(failure, 404, "app_not_found", "Application key not found or invalid: Invalid app key");
     fine = fine && (app->config->enabled || fail(failure, 403, "forbidden", "Application is disabled"));
-    fine = fine && (str_eq(app->id, app_id) || refuse(failure, "Authenticated app does not match route app_id"));
+    fine =
+        fine && (str_eq(app->id, app_id) || refuse(failure, "Authenticated app does not match route app_id"));
     return fine ? app : NULL;
 }
 
@@ -89,8 +93,8 @@ static bool check_timestamp(struct query_pairs *q, int64_t now_s, struct signatu
     return true;
 }
 
-struct app *signature_check_head(const struct apps *apps, const struct signed_request *request, struct str app_id,
-                                 struct signature_failure *failure)
+struct app *signature_check_head(const struct apps *apps, const struct signed_request *request,
+                                 struct str app_id, struct signature_failure *failure)
 {
     struct query_pairs q;
     struct app *app = NULL;
@@ -121,7 +125,8 @@ static bool check_post_body(struct query_pairs *q, struct str body, struct signa
     return str_eq(given, str_make(md5, 2 * MD5_SIZE)) || refuse(failure, "body_md5 mismatch"); /* no secret */
 }
 
-static bool check_body(struct query_pairs *q, const struct signed_request *request, struct signature_failure *failure)
+static bool check_body(struct query_pairs *q, const struct signed_request *request,
+                       struct signature_failure *failure)
 {
     if (str_eq(request->method, STR("POST")))
         return check_post_body(q, request->body, failure);
@@ -157,7 +162,8 @@ static char *put_params(char *to, const struct query_pairs *sorted)
 }
 
 /* METHOD \n PATH \n PARAMS */
-static char *put_canonical(char *to, const struct signed_request *request, struct str path, const struct query_pairs *sorted)
+static char *put_canonical(char *to, const struct signed_request *request, struct str path,
+                           const struct query_pairs *sorted)
 {
     to = copy(to, request->method);
     *to++ = '\n';
@@ -175,8 +181,8 @@ static void drop_signature(struct query_pairs *q)
     q->count = kept;
 }
 
-static bool signed_over(struct app *app, unsigned shard, const struct signed_request *request, struct str path,
-                        const struct query_pairs *sorted, struct str signature)
+static bool signed_over(struct app *app, unsigned shard, const struct signed_request *request,
+                        struct str path, const struct query_pairs *sorted, struct str signature)
 {
     char few[CANONICAL_FEW], hex[2 * SHA256_SIZE + 1];
     size_t room = request->method.n + path.n + 2 + request->query.n + 2 * sorted->count;
@@ -189,8 +195,8 @@ static bool signed_over(struct app *app, unsigned shard, const struct signed_req
     return str_eq_secret(signature, str_make(hex, 2 * SHA256_SIZE));
 }
 
-static bool check_signature(struct app *app, unsigned shard, const struct signed_request *request, struct query_pairs *q,
-                            struct signature_failure *failure)
+static bool check_signature(struct app *app, unsigned shard, const struct signed_request *request,
+                            struct query_pairs *q, struct signature_failure *failure)
 {
     struct str signature = value_of(q, STR("auth_signature")), path = request->path;
     bool fine = false;
@@ -207,8 +213,8 @@ bool signature_check(struct app *app, unsigned shard, const struct signed_reques
                      struct signature_failure *failure)
 {
     struct query_pairs q;
-    bool fine = check_pairs(&q, query_read(&q, request->query), failure) && check_body(&q, request, failure) &&
-                check_signature(app, shard, request, &q, failure);
+    bool fine = check_pairs(&q, query_read(&q, request->query), failure) &&
+                check_body(&q, request, failure) && check_signature(app, shard, request, &q, failure);
     query_pairs_free(&q);
     return fine;
 }
@@ -222,8 +228,8 @@ static bool hmac_is(struct app *app, unsigned shard, const struct buf *message, 
     return str_eq_secret(hex, str_make(ours, 2 * SHA256_SIZE));
 }
 
-bool channel_auth_ok(struct app *app, unsigned shard, struct str auth, struct str socket_id, struct str channel,
-                     struct str channel_data)
+bool channel_auth_ok(struct app *app, unsigned shard, struct str auth, struct str socket_id,
+                     struct str channel, struct str channel_data)
 {
     struct buf message = {0};
     struct str hex = auth, key = str_split(&hex, ':');
@@ -239,7 +245,8 @@ bool channel_auth_ok(struct app *app, unsigned shard, struct str auth, struct st
     return fine;
 }
 
-bool signin_auth_ok(struct app *app, unsigned shard, struct str auth, struct str socket_id, struct str user_data)
+bool signin_auth_ok(struct app *app, unsigned shard, struct str auth, struct str socket_id,
+                    struct str user_data)
 {
     struct buf message = {0};
     struct str hex = auth, key = str_split(&hex, ':');

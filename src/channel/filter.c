@@ -76,7 +76,8 @@ static const char *read_events(struct filter_draft *d, struct str events)
 /* ---- expression ---- */
 
 #define NO_EXPRESSIONS                                                                                       \
-    "Unsupported filter expression language 'jmespath': JMESPath expressions are not available in this build"
+    "Unsupported filter expression language 'jmespath': JMESPath expressions are not available in this "     \
+    "build"
 
 static const char *read_expression_object(struct filter_draft *d, struct str expression)
 {
@@ -106,7 +107,8 @@ static const char *read_expression(struct filter_draft *d, struct str expression
 
 static bool is_compound(struct str value)
 {
-    return json_has(value, STR("events")) || json_has(value, STR("tags")) || json_has(value, STR("expression"));
+    return json_has(value, STR("events")) || json_has(value, STR("tags")) ||
+           json_has(value, STR("expression"));
 }
 
 static const char *read_compound(struct filter_draft *d, struct str value)
@@ -154,7 +156,8 @@ static void draft_free(struct filter_draft *d)
     buf_free(&d->text);
 }
 
-const char *filter_read(const struct config *config, struct str value, struct arena *arena, struct filter **out)
+const char *filter_read(const struct config *config, struct str value, struct arena *arena,
+                        struct filter **out)
 {
     struct filter_draft d = {.config = config, .arena = arena};
     *out = NULL;

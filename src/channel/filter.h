@@ -23,9 +23,11 @@ enum {
 };
 
 struct filter;
-/* NULL and *out, or the reason for error 4000 (behind "Invalid message format: "), perhaps in arena. *out is NULL when
- * nothing is left to check: no restriction, or its switch is off in the configuration. value: checked JSON; absent = none. */
-const char *filter_read(const struct config *config, struct str value, struct arena *arena, struct filter **out);
+/* NULL and *out, or the reason for error 4000 (behind "Invalid message format: "), perhaps in arena. *out is
+ * NULL when nothing is left to check: no restriction, or its switch is off in the configuration. value:
+ * checked JSON; absent = none. */
+const char *filter_read(const struct config *config, struct str value, struct arena *arena,
+                        struct filter **out);
 void filter_free(struct filter *f);
 /* tags: JSON object text of strings; absent = none. */
 bool filter_accepts(const struct filter *f, struct str event, struct str tags);

@@ -7,7 +7,7 @@
 #include "channel/filter_parts.h"
 
 struct decimal {
-    int sign;                  /* 0 for zero */
+    int sign;                   /* 0 for zero */
     struct str whole, fraction; /* without leading, without trailing zeros */
 };
 

@@ -13,8 +13,22 @@
 #include "channel/filter.h"
 
 enum filter_operator {
-    OP_AND, OP_OR, OP_NOT, /* branches */
-    OP_EQ, OP_NEQ, OP_IN, OP_NIN, OP_EX, OP_NEX, OP_SW, OP_EW, OP_CT, OP_GT, OP_GTE, OP_LT, OP_LTE,
+    OP_AND,
+    OP_OR,
+    OP_NOT, /* branches */
+    OP_EQ,
+    OP_NEQ,
+    OP_IN,
+    OP_NIN,
+    OP_EX,
+    OP_NEX,
+    OP_SW,
+    OP_EW,
+    OP_CT,
+    OP_GT,
+    OP_GTE,
+    OP_LT,
+    OP_LTE,
 };
 
 struct filter_piece { /* of filter->text */
@@ -23,9 +37,9 @@ struct filter_piece { /* of filter->text */
 
 struct filter_node {
     enum filter_operator op;
-    uint16_t end;                  /* index behind its last descendant */
-    uint16_t values_count;         /* 1 for most leaves, any number for in and nin */
-    uint32_t values_at;            /* index in filter->values */
+    uint16_t end;          /* index behind its last descendant */
+    uint16_t values_count; /* 1 for most leaves, any number for in and nin */
+    uint32_t values_at;    /* index in filter->values */
     struct filter_piece key;
 };
 

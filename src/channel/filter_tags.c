@@ -8,12 +8,17 @@
 static const struct {
     struct str word;
     enum filter_operator op;
-} comparisons[] = {
-    {STR("eq"), OP_EQ}, {STR("neq"), OP_NEQ}, {STR("in"), OP_IN}, {STR("nin"), OP_NIN}, {STR("ex"), OP_EX},
-    {STR("nex"), OP_NEX}, {STR("sw"), OP_SW}, {STR("ew"), OP_EW}, {STR("ct"), OP_CT}, {STR("gt"), OP_GT},
-    {STR("gte"), OP_GTE}, {STR("lt"), OP_LT}, {STR("lte"), OP_LTE},
-}, branches[] = {
-    {STR("and"), OP_AND}, {STR("or"), OP_OR}, {STR("not"), OP_NOT},
+} comparisons[] =
+    {
+        {STR("eq"), OP_EQ},   {STR("neq"), OP_NEQ}, {STR("in"), OP_IN},   {STR("nin"), OP_NIN},
+        {STR("ex"), OP_EX},   {STR("nex"), OP_NEX}, {STR("sw"), OP_SW},   {STR("ew"), OP_EW},
+        {STR("ct"), OP_CT},   {STR("gt"), OP_GT},   {STR("gte"), OP_GTE}, {STR("lt"), OP_LT},
+        {STR("lte"), OP_LTE},
+},
+  branches[] = {
+      {STR("and"), OP_AND},
+      {STR("or"), OP_OR},
+      {STR("not"), OP_NOT},
 };
 
 #define SHAPE "Invalid tags filter shape: "
@@ -96,7 +101,8 @@ static const char *put_values(struct filter_draft *d, size_t node, struct str va
         wrong = put_value(d, node, item);
     if (wrong || node_at(d, node)->values_count)
         return wrong;
-    return wrong_at(d, at, filter_say(d, "%.*s operation requires at least one value in vals", STR_ARG(word)));
+    return wrong_at(d, at,
+                    filter_say(d, "%.*s operation requires at least one value in vals", STR_ARG(word)));
 }
 
 static const char *put_operand(struct filter_draft *d, size_t node, struct str leaf, const struct place *at,
@@ -156,14 +162,16 @@ static const char *check_children(struct filter_draft *d, enum filter_operator o
                                   const struct place *at, struct str word)
 {
     if (op == OP_NOT && count != 1)
-        return wrong_at(d, at, filter_say(d, "not operation requires exactly one child node, got %zu", count));
+        return wrong_at(d, at,
+                        filter_say(d, "not operation requires exactly one child node, got %zu", count));
     if (count == 0)
-        return wrong_at(d, at, filter_say(d, "%.*s operation requires at least one child node", STR_ARG(word)));
+        return wrong_at(d, at,
+                        filter_say(d, "%.*s operation requires at least one child node", STR_ARG(word)));
     return NULL;
 }
 
-static const char *read_children(struct filter_draft *d, size_t node, struct str branch, const struct place *at,
-                                 struct str word)
+static const char *read_children(struct filter_draft *d, size_t node, struct str branch,
+                                 const struct place *at, struct str word)
 {
     struct str nodes = json_get(branch, STR("nodes")), child;
     struct place below = {at, 0, at->depth + 1};

@@ -175,7 +175,8 @@ static const char *compare(const struct cursor *c, const struct cursor *request)
     return NULL;
 }
 
-const char *cursor_read(struct str text, const struct cursor *request, struct arena *arena, struct cursor *out)
+const char *cursor_read(struct str text, const struct cursor *request, struct arena *arena,
+                        struct cursor *out)
 {
     struct buf json = {0};
     struct str object;

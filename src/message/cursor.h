@@ -28,8 +28,10 @@ struct cursor {
 };
 
 void cursor_put(struct buf *out, const struct cursor *c);
-/* NULL, or the text of the 400. `request`: app_id, channel, direction and bounds must be the cursor's. Texts in arena. */
-const char *cursor_read(struct str text, const struct cursor *request, struct arena *arena, struct cursor *out);
+/* NULL, or the text of the 400. `request`: app_id, channel, direction and bounds must be the cursor's. Texts
+ * in arena. */
+const char *cursor_read(struct str text, const struct cursor *request, struct arena *arena,
+                        struct cursor *out);
 /* The same, for what only the channel's head can tell. */
 const char *cursor_check(const struct cursor *c, const struct store_head *head);
 

@@ -1,5 +1,5 @@
-/* action.c - the words of the five actions (chapter 3, 1.3). An ordinary message is shown under its own event name;
- * asked for words, it answers as a create.
+/* action.c - the words of the five actions (chapter 3, 1.3). An ordinary message is shown under its own event
+ * name; asked for words, it answers as a create.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

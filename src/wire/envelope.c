@@ -4,7 +4,8 @@
  *
  *      frame   [refs head end][..header][{"event":"sockudo:message.append","channel":"c",...}][slack]
  *
- * The slack (what a number could have needed and did not) is some 200 bytes at most, unless a name needs escapes.
+ * The slack (what a number could have needed and did not) is some 200 bytes at most, unless a name needs
+ * escapes.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -21,8 +22,8 @@ enum { FIXED_MAX = 192 };
 
 static size_t bound(const struct envelope *e, enum wire_protocol protocol)
 {
-    size_t n = FIXED_MAX + out_text_bound(e->event) + out_text_bound(e->channel) + e->data.n + e->data_body.n +
-               out_text_bound(e->name) + out_text_bound(e->user_id);
+    size_t n = FIXED_MAX + out_text_bound(e->event) + out_text_bound(e->channel) + e->data.n +
+               e->data_body.n + out_text_bound(e->name) + out_text_bound(e->user_id);
     if (protocol == WIRE_V2)
         n += e->tags.n + out_text_bound(e->message_id) + out_text_bound(e->stream_id) + extras_out_bound(e);
     return n;

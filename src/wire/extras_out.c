@@ -3,8 +3,8 @@
  *      published   {"ai":{...},"headers":{"tenant":"a","sockudo_action":"x"},"idempotencyKey":"k"}
  *      written     {"headers":{"sockudo_action":"message.append",...,"tenant":"a"},"ai":{...}}
  *
- * Nearly always the published text names nothing that must be taken out: two searches find that out, and the rest is
- * a copy behind the runtime headers. Otherwise the members are walked.
+ * Nearly always the published text names nothing that must be taken out: two searches find that out, and the
+ * rest is a copy behind the runtime headers. Otherwise the members are walked.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -119,7 +119,8 @@ static bool holds(struct str text, struct str part)
     return memmem(text.p, text.n, part.p, part.n) != NULL;
 }
 
-/* False if members may have to be left out or joined. A key could hide behind escapes, so none are allowed here. */
+/* False if members may have to be left out or joined. A key could hide behind escapes, so none are allowed
+ * here. */
 static bool passes_as_it_is(const struct envelope *e)
 {
     return !e->strip && !memchr(e->extras.p, '\\', e->extras.n) && !holds(e->extras, STR("\"headers\"")) &&

@@ -1,4 +1,5 @@
-/* extras_out.h - the `extras` of an envelope as a V2 client sees them; nobody outside of this folder includes it.
+/* extras_out.h - the `extras` of an envelope as a V2 client sees them; nobody outside of this folder includes
+ * it.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

@@ -82,7 +82,8 @@ static enum stream_status status_of(struct str tier)
 static void conclude(struct extras_facts *facts)
 {
     facts->status = status_of(facts->transport);
-    enum stream_status decides = json_has(facts->codec, STR("status")) ? status_of(facts->codec) : facts->status;
+    enum stream_status decides =
+        json_has(facts->codec, STR("status")) ? status_of(facts->codec) : facts->status;
     facts->codec_or_transport_terminal = decides == STREAM_COMPLETE || decides == STREAM_CANCELLED;
 }
 
@@ -137,12 +138,8 @@ static const struct {
     struct str key;
     const char *(*read)(struct str value, struct arena *arena, struct extras_facts *facts);
 } members[] = {
-    {STR("ai"), read_ai},
-    {STR("headers"), read_headers},
-    {STR("ephemeral"), read_ephemeral},
-    {STR("echo"), read_echo},
-    {STR("idempotencyKey"), read_key},
-    {STR("idempotency_key"), read_key},
+    {STR("ai"), read_ai},     {STR("headers"), read_headers},    {STR("ephemeral"), read_ephemeral},
+    {STR("echo"), read_echo}, {STR("idempotencyKey"), read_key}, {STR("idempotency_key"), read_key},
 };
 
 static const char *read_member(struct str key_raw, struct str value, struct arena *arena,

@@ -28,9 +28,11 @@ enum family family_of(struct str event, struct str *rest)
 struct str family_prefix(enum family family, enum wire_protocol protocol)
 {
     static const struct str prefixes[][3] = {
-        [WIRE_V1] = {[FAMILY_NONE] = STR(""), [FAMILY_COMMAND] = STR("pusher:"),
+        [WIRE_V1] = {[FAMILY_NONE] = STR(""),
+                     [FAMILY_COMMAND] = STR("pusher:"),
                      [FAMILY_INTERNAL] = STR("pusher_internal:")},
-        [WIRE_V2] = {[FAMILY_NONE] = STR(""), [FAMILY_COMMAND] = STR("sockudo:"),
+        [WIRE_V2] = {[FAMILY_NONE] = STR(""),
+                     [FAMILY_COMMAND] = STR("sockudo:"),
                      [FAMILY_INTERNAL] = STR("sockudo_internal:")},
     };
     return prefixes[protocol][family];

@@ -10,7 +10,8 @@
 
 #include "wire/out.h"
 
-static void base_of(struct envelope *e, const struct store_item *item, struct str channel, struct str stream_id)
+static void base_of(struct envelope *e, const struct store_item *item, struct str channel,
+                    struct str stream_id)
 {
     *e = (struct envelope){
         .event = item->event_name,

@@ -1,7 +1,7 @@
 /* out.h - writing into memory that is known to be large enough; nobody outside of this folder includes it.
  *
- * Each function writes at p and returns what is behind it. The bound is the caller's sum of the *_bound() of all
- * that it writes.
+ * Each function writes at p and returns what is behind it. The bound is the caller's sum of the *_bound() of
+ * all that it writes.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

@@ -1,7 +1,8 @@
 /* system.c - the server's own frames: an opening, a few members, an end.
  *
- *      {"event":"sockudo:error","channel":"c"   ,"data":{...}   ,"message_id":"...","stream_id":"S","serial":4}
- *      `---------- open_frame() -------------´                  `-------------- close_frame() ---------------´
+ *      {"event":"sockudo:error","channel":"c"   ,"data":{...} ,"message_id":"...","stream_id":"S","serial":4}
+ *      `---------- open_frame() -------------´                  `-------------- close_frame()
+ * ---------------´
  *
  * They are few beside the messages, so they are written into a growing buffer and copied once.
  *
@@ -189,7 +190,8 @@ struct frame *frame_internal(struct wire_to to, struct str event, struct str cha
     return close_frame(&b, to, STR_NONE, 0);
 }
 
-struct frame *frame_internal_object(struct wire_to to, struct str event, struct str channel, struct str data_json)
+struct frame *frame_internal_object(struct wire_to to, struct str event, struct str channel,
+                                    struct str data_json)
 {
     struct buf b = {0};
     open_frame(&b, to.protocol, FAMILY_INTERNAL, event, channel);

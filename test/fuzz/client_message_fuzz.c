@@ -1,5 +1,5 @@
-/* client_message_fuzz.c - whatever a client says is either refused with a reason or can be published: read, its extras
- * judged and encoded, its data taken as a command, its filter read.
+/* client_message_fuzz.c - whatever a client says is either refused with a reason or can be published: read,
+ * its extras judged and encoded, its data taken as a command, its filter read.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -28,8 +28,13 @@ static void require(bool ok)
 static void encode(const struct client_message *m)
 {
     struct runtime_headers headers = {ACTION_APPEND, {41, 12, 0x9f3c01ab}, 43, 1767225600120};
-    struct envelope e = {.event = m->event, .channel = m->channel, .data = m->data, .extras = m->extras,
-                         .message_id = m->message_id, .serial = 43, .headers = &headers,
+    struct envelope e = {.event = m->event,
+                         .channel = m->channel,
+                         .data = m->data,
+                         .extras = m->extras,
+                         .message_id = m->message_id,
+                         .serial = 43,
+                         .headers = &headers,
                          .strip = m->event.n % 4};
     struct frame *v1 = envelope_frame(&e, WIRE_V1), *v2 = envelope_frame(&e, WIRE_V2);
     struct str object;

@@ -1,5 +1,5 @@
-/* query_fuzz.c - the first line of the input is a path, the second a query, the rest a body: nothing that is not signed
- * gets through, and what we sign ourselves does.
+/* query_fuzz.c - the first line of the input is a path, the second a query, the rest a body: nothing that is
+ * not signed gets through, and what we sign ourselves does.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -13,7 +13,10 @@ enum { NOW_S = 1700000000 };
 
 static struct apps *apps;
 static struct app_config configured = {
-    .id = STR("7"), .key = STR("k1"), .secret = STR("s3cr3t"), .enabled = true,
+    .id = STR("7"),
+    .key = STR("k1"),
+    .secret = STR("s3cr3t"),
+    .enabled = true,
 };
 static struct config config = {.apps = &configured, .apps_count = 1};
 

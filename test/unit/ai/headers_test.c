@@ -85,8 +85,9 @@ static const char *counted(const char *tier, int count)
 
 static void there_are_eleven_events(void **state)
 {
-    static const char *const events[] = {"ai-input", "ai-cancel", "ai-output", "ai-run-start", "ai-run-suspend", "ai-run-resume",
-                                         "ai-run-end", "ai-turn-start", "ai-turn-end", "ai-step-start", "ai-step-end"};
+    static const char *const events[] = {"ai-input",       "ai-cancel",     "ai-output",  "ai-run-start",
+                                         "ai-run-suspend", "ai-run-resume", "ai-run-end", "ai-turn-start",
+                                         "ai-turn-end",    "ai-step-start", "ai-step-end"};
     for (size_t i = 0; i < 11; i++)
         assert_true(is_ai_event(str_of(events[i])));
     assert_false(is_ai_event(STR("ai-")));
@@ -98,10 +99,27 @@ static void there_are_eleven_events(void **state)
 
 static void every_registered_key_is_known(void **state)
 {
-    static const char *const keys[] = {
-        "run-id", "turn-id", "codec-message-id", "input-codec-message-id", "parent", "fork-of", "msg-regenerate", "supersedes",
-        "stream-id", "invocation-id", "event-id", "step-id", "step-start-serial", "steer-codec-message-ids", "error-code", "model",
-        "input-client-id", "turn-client-id", "run-client-id", "step-client-id", "error-message"};
+    static const char *const keys[] = {"run-id",
+                                       "turn-id",
+                                       "codec-message-id",
+                                       "input-codec-message-id",
+                                       "parent",
+                                       "fork-of",
+                                       "msg-regenerate",
+                                       "supersedes",
+                                       "stream-id",
+                                       "invocation-id",
+                                       "event-id",
+                                       "step-id",
+                                       "step-start-serial",
+                                       "steer-codec-message-ids",
+                                       "error-code",
+                                       "model",
+                                       "input-client-id",
+                                       "turn-client-id",
+                                       "run-client-id",
+                                       "step-client-id",
+                                       "error-message"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         assert_string_equal(transport(keys[i], "x"), "ok");
     assert_string_equal(transport("nope", "x"), "104000/400 unknown extras.ai.transport key 'nope'");
@@ -110,7 +128,8 @@ static void every_registered_key_is_known(void **state)
 static void empty_values_are_for_those_that_may_be_unknown(void **state)
 {
     assert_string_equal(transport("model", ""), "104000/400 extras.ai.transport.model must not be empty");
-    assert_string_equal(transport("input-client-id", ""), "104000/400 extras.ai.transport.input-client-id must not be empty");
+    assert_string_equal(transport("input-client-id", ""),
+                        "104000/400 extras.ai.transport.input-client-id must not be empty");
     assert_string_equal(transport("run-client-id", ""), "ok");
     assert_string_equal(transport("step-client-id", ""), "ok");
     assert_string_equal(transport("error-message", ""), "ok");
@@ -120,15 +139,19 @@ static void empty_values_are_for_those_that_may_be_unknown(void **state)
 static void reasons_have_domains_of_their_own(void **state)
 {
     assert_string_equal(transport("run-reason", "error"), "ok");
-    assert_string_equal(transport("run-reason", "suspended"), "104000/400 extras.ai.transport.run-reason has invalid value");
+    assert_string_equal(transport("run-reason", "suspended"),
+                        "104000/400 extras.ai.transport.run-reason has invalid value");
     assert_string_equal(transport("turn-reason", "suspended"), "ok");
     assert_string_equal(transport("step-reason", "failed"), "ok");
-    assert_string_equal(transport("step-reason", "error"), "104000/400 extras.ai.transport.step-reason has invalid value");
-    assert_string_equal(transport("status", "done"), "104000/400 extras.ai.transport.status has invalid value");
+    assert_string_equal(transport("step-reason", "error"),
+                        "104000/400 extras.ai.transport.step-reason has invalid value");
+    assert_string_equal(transport("status", "done"),
+                        "104000/400 extras.ai.transport.status has invalid value");
     assert_string_equal(transport("status", "cancelled"), "ok");
     assert_string_equal(transport("role", "agent"), "ok");
     assert_string_equal(transport("role", ""), "104000/400 extras.ai.transport.role has invalid value");
-    assert_string_equal(transport("stream", "True"), "104000/400 extras.ai.transport.stream must be true or false");
+    assert_string_equal(transport("stream", "True"),
+                        "104000/400 extras.ai.transport.stream must be true or false");
     assert_string_equal(transport("turn-continue", "false"), "ok");
 }
 
@@ -139,13 +162,15 @@ static void limits_hold_to_the_byte(void **state)
     assert_string_equal(counted("codec", 33), "104001/413 extras.ai.codec exceeds 32 keys");
     assert_string_equal(counted("transport", 33), "104001/413 extras.ai.transport exceeds 32 keys");
     assert_string_equal(sized("transport", "model", 256), "ok");
-    assert_string_equal(sized("transport", "model", 257), "104001/413 extras.ai.transport.model exceeds 256 bytes");
+    assert_string_equal(sized("transport", "model", 257),
+                        "104001/413 extras.ai.transport.model exceeds 256 bytes");
     assert_string_equal(sized("transport", "steer-codec-message-ids", 2048), "ok");
     assert_string_equal(sized("transport", "steer-codec-message-ids", 2049),
                         "104001/413 extras.ai.transport.steer-codec-message-ids exceeds 2048 bytes");
     assert_string_equal(sized("codec", "x", 257), "104001/413 extras.ai.codec.x exceeds 256 bytes");
     assert_string_equal(sized("codec", "providerMetadata", 8192), "ok");
-    assert_string_equal(sized("codec", "providerMetadata", 8193), "104001/413 extras.ai.codec.providerMetadata exceeds 8192 bytes");
+    assert_string_equal(sized("codec", "providerMetadata", 8193),
+                        "104001/413 extras.ai.codec.providerMetadata exceeds 8192 bytes");
 }
 
 static void keys_have_a_length_and_an_alphabet(void **state)
@@ -154,22 +179,26 @@ static void keys_have_a_length_and_an_alphabet(void **state)
     memset(key, 'k', 65);
     key[65] = 0;
     assert_string_equal(transport(key, "x"), "104001/413 extras.ai.transport key exceeds 64 bytes");
-    assert_string_equal(transport("Run-Id", "x"), "104000/400 extras.ai.transport key 'Run-Id' must match [a-z0-9-]+");
+    assert_string_equal(transport("Run-Id", "x"),
+                        "104000/400 extras.ai.transport key 'Run-Id' must match [a-z0-9-]+");
     assert_string_equal(transport("", "x"), "104000/400 extras.ai.transport key '' must match [a-z0-9-]+");
-    assert_string_equal(sized("codec", "provider.meta", 1), "104000/400 extras.ai.codec key 'provider.meta' must match [A-Za-z0-9_-]+");
+    assert_string_equal(sized("codec", "provider.meta", 1),
+                        "104000/400 extras.ai.codec key 'provider.meta' must match [A-Za-z0-9_-]+");
     assert_string_equal(sized("codec", "provider_Meta-1", 1), "ok");
 }
 
 /* The order is part of the contract: the first failure wins. */
 static void transport_is_checked_before_codec_and_keys_in_document_order(void **state)
 {
-    assert_string_equal(check_extras(STR("{\"ai\":{\"codec\":{\"a.b\":\"\"},\"transport\":{\"model\":\"\",\"nope\":\"\"}}}")),
-                        "104000/400 extras.ai.transport.model must not be empty");
+    assert_string_equal(
+        check_extras(STR("{\"ai\":{\"codec\":{\"a.b\":\"\"},\"transport\":{\"model\":\"\",\"nope\":\"\"}}}")),
+        "104000/400 extras.ai.transport.model must not be empty");
 }
 
 static void the_last_of_two_equal_keys_counts(void **state)
 {
-    assert_string_equal(check_extras(STR("{\"ai\":{\"transport\":{\"status\":\"x\",\"status\":\"complete\"}}}")), "ok");
+    assert_string_equal(
+        check_extras(STR("{\"ai\":{\"transport\":{\"status\":\"x\",\"status\":\"complete\"}}}")), "ok");
 }
 
 static void lengths_are_those_of_the_decoded_text(void **state)
@@ -177,12 +206,14 @@ static void lengths_are_those_of_the_decoded_text(void **state)
     assert_string_equal(transport("mod\\u0065l", "\\u0041"), "ok");
     config.ai.max_transport_value_bytes = 3;
     assert_string_equal(transport("model", "\\u00e9\\n"), "ok");
-    assert_string_equal(transport("model", "\\u00e9\\n\\n"), "104001/413 extras.ai.transport.model exceeds 3 bytes");
+    assert_string_equal(transport("model", "\\u00e9\\n\\n"),
+                        "104001/413 extras.ai.transport.model exceeds 3 bytes");
 }
 
 /* ---- publishes ---- */
 
-static const char *publish(bool ai_channel, struct str event, struct str extras, struct str message_id, uint64_t bytes)
+static const char *publish(bool ai_channel, struct str event, struct str extras, struct str message_id,
+                           uint64_t bytes)
 {
     struct extras_facts facts = read(extras);
     struct ai_publish p = {event, &facts, message_id, bytes, ai_channel};
@@ -205,8 +236,10 @@ static void message_ids_of_ai_channels_have_1_to_64_bytes(void **state)
     char id[65];
     memset(id, 'm', sizeof id);
     assert_string_equal(publish(true, STR("x"), STR_NONE, str_make(id, 64), 0), "ok");
-    assert_string_equal(publish(true, STR("x"), STR_NONE, str_make(id, 65), 0), "104001/400 message_id exceeds 64 bytes");
-    assert_string_equal(publish(true, STR("x"), STR_NONE, STR(""), 0), "104000/400 message_id must not be empty");
+    assert_string_equal(publish(true, STR("x"), STR_NONE, str_make(id, 65), 0),
+                        "104001/400 message_id exceeds 64 bytes");
+    assert_string_equal(publish(true, STR("x"), STR_NONE, STR(""), 0),
+                        "104000/400 message_id must not be empty");
 }
 
 static void data_of_an_ai_create_is_bounded(void **state)
@@ -233,7 +266,8 @@ static void client_ids_must_be_the_verified_one(void **state)
     struct extras_facts empty = read(STR("{\"ai\":{\"transport\":{\"run-client-id\":\"\"}}}"));
     assert_string_equal(shown(ai_identity_check(&empty, STR("u1"), &failure)),
                         "104002/400 extras.ai.transport.run-client-id does not match verified identity");
-    struct extras_facts own = read(STR("{\"ai\":{\"transport\":{\"run-id\":\"r\",\"run-client-id\":\"\\u00751\"}}}"));
+    struct extras_facts own =
+        read(STR("{\"ai\":{\"transport\":{\"run-id\":\"r\",\"run-client-id\":\"\\u00751\"}}}"));
     assert_true(ai_identity_check(&own, STR("u1"), &failure));
     struct extras_facts none = read(STR_NONE);
     assert_true(ai_identity_check(&none, STR("u1"), &failure));

@@ -1,4 +1,5 @@
-/* channel_name_test.c - names, kinds, namespaces and user limits (chapter 1, 5.1), and what a channel's policy is.
+/* channel_name_test.c - names, kinds, namespaces and user limits (chapter 1, 5.1), and what a channel's
+ * policy is.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -13,9 +14,14 @@ static const char *check(struct fixture *f, struct str channel)
 }
 
 static struct namespace_config namespaces[] = {
-    {.name = STR("orders"), .channel_name_pattern = STR("^orders:\\d+$"), .annotations_enabled = -1,
+    {.name = STR("orders"),
+     .channel_name_pattern = STR("^orders:\\d+$"),
+     .annotations_enabled = -1,
      .history = {-1, 0, 60, -1, -1}},
-    {.name = STR("room"), .allow_user_limited_channels = 1, .max_channel_name_length = 16, .annotations_enabled = 1,
+    {.name = STR("room"),
+     .allow_user_limited_channels = 1,
+     .max_channel_name_length = 16,
+     .annotations_enabled = 1,
      .history = {-1, -1, -1, -1, -1}},
 };
 
@@ -78,12 +84,15 @@ static void the_length_limit_is_the_namespaces_or_the_apps(void **state)
 
 static void characters_outside_the_alphabet_are_shown(void **state)
 {
-    assert_string_equal(check(*state, STR("a,b;c@d=e.f_g-h#")), "Channel 'a,b;c@d=e.f_g-h#' uses user-limited syntax but the "
-                                                                "namespace does not allow it");
+    assert_string_equal(check(*state, STR("a,b;c@d=e.f_g-h#")),
+                        "Channel 'a,b;c@d=e.f_g-h#' uses user-limited syntax but the "
+                        "namespace does not allow it");
     assert_string_equal(check(*state, STR("a,b;c@d=e.f_g-h")), "ok");
-    assert_string_equal(check(*state, STR("a b! é")),
-                        "Channel name contains invalid characters: 'a b! é' (invalid chars: [' ', '!', 'é'])");
-    assert_string_equal(check(*state, STR("*")), "Channel name contains invalid characters: '*' (invalid chars: ['*'])");
+    assert_string_equal(
+        check(*state, STR("a b! é")),
+        "Channel name contains invalid characters: 'a b! é' (invalid chars: [' ', '!', 'é'])");
+    assert_string_equal(check(*state, STR("*")),
+                        "Channel name contains invalid characters: '*' (invalid chars: ['*'])");
     assert_non_null(strstr(check(*state, str_make("a\0b", 3)), "invalid characters"));
     assert_non_null(strstr(check(*state, str_make("\xff", 1)), "invalid characters"));
 }
@@ -106,7 +115,8 @@ static void the_pattern_sees_the_name_without_prefix(void **state)
 
 static void user_limits_need_the_permission_of_the_namespace(void **state)
 {
-    assert_string_equal(check(*state, STR("orders:1#u")), "Channel 'orders:1#u' uses user-limited syntax but the namespace does not allow it");
+    assert_string_equal(check(*state, STR("orders:1#u")),
+                        "Channel 'orders:1#u' uses user-limited syntax but the namespace does not allow it");
     assert_string_equal(check(*state, STR("room:1#u1,a@b.c")), "ok");
     assert_str(name.users, "u1,a@b.c");
     assert_string_equal(check(*state, STR("room:1")), "ok");

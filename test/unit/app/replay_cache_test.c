@@ -80,7 +80,8 @@ static void invariants_hold_through_random_use(void **state)
     for (uint64_t now = 0; now < 5000; now++) {
         snprintf(key, sizeof key, "k%d", (int)random_below(&chance, 60));
         uint64_t span = 1 + random_below(&chance, 100);
-        if (replay_claim(c, str_of(key), now, span, &token, &body) == REPLAY_CLAIMED && random_below(&chance, 3))
+        if (replay_claim(c, str_of(key), now, span, &token, &body) == REPLAY_CLAIMED &&
+            random_below(&chance, 3))
             replay_complete(c, str_of(key), token, STR("x"), now, span);
         else if (random_below(&chance, 2))
             replay_release(c, str_of(key), token);

@@ -7,7 +7,8 @@
 enum { NOW_S = 1700000000 };
 static struct signature_failure failure;
 
-static struct signed_request request(const char *method, const char *path, const char *query, const char *body)
+static struct signed_request request(const char *method, const char *path, const char *query,
+                                     const char *body)
 {
     return (struct signed_request){str_of(method), str_of(path), str_of(query), str_of(body), NOW_S};
 }
@@ -24,8 +25,8 @@ static const char *verdict(struct fixture *f, struct signed_request r, const cha
 }
 
 /* Signs a canonical string by hand; `sent` is the query as sent, without the signature. */
-static struct signed_request signed_as(struct fixture *f, const char *method, const char *path, const char *sent,
-                                       const char *canonical, const char *body)
+static struct signed_request signed_as(struct fixture *f, const char *method, const char *path,
+                                       const char *sent, const char *canonical, const char *body)
 {
     static char query[4096];
     char hex[65];
@@ -49,7 +50,8 @@ static void vector_1_a_publish_is_accepted(void **state)
 
 static void vector_2_a_query_value_is_signed_decoded(void **state)
 {
-#define CHANNELS "&info=user_count&auth_signature=8d624b7a3b5b1750ddf29c6392255f7f3d30470e59465ee6ed03f47e7661e39f"
+#define CHANNELS                                                                                             \
+    "&info=user_count&auth_signature=8d624b7a3b5b1750ddf29c6392255f7f3d30470e59465ee6ed03f47e7661e39f"
     const char *percent = AUTH "&filter_by_prefix=presence-a%20b" CHANNELS;
     const char *plus = AUTH "&filter_by_prefix=presence-a+b" CHANNELS;
     assert_string_equal(verdict(*state, request("GET", "/apps/7/channels", percent, ""), "7"), "ok");
@@ -66,25 +68,38 @@ static void shuffled_parameters_are_accepted(void **state)
 static void keys_are_signed_in_lower_case(void **state)
 {
     struct fixture *f = *state;
-    assert_string_equal(verdict(f, signed_as(f, "GET", "/p", "Info=X&" AUTH, "GET\n/p\n" AUTH "&info=X", ""), "7"), "ok");
-    assert_string_equal(verdict(f, signed_as(f, "GET", "/p", "Info=x&" AUTH, "GET\n/p\nInfo=x&" AUTH, ""), "7"),
-                        "401 Invalid API signature");
+    assert_string_equal(
+        verdict(f, signed_as(f, "GET", "/p", "Info=X&" AUTH, "GET\n/p\n" AUTH "&info=X", ""), "7"), "ok");
+    assert_string_equal(
+        verdict(f, signed_as(f, "GET", "/p", "Info=x&" AUTH, "GET\n/p\nInfo=x&" AUTH, ""), "7"),
+        "401 Invalid API signature");
 }
 
 static void of_equal_keys_the_last_wins_and_of_two_spellings_the_larger(void **state)
 {
     struct fixture *f = *state;
-    assert_string_equal(verdict(f, signed_as(f, "GET", "/p", AUTH "&info=1&info=2", "GET\n/p\n" AUTH "&info=2", ""), "7"), "ok");
-    assert_string_equal(verdict(f, signed_as(f, "GET", "/p", AUTH "&info=1&Info=2", "GET\n/p\n" AUTH "&info=1", ""), "7"), "ok");
-    assert_string_equal(verdict(f, signed_as(f, "GET", "/p", AUTH "&INFO=3&info=1&Info=2", "GET\n/p\n" AUTH "&info=1", ""), "7"), "ok");
+    assert_string_equal(
+        verdict(f, signed_as(f, "GET", "/p", AUTH "&info=1&info=2", "GET\n/p\n" AUTH "&info=2", ""), "7"),
+        "ok");
+    assert_string_equal(
+        verdict(f, signed_as(f, "GET", "/p", AUTH "&info=1&Info=2", "GET\n/p\n" AUTH "&info=1", ""), "7"),
+        "ok");
+    assert_string_equal(
+        verdict(f, signed_as(f, "GET", "/p", AUTH "&INFO=3&info=1&Info=2", "GET\n/p\n" AUTH "&info=1", ""),
+                "7"),
+        "ok");
 }
 
 static void empty_and_bare_parameters_are_signed_alike(void **state)
 {
     struct fixture *f = *state;
-    assert_string_equal(verdict(f, signed_as(f, "GET", "/p", AUTH "&k=", "GET\n/p\n" AUTH "&k=", ""), "7"), "ok");
-    assert_string_equal(verdict(f, signed_as(f, "GET", "/p", AUTH "&k", "GET\n/p\n" AUTH "&k=", ""), "7"), "ok");
-    assert_string_equal(verdict(f, signed_as(f, "GET", "/p", AUTH "&i[]=a=b%zz", "GET\n/p\n" AUTH "&i[]=a=b%zz", ""), "7"), "ok");
+    assert_string_equal(verdict(f, signed_as(f, "GET", "/p", AUTH "&k=", "GET\n/p\n" AUTH "&k=", ""), "7"),
+                        "ok");
+    assert_string_equal(verdict(f, signed_as(f, "GET", "/p", AUTH "&k", "GET\n/p\n" AUTH "&k=", ""), "7"),
+                        "ok");
+    assert_string_equal(
+        verdict(f, signed_as(f, "GET", "/p", AUTH "&i[]=a=b%zz", "GET\n/p\n" AUTH "&i[]=a=b%zz", ""), "7"),
+        "ok");
 }
 
 /* More pairs than the small table holds. */
@@ -114,7 +129,8 @@ static void either_spelling_of_a_trailing_slash_is_accepted(void **state)
     struct fixture *f = *state;
     assert_string_equal(verdict(f, signed_as(f, "GET", "/p/", AUTH, "GET\n/p\n" AUTH, ""), "7"), "ok");
     assert_string_equal(verdict(f, signed_as(f, "GET", "/p/", AUTH, "GET\n/p/\n" AUTH, ""), "7"), "ok");
-    assert_string_equal(verdict(f, signed_as(f, "GET", "/p//", AUTH, "GET\n/p\n" AUTH, ""), "7"), "401 Invalid API signature");
+    assert_string_equal(verdict(f, signed_as(f, "GET", "/p//", AUTH, "GET\n/p\n" AUTH, ""), "7"),
+                        "401 Invalid API signature");
 }
 
 /* Chapter 2, 2.22.8. */
@@ -122,9 +138,14 @@ static void the_path_is_signed_as_it_was_sent(void **state)
 {
     struct fixture *f = *state;
     const char *path = "/apps/7/channels/presence-a%23b/users";
-    assert_string_equal(verdict(f, signed_as(f, "GET", path, AUTH, "GET\n/apps/7/channels/presence-a%23b/users\n" AUTH, ""), "7"), "ok");
-    assert_string_equal(verdict(f, signed_as(f, "GET", path, AUTH, "GET\n/apps/7/channels/presence-a#b/users\n" AUTH, ""), "7"),
-                        "401 Invalid API signature");
+    assert_string_equal(
+        verdict(f, signed_as(f, "GET", path, AUTH, "GET\n/apps/7/channels/presence-a%23b/users\n" AUTH, ""),
+                "7"),
+        "ok");
+    assert_string_equal(
+        verdict(f, signed_as(f, "GET", path, AUTH, "GET\n/apps/7/channels/presence-a#b/users\n" AUTH, ""),
+                "7"),
+        "401 Invalid API signature");
 }
 
 static const char *at(struct fixture *f, const char *timestamp)
@@ -139,9 +160,12 @@ static void the_window_of_600_seconds_includes_both_ends(void **state)
 {
     assert_string_equal(at(*state, "&auth_timestamp=1700000600"), "ok");
     assert_string_equal(at(*state, "&auth_timestamp=1699999400"), "ok");
-    assert_string_equal(at(*state, "&auth_timestamp=1700000601"), "Timestamp expired or too far in the future");
-    assert_string_equal(at(*state, "&auth_timestamp=1699999399"), "Timestamp expired or too far in the future");
-    assert_string_equal(at(*state, "&auth_timestamp=-9223372036854775808"), "Timestamp expired or too far in the future");
+    assert_string_equal(at(*state, "&auth_timestamp=1700000601"),
+                        "Timestamp expired or too far in the future");
+    assert_string_equal(at(*state, "&auth_timestamp=1699999399"),
+                        "Timestamp expired or too far in the future");
+    assert_string_equal(at(*state, "&auth_timestamp=-9223372036854775808"),
+                        "Timestamp expired or too far in the future");
     assert_string_equal(at(*state, "&auth_timestamp=abc"), "Invalid auth_timestamp format");
     assert_string_equal(at(*state, "&auth_timestamp="), "Invalid auth_timestamp format");
     assert_string_equal(at(*state, ""), "auth_timestamp is missing");
@@ -151,8 +175,10 @@ static void the_window_of_600_seconds_includes_both_ends(void **state)
 
 static void a_missing_or_empty_query_is_a_bad_request(void **state)
 {
-    assert_string_equal(verdict(*state, request("GET", "/p", NULL, ""), "7"), "400 Missing authentication query parameters");
-    assert_string_equal(verdict(*state, request("GET", "/p", "", ""), "7"), "400 Query string is empty or invalid");
+    assert_string_equal(verdict(*state, request("GET", "/p", NULL, ""), "7"),
+                        "400 Missing authentication query parameters");
+    assert_string_equal(verdict(*state, request("GET", "/p", "", ""), "7"),
+                        "400 Query string is empty or invalid");
     assert_string_equal(failure.code, "invalid_input");
 }
 
@@ -183,9 +209,12 @@ static void a_disabled_app_is_forbidden(void **state)
 
 static void the_route_must_name_the_app_of_the_key(void **state)
 {
-    assert_string_equal(verdict(*state, request("GET", "/p", AUTH, ""), "8"), "401 Authenticated app does not match route app_id");
-    assert_string_equal(verdict(*state, request("GET", "/p", AUTH, ""), "9"), "401 Authenticated app does not match route app_id");
-    assert_string_equal(verdict(*state, request("GET", "/p", AUTH, ""), "%37"), "401 Authenticated app does not match route app_id");
+    assert_string_equal(verdict(*state, request("GET", "/p", AUTH, ""), "8"),
+                        "401 Authenticated app does not match route app_id");
+    assert_string_equal(verdict(*state, request("GET", "/p", AUTH, ""), "9"),
+                        "401 Authenticated app does not match route app_id");
+    assert_string_equal(verdict(*state, request("GET", "/p", AUTH, ""), "%37"),
+                        "401 Authenticated app does not match route app_id");
 }
 
 static void body_md5_must_fit_the_body_of_a_post(void **state)
@@ -212,11 +241,14 @@ static void a_post_without_body_may_leave_body_md5_out(void **state)
 
 static void a_signature_in_upper_case_or_none_is_refused(void **state)
 {
-    const char *upper = AUTH "&body_md5=" TICK_MD5
-                             "&auth_signature=A27EA79CB50D31507A59586ACDD7ED662804F81E07BD44BE6C69E43D234065C1";
-    assert_string_equal(verdict(*state, request("POST", "/apps/7/events", upper, TICK), "7"), "401 Invalid API signature");
+    const char *upper =
+        AUTH "&body_md5=" TICK_MD5
+             "&auth_signature=A27EA79CB50D31507A59586ACDD7ED662804F81E07BD44BE6C69E43D234065C1";
+    assert_string_equal(verdict(*state, request("POST", "/apps/7/events", upper, TICK), "7"),
+                        "401 Invalid API signature");
     assert_string_equal(verdict(*state, request("GET", "/p", AUTH, ""), "7"), "401 Invalid API signature");
-    assert_string_equal(verdict(*state, request("GET", "/p", AUTH "&auth_signature=", ""), "7"), "401 Invalid API signature");
+    assert_string_equal(verdict(*state, request("GET", "/p", AUTH "&auth_signature=", ""), "7"),
+                        "401 Invalid API signature");
 }
 
 /* ---- what sockets sign ---- */
@@ -236,11 +268,15 @@ static void a_channel_signature_covers_socket_channel_and_data(void **state)
 {
     struct fixture *f = *state;
     struct str socket = STR("1.2"), channel = STR("presence-a"), data = STR("{\"user_id\":\"u\"}");
-    assert_true(channel_auth_ok(f->app, 0, auth_for("k1:", "1.2:private-a"), socket, STR("private-a"), STR_NONE));
-    assert_true(channel_auth_ok(f->app, 0, auth_for("k1:", "1.2:presence-a:{\"user_id\":\"u\"}"), socket, channel, data));
+    assert_true(
+        channel_auth_ok(f->app, 0, auth_for("k1:", "1.2:private-a"), socket, STR("private-a"), STR_NONE));
+    assert_true(channel_auth_ok(f->app, 0, auth_for("k1:", "1.2:presence-a:{\"user_id\":\"u\"}"), socket,
+                                channel, data));
     assert_false(channel_auth_ok(f->app, 0, auth_for("k1:", "1.2:presence-a"), socket, channel, data));
-    assert_false(channel_auth_ok(f->app, 0, auth_for("k2:", "1.2:private-a"), socket, STR("private-a"), STR_NONE));
-    assert_false(channel_auth_ok(f->app, 0, auth_for("", "1.2:private-a"), socket, STR("private-a"), STR_NONE));
+    assert_false(
+        channel_auth_ok(f->app, 0, auth_for("k2:", "1.2:private-a"), socket, STR("private-a"), STR_NONE));
+    assert_false(
+        channel_auth_ok(f->app, 0, auth_for("", "1.2:private-a"), socket, STR("private-a"), STR_NONE));
     assert_false(channel_auth_ok(f->app, 0, STR("k1:"), socket, STR("private-a"), STR_NONE));
     assert_false(channel_auth_ok(f->app, 0, STR(""), socket, STR("private-a"), STR_NONE));
     assert_false(channel_auth_ok(f->app, 0, STR_NONE, socket, STR("private-a"), STR_NONE));

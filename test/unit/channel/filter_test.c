@@ -79,7 +79,8 @@ static void events_match_exactly(void **state)
 
 static void all_given_parts_must_match(void **state)
 {
-    assert_string_equal(read("{\"events\":[\"tick\"],\"tags\":{\"key\":\"k\",\"cmp\":\"eq\",\"val\":\"v\"}}"), "ok");
+    assert_string_equal(read("{\"events\":[\"tick\"],\"tags\":{\"key\":\"k\",\"cmp\":\"eq\",\"val\":\"v\"}}"),
+                        "ok");
     assert_true(accepts("tick", "{\"k\":\"v\"}"));
     assert_false(accepts("tick", "{\"k\":\"w\"}"));
     assert_false(accepts("x", "{\"k\":\"v\"}"));
@@ -134,8 +135,10 @@ static void a_missing_tag_satisfies_only_the_negatives(void **state)
 
 static void branches_combine(void **state)
 {
-    assert_string_equal(read("{\"op\":\"and\",\"nodes\":[{\"op\":\"or\",\"nodes\":[{\"key\":\"a\",\"cmp\":\"ex\"},{\"key\":\"b\",\"cmp\":\"ex\"}]},"
-                             "{\"op\":\"not\",\"nodes\":[{\"key\":\"c\",\"cmp\":\"eq\",\"val\":\"x\"}]}]}"), "ok");
+    assert_string_equal(read("{\"op\":\"and\",\"nodes\":[{\"op\":\"or\",\"nodes\":[{\"key\":\"a\",\"cmp\":"
+                             "\"ex\"},{\"key\":\"b\",\"cmp\":\"ex\"}]},"
+                             "{\"op\":\"not\",\"nodes\":[{\"key\":\"c\",\"cmp\":\"eq\",\"val\":\"x\"}]}]}"),
+                        "ok");
     assert_true(accepts("e", "{\"a\":\"1\"}"));
     assert_true(accepts("e", "{\"b\":\"1\",\"c\":\"y\"}"));
     assert_false(accepts("e", "{\"c\":\"y\"}"));
@@ -149,10 +152,12 @@ static void wrong_events_are_named(void **state)
     assert_string_equal(read("{\"events\":[1]}"), "filter.events must contain only non-empty strings");
     assert_string_equal(read("{\"events\":[\"\"]}"), "filter.events must contain only non-empty strings");
     config.event_name_filtering.max_events_per_filter = 2;
-    assert_string_equal(read("{\"events\":[\"a\",\"b\",\"c\"]}"), "filter.events exceeds maximum of 2 event names");
+    assert_string_equal(read("{\"events\":[\"a\",\"b\",\"c\"]}"),
+                        "filter.events exceeds maximum of 2 event names");
     config.event_name_filtering.max_event_name_length = 2;
     assert_string_equal(read("{\"events\":[\"ab\"]}"), "ok");
-    assert_string_equal(read("{\"events\":[\"abc\"]}"), "Invalid subscription filter: event name exceeds 2 bytes");
+    assert_string_equal(read("{\"events\":[\"abc\"]}"),
+                        "Invalid subscription filter: event name exceeds 2 bytes");
 }
 
 static void wrong_tag_nodes_are_named_with_their_place(void **state)
@@ -160,26 +165,40 @@ static void wrong_tag_nodes_are_named_with_their_place(void **state)
     assert_string_equal(read("7"), "Invalid tags filter shape: expected an object");
     assert_string_equal(read("{}"), "Invalid tags filter: Leaf node requires a non-empty key");
     assert_string_equal(read("{\"key\":7}"), "Invalid tags filter shape: key must be a string");
-    assert_string_equal(read("{\"key\":\"k\"}"), "Invalid tags filter: Leaf node requires a comparison operator");
-    assert_string_equal(read("{\"key\":\"k\",\"cmp\":\"like\"}"), "Invalid tags filter: unknown comparison operator: like");
-    assert_string_equal(read("{\"key\":\"k\",\"cmp\":\"eq\"}"), "Invalid tags filter: eq operation requires a non-empty val");
-    assert_string_equal(read("{\"key\":\"k\",\"cmp\":\"gt\",\"val\":\"\"}"), "Invalid tags filter: gt operation requires a non-empty val");
-    assert_string_equal(read("{\"key\":\"k\",\"cmp\":\"eq\",\"val\":[]}"), "Invalid tags filter shape: values must be strings, numbers or booleans");
-    assert_string_equal(read("{\"key\":\"k\",\"cmp\":\"in\"}"), "Invalid tags filter: in operation requires at least one value in vals");
-    assert_string_equal(read("{\"op\":\"xor\",\"nodes\":[]}"), "Invalid tags filter: unknown logical operator: xor");
-    assert_string_equal(read("{\"op\":\"not\",\"nodes\":[]}"), "Invalid tags filter: not operation requires exactly one child node, got 0");
-    assert_string_equal(read("{\"op\":\"and\"}"), "Invalid tags filter: and operation requires at least one child node");
-    assert_string_equal(read("{\"tags\":{\"op\":\"or\",\"nodes\":[{\"key\":\"k\",\"cmp\":\"ex\"},{\"op\":\"not\",\"nodes\":[{\"cmp\":\"ex\"}]}]}}"),
-                        "Invalid tags filter: Child node 1: Child node 0: Leaf node requires a non-empty key");
+    assert_string_equal(read("{\"key\":\"k\"}"),
+                        "Invalid tags filter: Leaf node requires a comparison operator");
+    assert_string_equal(read("{\"key\":\"k\",\"cmp\":\"like\"}"),
+                        "Invalid tags filter: unknown comparison operator: like");
+    assert_string_equal(read("{\"key\":\"k\",\"cmp\":\"eq\"}"),
+                        "Invalid tags filter: eq operation requires a non-empty val");
+    assert_string_equal(read("{\"key\":\"k\",\"cmp\":\"gt\",\"val\":\"\"}"),
+                        "Invalid tags filter: gt operation requires a non-empty val");
+    assert_string_equal(read("{\"key\":\"k\",\"cmp\":\"eq\",\"val\":[]}"),
+                        "Invalid tags filter shape: values must be strings, numbers or booleans");
+    assert_string_equal(read("{\"key\":\"k\",\"cmp\":\"in\"}"),
+                        "Invalid tags filter: in operation requires at least one value in vals");
+    assert_string_equal(read("{\"op\":\"xor\",\"nodes\":[]}"),
+                        "Invalid tags filter: unknown logical operator: xor");
+    assert_string_equal(read("{\"op\":\"not\",\"nodes\":[]}"),
+                        "Invalid tags filter: not operation requires exactly one child node, got 0");
+    assert_string_equal(read("{\"op\":\"and\"}"),
+                        "Invalid tags filter: and operation requires at least one child node");
+    assert_string_equal(
+        read("{\"tags\":{\"op\":\"or\",\"nodes\":[{\"key\":\"k\",\"cmp\":\"ex\"},{\"op\":\"not\",\"nodes\":[{"
+             "\"cmp\":\"ex\"}]}]}}"),
+        "Invalid tags filter: Child node 1: Child node 0: Leaf node requires a non-empty key");
 }
 
 /* Applying only a part of what was asked for would deliver what nobody wanted. */
 static void expressions_are_refused(void **state)
 {
-    assert_string_equal(read("{\"expression\":\"tags.a\"}"), "Unsupported filter expression language 'jmespath': "
-                                                             "JMESPath expressions are not available in this build");
-    assert_string_equal(read("{\"expression\":{\"language\":\"sql\",\"source\":\"x\"}}"), "Unsupported filter expression language 'sql'");
-    assert_string_equal(read("{\"expression\":{\"language\":\"jmespath\",\"source\":\"\"}}"), "filter.expression.source must be a non-empty string");
+    assert_string_equal(read("{\"expression\":\"tags.a\"}"),
+                        "Unsupported filter expression language 'jmespath': "
+                        "JMESPath expressions are not available in this build");
+    assert_string_equal(read("{\"expression\":{\"language\":\"sql\",\"source\":\"x\"}}"),
+                        "Unsupported filter expression language 'sql'");
+    assert_string_equal(read("{\"expression\":{\"language\":\"jmespath\",\"source\":\"\"}}"),
+                        "filter.expression.source must be a non-empty string");
     assert_string_equal(read("{\"expression\":7}"), "filter.expression must be a JMESPath string or object");
 }
 
@@ -225,7 +244,8 @@ static void switches_leave_parts_out_but_validate_them(void **state)
     assert_string_equal(read(both), "ok");
     assert_true(accepts("tick", NULL));
     assert_false(accepts("x", NULL));
-    assert_string_equal(read("{\"key\":\"k\",\"cmp\":\"like\"}"), "Invalid tags filter: unknown comparison operator: like");
+    assert_string_equal(read("{\"key\":\"k\",\"cmp\":\"like\"}"),
+                        "Invalid tags filter: unknown comparison operator: like");
     assert_string_equal(read("{\"key\":\"k\",\"cmp\":\"ex\"}"), "ok");
     assert_null(filter);
     config.event_name_filtering.enabled = false;

@@ -16,7 +16,10 @@ static int forget(void **state)
 }
 
 static const struct cursor plain = {
-    .app_id = STR("7"), .channel = STR("chat \"1\""), .stream_id = STR("S"), .serial = 9007199254740993,
+    .app_id = STR("7"),
+    .channel = STR("chat \"1\""),
+    .stream_id = STR("S"),
+    .serial = 9007199254740993,
     .direction = OLDEST_FIRST,
     .bounds = {.has_end_serial = true, .end_serial = UINT64_MAX, .has_start_time = true, .start_time_ms = -5},
 };
@@ -67,8 +70,10 @@ static void the_layout_is_that_of_the_reference(void **state)
     struct cursor c = {.app_id = STR("7"), .channel = STR("c"), .stream_id = STR("S"), .serial = 12};
     struct buf json = {0};
     assert_true(base64url_decode(&json, text_of(&c)));
-    assert_str(buf_view(&json), "{\"version\":1,\"app_id\":\"7\",\"channel\":\"c\",\"stream_id\":\"S\",\"serial\":12,\"direction\":\"newest_first\","
-                                "\"bounds\":{\"start_serial\":null,\"end_serial\":null,\"start_time_ms\":null,\"end_time_ms\":null}}");
+    assert_str(buf_view(&json), "{\"version\":1,\"app_id\":\"7\",\"channel\":\"c\",\"stream_id\":\"S\","
+                                "\"serial\":12,\"direction\":\"newest_first\","
+                                "\"bounds\":{\"start_serial\":null,\"end_serial\":null,\"start_time_ms\":"
+                                "null,\"end_time_ms\":null}}");
     buf_free(&json);
 }
 
@@ -100,12 +105,17 @@ static void what_is_no_cursor_is_refused(void **state)
     assert_string_equal(read(encoded("[]"), plain), "Invalid history cursor: not a JSON object");
     assert_string_equal(read(encoded("{}"), plain), "Invalid history cursor: version must be an integer");
     assert_string_equal(read(encoded("{\"version\":2}"), plain), "Unsupported history cursor version: 2");
-    assert_string_equal(read(encoded("{\"version\":1,\"app_id\":7}"), plain), "Invalid history cursor: app_id must be a string");
-    assert_string_equal(read(encoded("{\"version\":1,\"app_id\":\"7\",\"channel\":\"c\",\"stream_id\":\"S\",\"serial\":1,\"direction\":\"up\"}"), plain),
+    assert_string_equal(read(encoded("{\"version\":1,\"app_id\":7}"), plain),
+                        "Invalid history cursor: app_id must be a string");
+    assert_string_equal(read(encoded("{\"version\":1,\"app_id\":\"7\",\"channel\":\"c\",\"stream_id\":\"S\","
+                                     "\"serial\":1,\"direction\":\"up\"}"),
+                             plain),
                         "Invalid history cursor: direction must be newest_first or oldest_first");
-    assert_string_equal(read(encoded("{\"version\":1,\"app_id\":\"7\",\"channel\":\"c\",\"stream_id\":\"S\",\"serial\":1,"
-                                     "\"direction\":\"oldest_first\",\"bounds\":{\"end_serial\":\"1\"}}"), plain),
-                        "Invalid history cursor: bounds must be an object of integers");
+    assert_string_equal(
+        read(encoded("{\"version\":1,\"app_id\":\"7\",\"channel\":\"c\",\"stream_id\":\"S\",\"serial\":1,"
+                     "\"direction\":\"oldest_first\",\"bounds\":{\"end_serial\":\"1\"}}"),
+             plain),
+        "Invalid history cursor: bounds must be an object of integers");
 }
 
 /* The size is checked before anything is decoded. */
@@ -114,7 +124,8 @@ static void sixteen_kibibytes_are_the_limit(void **state)
     static char text[CURSOR_SIZE_MAX + 1];
     memset(text, '!', sizeof text);
     assert_string_equal(read(str_make(text, sizeof text), plain), "History cursor exceeds 16 KiB");
-    assert_string_equal(read(str_make(text, sizeof text - 1), plain), "Invalid history cursor: not URL-safe base64");
+    assert_string_equal(read(str_make(text, sizeof text - 1), plain),
+                        "Invalid history cursor: not URL-safe base64");
 }
 
 static void the_head_tells_whether_a_cursor_has_expired(void **state)
@@ -123,7 +134,8 @@ static void the_head_tells_whether_a_cursor_has_expired(void **state)
     struct store_head head = {.stream_id = "S", .oldest_history = 5};
     assert_null(cursor_check(&c, &head));
     head.oldest_history = 6;
-    assert_string_equal(cursor_check(&c, &head), "Expired history cursor: cursor points before retained history");
+    assert_string_equal(cursor_check(&c, &head),
+                        "Expired history cursor: cursor points before retained history");
     head.stream_id[0] = 'T';
     assert_string_equal(cursor_check(&c, &head), "Expired history cursor: channel stream changed");
 }

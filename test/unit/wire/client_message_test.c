@@ -44,7 +44,8 @@ static void the_family_of_a_command_is_cut_off_whatever_its_protocol(void **stat
 /* Chapter 1, 13.25: data arrives unchanged, whatever keys it holds. */
 static void data_and_extras_stay_as_they_came(void **state)
 {
-    assert_null(read(" {\"event\":\"client-x\",\"channel\":\"private-\\u0061\",\"data\":{\"channel\":\"x\", \"user_data\":5},"
+    assert_null(read(" {\"event\":\"client-x\",\"channel\":\"private-\\u0061\",\"data\":{\"channel\":\"x\", "
+                     "\"user_data\":5},"
                      "\"extras\":{ },\"message_id\":\"m\",\"other\":[{}]} "));
     assert_str(m.channel, "private-a");
     assert_str(m.data, "{\"channel\":\"x\", \"user_data\":5}");

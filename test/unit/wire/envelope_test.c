@@ -39,9 +39,10 @@ static const struct envelope order = {
 /* Chapter 1, 7.3. */
 static void v2_gets_every_field_in_the_specified_order(void **state)
 {
-    assert_str(encoded(&order, WIRE_V2),
-               "{\"event\":\"order.created\",\"channel\":\"orders\",\"data\":\"{\\\"id\\\":7}\",\"tags\":{\"region\":\"eu\"},"
-               "\"message_id\":\"u-u-i-d\",\"stream_id\":\"s1\",\"serial\":42,\"extras\":{\"headers\":{\"tenant\":\"a\"}}}");
+    assert_str(encoded(&order, WIRE_V2), "{\"event\":\"order.created\",\"channel\":\"orders\",\"data\":\"{"
+                                         "\\\"id\\\":7}\",\"tags\":{\"region\":\"eu\"},"
+                                         "\"message_id\":\"u-u-i-d\",\"stream_id\":\"s1\",\"serial\":42,"
+                                         "\"extras\":{\"headers\":{\"tenant\":\"a\"}}}");
 }
 
 /* Chapter 1, 7.2 and 13.29: Pusher clients see what they always saw. */
@@ -53,21 +54,33 @@ static void v1_gets_event_channel_and_data_only(void **state)
 
 static void v1_gets_name_and_user_id_when_they_are_set(void **state)
 {
-    struct envelope e = {.event = STR("client-typing"), .channel = STR("presence-a"), .data = STR("{\"x\": 1}"),
-                         .name = STR("n"), .user_id = STR("u1"), .message_id = STR("m")};
-    assert_str(encoded(&e, WIRE_V1), "{\"event\":\"client-typing\",\"channel\":\"presence-a\",\"data\":{\"x\": 1},"
-                                     "\"name\":\"n\",\"user_id\":\"u1\"}");
+    struct envelope e = {.event = STR("client-typing"),
+                         .channel = STR("presence-a"),
+                         .data = STR("{\"x\": 1}"),
+                         .name = STR("n"),
+                         .user_id = STR("u1"),
+                         .message_id = STR("m")};
+    assert_str(encoded(&e, WIRE_V1),
+               "{\"event\":\"client-typing\",\"channel\":\"presence-a\",\"data\":{\"x\": 1},"
+               "\"name\":\"n\",\"user_id\":\"u1\"}");
 }
 
 /* Chapter 3, 1.4: a create keeps its event name and its message_id. */
 static void a_create_carries_the_five_runtime_headers_first(void **state)
 {
     struct runtime_headers h = {ACTION_CREATE, {41, 12, 0x9f3c01ab}, 41, 1767225600000};
-    struct envelope e = {.event = STR("ai-output"), .channel = STR("chat"), .data = STR("\"\""), .message_id = STR("m-1"),
-                         .stream_id = STR("S"), .serial = 41, .headers = &h,
-                         .extras = STR("{\"ai\":{\"transport\":{\"run-id\":\"r1\",\"status\":\"streaming\"}}}")};
+    struct envelope e = {.event = STR("ai-output"),
+                         .channel = STR("chat"),
+                         .data = STR("\"\""),
+                         .message_id = STR("m-1"),
+                         .stream_id = STR("S"),
+                         .serial = 41,
+                         .headers = &h,
+                         .extras =
+                             STR("{\"ai\":{\"transport\":{\"run-id\":\"r1\",\"status\":\"streaming\"}}}")};
     assert_str(encoded(&e, WIRE_V2),
-               "{\"event\":\"ai-output\",\"channel\":\"chat\",\"data\":\"\",\"message_id\":\"m-1\",\"stream_id\":\"S\",\"serial\":41,"
+               "{\"event\":\"ai-output\",\"channel\":\"chat\",\"data\":\"\",\"message_id\":\"m-1\",\"stream_"
+               "id\":\"S\",\"serial\":41,"
                "\"extras\":{\"headers\":{\"sockudo_action\":\"message.create\","
                "\"sockudo_message_serial\":\"00000000000000000041:9f3c01ab:00000000000000000012\","
                "\"sockudo_version_serial\":\"00000000000000000041:9f3c01ab:00000000000000000012\","
@@ -84,13 +97,21 @@ static const struct runtime_headers appended = {ACTION_APPEND, {41, 12, 0x9f3c01
 
 static void an_append_carries_its_fragment_and_the_message_name(void **state)
 {
-    struct envelope e = {.event = action_event(ACTION_APPEND), .channel = STR("chat"), .name = STR("ai-output"),
-                         .data_body = STR(" wor\\nld"), .message_id = STR("V3"), .stream_id = STR("S"), .serial = 43,
-                         .headers = &appended, .extras = STR("{\"ai\":{\"transport\":{\"status\":\"complete\"}}}")};
-    assert_str(encoded(&e, WIRE_V2),
-               "{\"event\":\"sockudo:message.append\",\"channel\":\"chat\",\"data\":\" wor\\nld\",\"name\":\"ai-output\","
-               "\"message_id\":\"V3\",\"stream_id\":\"S\",\"serial\":43,\"extras\":{\"headers\":{" APPENDED_HEADERS
-               "},\"ai\":{\"transport\":{\"status\":\"complete\"}}}}");
+    struct envelope e = {.event = action_event(ACTION_APPEND),
+                         .channel = STR("chat"),
+                         .name = STR("ai-output"),
+                         .data_body = STR(" wor\\nld"),
+                         .message_id = STR("V3"),
+                         .stream_id = STR("S"),
+                         .serial = 43,
+                         .headers = &appended,
+                         .extras = STR("{\"ai\":{\"transport\":{\"status\":\"complete\"}}}")};
+    assert_str(
+        encoded(&e, WIRE_V2),
+        "{\"event\":\"sockudo:message.append\",\"channel\":\"chat\",\"data\":\" "
+        "wor\\nld\",\"name\":\"ai-output\","
+        "\"message_id\":\"V3\",\"stream_id\":\"S\",\"serial\":43,\"extras\":{\"headers\":{" APPENDED_HEADERS
+        "},\"ai\":{\"transport\":{\"status\":\"complete\"}}}}");
 }
 
 static struct str extras_shown(const char *extras, const struct runtime_headers *headers, unsigned strip)
@@ -108,23 +129,26 @@ static void headers_are_inserted_when_there_are_no_extras(void **state)
 static void user_headers_stay_beside_the_runtime_headers(void **state)
 {
     assert_str(extras_shown("{\"push\":[1, 2],\"headers\":{\"tenant\":\"a\",\"n\":1.50}}", &appended, 0),
-               ",\"extras\":{\"headers\":{" APPENDED_HEADERS ",\"tenant\":\"a\",\"n\":1.50},\"push\":[1, 2]}}");
+               ",\"extras\":{\"headers\":{" APPENDED_HEADERS
+               ",\"tenant\":\"a\",\"n\":1.50},\"push\":[1, 2]}}");
 }
 
 /* A publisher must not be able to pose as the server. */
 static void reserved_header_names_of_the_publisher_are_dropped(void **state)
 {
-    assert_str(extras_shown("{\"headers\":{\"sockudo_action\":\"x\",\"a\":1,\"sockudo_append_fragment\":\"f\","
-                            "\"sockudo\\u005fversion_serial\":\"y\",\"sockudo_actions\":true}}",
-                            &appended, 0),
-               ",\"extras\":{\"headers\":{" APPENDED_HEADERS ",\"a\":1,\"sockudo_actions\":true}}}");
+    assert_str(
+        extras_shown("{\"headers\":{\"sockudo_action\":\"x\",\"a\":1,\"sockudo_append_fragment\":\"f\","
+                     "\"sockudo\\u005fversion_serial\":\"y\",\"sockudo_actions\":true}}",
+                     &appended, 0),
+        ",\"extras\":{\"headers\":{" APPENDED_HEADERS ",\"a\":1,\"sockudo_actions\":true}}}");
     assert_str(extras_shown("{\"headers\":{\"sockudo_action\":\"x\",\"a\":1}}", NULL, 0),
                ",\"extras\":{\"headers\":{\"a\":1}}}");
 }
 
 static void the_idempotency_key_never_reaches_a_client(void **state)
 {
-    assert_str(extras_shown("{\"idempotencyKey\":\"k\",\"echo\":false}", NULL, 0), ",\"extras\":{\"echo\":false}}");
+    assert_str(extras_shown("{\"idempotencyKey\":\"k\",\"echo\":false}", NULL, 0),
+               ",\"extras\":{\"echo\":false}}");
     assert_str(extras_shown("{\"idempotency_key\":\"k\"}", NULL, 0), "}");
     assert_str(extras_shown("{\"idempotency\\u004bey\":\"k\",\"a\":{ \"b\" : 1e3 }}", NULL, 0),
                ",\"extras\":{\"a\":{ \"b\" : 1e3 }}}");
@@ -175,8 +199,16 @@ static void escapes_fit_into_the_frame_at_any_length(void **state)
     memset(text, 1, sizeof text);
     for (size_t n = 0; n <= sizeof text; n++) {
         struct str s = {text, n};
-        struct envelope e = {.event = s, .channel = s, .name = s, .user_id = s, .message_id = s, .stream_id = s,
-                             .serial = UINT64_MAX, .headers = &appended, .data = STR("null"), .tags = STR("{}")};
+        struct envelope e = {.event = s,
+                             .channel = s,
+                             .name = s,
+                             .user_id = s,
+                             .message_id = s,
+                             .stream_id = s,
+                             .serial = UINT64_MAX,
+                             .headers = &appended,
+                             .data = STR("null"),
+                             .tags = STR("{}")};
         assert_true(encoded(&e, WIRE_V2).n > 6 * 6 * n);
     }
 }

@@ -32,8 +32,10 @@ static void absent_extras_give_the_defaults(void **state)
 
 static void every_fact_is_found_in_one_object(void **state)
 {
-    assert_null(read("{\"ephemeral\":true,\"echo\":false,\"idempotencyKey\":\"k\\n\",\"headers\":{\"a\":1,\"b\":\"x\",\"c\":true},"
-                     "\"push\":{\"deep\":[{}]},\"ai\":{\"transport\":{\"status\":\"streaming\"},\"codec\":{}}}"));
+    assert_null(
+        read("{\"ephemeral\":true,\"echo\":false,\"idempotencyKey\":\"k\\n\",\"headers\":{\"a\":1,\"b\":"
+             "\"x\",\"c\":true},"
+             "\"push\":{\"deep\":[{}]},\"ai\":{\"transport\":{\"status\":\"streaming\"},\"codec\":{}}}"));
     assert_true(facts.ephemeral);
     assert_int_equal(facts.echo, 0);
     assert_str(facts.idempotency_key, "k\n");
@@ -58,13 +60,16 @@ static void wrong_shapes_are_named(void **state)
 {
     assert_string_equal(read("[]"), "extras must be an object");
     assert_string_equal(read("{\"headers\":[]}"), "extras.headers must be an object");
-    assert_string_equal(read("{\"headers\":{\"a\":{}}}"), "extras.headers values must be strings, numbers or booleans");
-    assert_string_equal(read("{\"headers\":{\"a\":null}}"), "extras.headers values must be strings, numbers or booleans");
+    assert_string_equal(read("{\"headers\":{\"a\":{}}}"),
+                        "extras.headers values must be strings, numbers or booleans");
+    assert_string_equal(read("{\"headers\":{\"a\":null}}"),
+                        "extras.headers values must be strings, numbers or booleans");
     assert_string_equal(read("{\"ephemeral\":1}"), "extras.ephemeral must be a boolean");
     assert_string_equal(read("{\"echo\":\"no\"}"), "extras.echo must be a boolean");
     assert_string_equal(read("{\"idempotencyKey\":7}"), "extras.idempotencyKey must be a string");
     assert_string_equal(read("{\"ai\":[]}"), "extras.ai must be an object");
-    assert_string_equal(read("{\"ai\":{\"transport\":{\"a\":1}}}"), "extras.ai.transport values must be strings");
+    assert_string_equal(read("{\"ai\":{\"transport\":{\"a\":1}}}"),
+                        "extras.ai.transport values must be strings");
     assert_string_equal(read("{\"ai\":{\"transport\":\"x\"}}"), "extras.ai.transport must be an object");
     assert_string_equal(read("{\"ai\":{\"codec\":{\"a\":null}}}"), "extras.ai.codec values must be strings");
 }
@@ -75,10 +80,12 @@ static void the_codec_status_decides_before_the_transport_status(void **state)
     assert_null(read("{\"ai\":{\"transport\":{\"status\":\"complete\"}}}"));
     assert_int_equal(facts.status, STREAM_COMPLETE);
     assert_true(facts.codec_or_transport_terminal);
-    assert_null(read("{\"ai\":{\"codec\":{\"status\":\"cancelled\"},\"transport\":{\"status\":\"streaming\"}}}"));
+    assert_null(
+        read("{\"ai\":{\"codec\":{\"status\":\"cancelled\"},\"transport\":{\"status\":\"streaming\"}}}"));
     assert_int_equal(facts.status, STREAM_OPEN);
     assert_true(facts.codec_or_transport_terminal);
-    assert_null(read("{\"ai\":{\"codec\":{\"status\":\"streaming\"},\"transport\":{\"status\":\"complete\"}}}"));
+    assert_null(
+        read("{\"ai\":{\"codec\":{\"status\":\"streaming\"},\"transport\":{\"status\":\"complete\"}}}"));
     assert_false(facts.codec_or_transport_terminal);
 }
 

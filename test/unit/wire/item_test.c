@@ -72,7 +72,8 @@ static struct str read_item(struct store_item i, struct str stream_id, bool aggr
 static void a_replayed_create_keeps_its_event_name_and_id(void **state)
 {
     assert_str(replayed(item(ACTION_CREATE, 41)),
-               "{\"event\":\"ai-output\",\"channel\":\"chat\",\"data\":\"hello world\",\"message_id\":\"m-1\",\"stream_id\":\"S\","
+               "{\"event\":\"ai-output\",\"channel\":\"chat\",\"data\":\"hello "
+               "world\",\"message_id\":\"m-1\",\"stream_id\":\"S\","
                "\"serial\":41," EXTRAS("create", M) "}");
 }
 
@@ -80,7 +81,8 @@ static void a_replayed_create_keeps_its_event_name_and_id(void **state)
 static void a_replayed_append_carries_its_version_serial_as_message_id(void **state)
 {
     assert_str(replayed(item(ACTION_APPEND, 43)),
-               "{\"event\":\"sockudo:message.append\",\"channel\":\"chat\",\"data\":\"hello world\",\"name\":\"ai-output\","
+               "{\"event\":\"sockudo:message.append\",\"channel\":\"chat\",\"data\":\"hello "
+               "world\",\"name\":\"ai-output\","
                "\"message_id\":\"" V3 "\",\"stream_id\":\"S\",\"serial\":43," EXTRAS("append", V3) "}");
 }
 
@@ -89,14 +91,16 @@ static void an_ordinary_message_is_replayed_without_runtime_headers(void **state
     struct store_item plain = item(ACTION_ORDINARY, 44);
     plain.extras = STR_NONE;
     plain.client_id = STR("u1");
-    assert_str(replayed(plain), "{\"event\":\"ai-output\",\"channel\":\"chat\",\"data\":\"hello world\",\"user_id\":\"u1\","
-                                "\"message_id\":\"m-1\",\"stream_id\":\"S\",\"serial\":44}");
+    assert_str(replayed(plain),
+               "{\"event\":\"ai-output\",\"channel\":\"chat\",\"data\":\"hello world\",\"user_id\":\"u1\","
+               "\"message_id\":\"m-1\",\"stream_id\":\"S\",\"serial\":44}");
 }
 
 static void a_snapshot_shows_an_appended_message_as_an_update(void **state)
 {
     assert_str(snapshot(item(ACTION_APPEND, 43)),
-               "{\"event\":\"sockudo:message.update\",\"channel\":\"chat\",\"data\":\"hello world\",\"name\":\"ai-output\","
+               "{\"event\":\"sockudo:message.update\",\"channel\":\"chat\",\"data\":\"hello "
+               "world\",\"name\":\"ai-output\","
                "\"message_id\":\"fresh\",\"stream_id\":\"S\",\"serial\":43," EXTRAS("update", V3) "}");
 }
 
@@ -113,8 +117,9 @@ static void a_snapshot_of_a_deleted_message_says_delete(void **state)
 {
     struct store_item gone = item(ACTION_DELETE, 43);
     gone.data = STR_NONE;
-    assert_str(snapshot(gone), "{\"event\":\"sockudo:message.delete\",\"channel\":\"chat\",\"name\":\"ai-output\","
-                               "\"message_id\":\"fresh\",\"stream_id\":\"S\",\"serial\":43," EXTRAS("delete", V3) "}");
+    assert_str(snapshot(gone),
+               "{\"event\":\"sockudo:message.delete\",\"channel\":\"chat\",\"name\":\"ai-output\","
+               "\"message_id\":\"fresh\",\"stream_id\":\"S\",\"serial\":43," EXTRAS("delete", V3) "}");
 }
 
 static void an_aggregate_read_item_says_update_in_its_header_only(void **state)
@@ -123,20 +128,27 @@ static void an_aggregate_read_item_says_update_in_its_header_only(void **state)
     i.client_id = STR("u1");
     i.description = STR("why \"so\"");
     i.metadata = STR("{\"k\": 1}");
-    assert_str(read_item(i, STR_NONE, true),
-               "{\"event\":\"sockudo:message.append\",\"channel\":\"chat\",\"data\":\"hello world\",\"name\":\"ai-output\","
-               "\"user_id\":\"u1\",\"serial\":43," EXTRAS("update", V3) ",\"action\":\"append\",\"message_serial\":\"" M
-               "\",\"history_serial\":12,\"delivery_serial\":43,\"version\":{\"serial\":\"" V3
-               "\",\"client_id\":\"u1\",\"timestamp_ms\":1767225600120,\"description\":\"why \\\"so\\\"\",\"metadata\":{\"k\": 1}}}");
+    assert_str(
+        read_item(i, STR_NONE, true),
+        "{\"event\":\"sockudo:message.append\",\"channel\":\"chat\",\"data\":\"hello "
+        "world\",\"name\":\"ai-output\","
+        "\"user_id\":\"u1\",\"serial\":43," EXTRAS(
+            "update", V3) ",\"action\":\"append\",\"message_serial\":\"" M
+                          "\",\"history_serial\":12,\"delivery_serial\":43,\"version\":{\"serial\":\"" V3
+                          "\",\"client_id\":\"u1\",\"timestamp_ms\":1767225600120,\"description\":\"why "
+                          "\\\"so\\\"\",\"metadata\":{\"k\": 1}}}");
 }
 
 static void an_item_of_a_versions_page_keeps_its_true_operation(void **state)
 {
-    assert_str(read_item(item(ACTION_APPEND, 43), STR("S"), false),
-               "{\"event\":\"sockudo:message.append\",\"channel\":\"chat\",\"data\":\"hello world\",\"name\":\"ai-output\","
-               "\"stream_id\":\"S\",\"serial\":43," EXTRAS("append", V3) ",\"action\":\"append\",\"message_serial\":\"" M
-               "\",\"history_serial\":12,\"delivery_serial\":43,\"version\":{\"serial\":\"" V3
-               "\",\"timestamp_ms\":1767225600120}}");
+    assert_str(
+        read_item(item(ACTION_APPEND, 43), STR("S"), false),
+        "{\"event\":\"sockudo:message.append\",\"channel\":\"chat\",\"data\":\"hello "
+        "world\",\"name\":\"ai-output\","
+        "\"stream_id\":\"S\",\"serial\":43," EXTRAS(
+            "append", V3) ",\"action\":\"append\",\"message_serial\":\"" M
+                          "\",\"history_serial\":12,\"delivery_serial\":43,\"version\":{\"serial\":\"" V3
+                          "\",\"timestamp_ms\":1767225600120}}");
 }
 
 /* Chapter 3, 1.4: event = sockudo: + operation in every read item. */
@@ -152,8 +164,8 @@ static void an_ordinary_message_is_read_as_a_plain_frame(void **state)
 {
     struct store_item plain = item(ACTION_ORDINARY, 44);
     plain.extras = STR_NONE;
-    assert_str(read_item(plain, STR_NONE, true),
-               "{\"event\":\"ai-output\",\"channel\":\"chat\",\"data\":\"hello world\",\"message_id\":\"m-1\",\"serial\":44}");
+    assert_str(read_item(plain, STR_NONE, true), "{\"event\":\"ai-output\",\"channel\":\"chat\",\"data\":"
+                                                 "\"hello world\",\"message_id\":\"m-1\",\"serial\":44}");
 }
 
 int main(void)
