@@ -269,9 +269,10 @@ static bool is_json_type(struct str content_type)
            str_eq_nocase(str_from(type, type.n - tail.n), tail);
 }
 
+/* The app's id of a signed route was compared as it stands. */
 static bool decode_args(struct call *c)
 {
-    for (size_t i = 1; i < ROUTE_ARGS_MAX && c->args[i].p; i++) {
+    for (size_t i = c->route->flags & ROUTE_SIGNED ? 1 : 0; i < ROUTE_ARGS_MAX && c->args[i].p; i++) {
         c->args[i] = path_decode(c->args[i], call_arena(c));
         if (!c->args[i].p)
             return false;

@@ -35,6 +35,7 @@ struct ops {
     void (*session_totals)(void *user, const struct app *app, struct session_totals *out);
     void *session_user;
 
+    struct figures *figures; /* ops's own */
     struct api_shared api; /* routes and limiter are ops_start()'s; socket_protocol the server's */
 };
 
