@@ -1,0 +1,299 @@
+/* server.c - what a process has once, and the order in which things start and stop.
+ *
+ *   start   limits -> apps -> metrics -> store -> shards -> listeners -> threads
+ *   stop    refuse upgrades -> every shard: flush, tell clients, finish requests -> threads -> store -> the rest
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "server.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "app/limiter.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "server_internal.h"
+#include "session/directory.h"
+
+enum { LIMITER_ENTRIES_MAX = 65536, SPREAD_PER_CLIENT_US = 500, LOOK_MS = 5 };
+
+/* ---- starting ---- */
+
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
+        log_info("server", "up to %llu open files", (unsigned long long)limit.rlim_cur);
+}
+
+/* Threads that come later inherit this, so only server_wait() and server_stop() see these signals. */
+static void block_signals(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, set, NULL);
+}
+
+static struct store *open_store(struct server *server, struct buf *error)
+{
+    const struct config *config = server->config;
+    char *path = str_dup(config->rocksdb.path);
+    struct store_options options = {
+        .path = path,
+        .sync_always = config->rocksdb.sync == SYNC_ALWAYS,
+        .sync_interval_ms = config->rocksdb.sync_interval_ms,
+        .commit_max_ops = config->rocksdb.commit_max_ops,
+        .commit_max_bytes = config->rocksdb.commit_max_bytes,
+        .clock = &clock_system,
+        .home = &server->home,
+        .purge_interval_ms = config->history.purge_interval_seconds * 1000,
+        .purge_batch = config->history.purge_batch_size,
+        .purge_tick_max = config->history.max_purge_per_tick,
+    };
+    bool on_disk = config->history.backend == BACKEND_ROCKSDB;
+    struct store *store = on_disk ? store_open_rocksdb(&options, error) : store_open_memory(&options, error);
+    free(path);
+    return store;
+}
+
+static enum socket_state socket_protocol(void *user, struct socket_id id)
+{
+    enum wire_protocol protocol;
+    if (!directory_find(user, id, &protocol))
+        return SOCKET_UNKNOWN;
+    return protocol == WIRE_V2 ? SOCKET_V2 : SOCKET_V1;
+}
+
+static void start_ops(struct server *server)
+{
+    struct ops *ops = &server->ops;
+    ops->config = server->config;
+    ops->apps = server->apps;
+    ops->store = server->store;
+    ops->metrics = server->metrics;
+    ops->shards_count = server->shards_count;
+    ops->shards = mem_zalloc(server->shards_count * sizeof(struct ops_shard));
+    for (unsigned i = 0; i < server->shards_count; i++) {
+        struct shard *shard = &server->shards[i];
+        ops->shards[i] = (struct ops_shard){shard->loop, shard->conns, &shard->env};
+    }
+    ops->api.socket_protocol = socket_protocol;
+    ops->api.socket_user = server->directory;
+    ops_start(ops);
+}
+
+static void start_connect_limit(struct server *server)
+{
+    const struct config *config = server->config;
+    if (config->rate_limiter.enabled)
+        server->connects = limiter_new(config->rate_limiter.websocket.max_requests,
+                                       config->rate_limiter.websocket.window_seconds * 1000, LIMITER_ENTRIES_MAX);
+}
+
+/* ---- the metrics listener ---- */
+
+static const struct http_handler metrics_handler = {NULL, ops_metrics_request};
+
+static void on_metrics_accepted(void *user, int fd, const struct sockaddr_storage *peer)
+{
+    http_accept(((struct server *)user)->metrics_http, fd, peer);
+}
+
+static void listen_for_metrics(struct server *server)
+{
+    const struct config *config = server->config;
+    struct shard *shard = &server->shards[0];
+    struct http_server_options options = {.body_max = 1024};
+    char error[256];
+    if (!config->metrics.enabled)
+        return;
+    char *host = str_dup(config->metrics.host);
+    server->metrics_http = http_server_new(shard->conns, &options, &metrics_handler, &server->ops);
+    server->metrics_listener = listener_new(shard->loop, host, config->metrics.port, on_metrics_accepted, server, error);
+    if (server->metrics_listener == NULL)
+        log_warn("server", "no metrics: %s", error);
+    free(host);
+}
+
+/* ---- the main listener ---- */
+
+/* Port 0 is any free one: the first shard draws it, the others share it. */
+static bool listen_all(struct server *server, struct buf *error)
+{
+    char why[256];
+    server->port = server->config->port;
+    for (unsigned i = 0; i < server->shards_count; i++) {
+        if (!shard_listen(&server->shards[i], server->port, why)) {
+            buf_fmt(error, "%s. Is another server running there? `port` in the configuration, or PORT in the environment, "
+                           "chooses another one",
+                    why);
+            return false;
+        }
+        server->port = listener_port(server->shards[i].listener);
+    }
+    return true;
+}
+
+static void say_hello(const struct server *server)
+{
+    const struct config *config = server->config;
+    log_info("server", "listening on %.*s:%u, %u shards, store %s, %zu apps", STR_ARG(config->host), server->port,
+             server->shards_count, config->history.backend == BACKEND_ROCKSDB ? "rocksdb" : "memory",
+             apps_count(server->apps));
+    if (config->demo_profile)
+        log_warn("server",
+                 "demo profile: the credentials app-id, app-key and app-secret are public; open http://127.0.0.1:%u/",
+                 server->port);
+}
+
+static void free_server(struct server *server);
+
+static bool open_all(struct server *server, struct buf *error)
+{
+    const struct config *config = server->config;
+    server->apps = apps_new(config, server->shards_count, error);
+    if (server->apps == NULL)
+        return false;
+    server->metrics = metrics_new(server->apps, config->metrics.port);
+    server->store = open_store(server, error);
+    if (server->store == NULL)
+        return false;
+    for (unsigned i = 0; i < server->shards_count; i++)
+        shard_open(server, i);
+    start_ops(server);
+    start_connect_limit(server);
+    return listen_all(server, error);
+}
+
+struct server *server_start(const struct config *config, struct buf *error)
+{
+    sigset_t stop;
+    struct server *server = mem_new(struct server);
+    signal(SIGPIPE, SIG_IGN);
+    block_signals(&stop);
+    raise_file_limit();
+    server->config = config;
+    server->home.deliver = shards_deliver_home;
+    server->shards_count = config->workers > 0 ? config->workers : 1;
+    server->shards = mem_zalloc(server->shards_count * sizeof(struct shard));
+    server->envs = mem_zalloc(server->shards_count * sizeof(struct env *));
+    server->directory = directory_new();
+    ws_fill_link(&server->link, server->directory);
+    if (!open_all(server, error)) {
+        free_server(server);
+        return NULL;
+    }
+    listen_for_metrics(server);
+    for (unsigned i = 0; i < server->shards_count; i++)
+        shard_run(&server->shards[i]);
+    say_hello(server);
+    return server;
+}
+
+uint16_t server_port(const struct server *server)
+{
+    return server->port;
+}
+
+/* ---- stopping ---- */
+
+void server_wait(struct server *server)
+{
+    sigset_t stop;
+    int number;
+    block_signals(&stop);
+    while (sigwait(&stop, &number) != 0)
+        continue;
+    log_info("server", "%s: shutting down", number == SIGINT ? "interrupted" : "terminated");
+}
+
+static uint64_t spread_ms(const struct server *server)
+{
+    uint64_t clients = 0, max = server->config->shutdown_grace_period_seconds * 1000 / 2;
+    for (size_t i = 0; i < apps_count(server->apps); i++)
+        clients += atomic_load(&apps_at(server->apps, i)->connections);
+    uint64_t wanted = clients * SPREAD_PER_CLIENT_US / 1000;
+    return wanted < max ? wanted : max;
+}
+
+static bool all_done(struct server *server)
+{
+    for (unsigned i = 0; i < server->shards_count; i++)
+        if (atomic_load(&server->shards[i].phase) != SHARD_DONE)
+            return false;
+    return true;
+}
+
+/* False when the grace period is over. */
+static bool wait_until_done(struct server *server)
+{
+    sigset_t stop;
+    struct timespec look = {.tv_nsec = LOOK_MS * 1000000};
+    uint64_t until_ms = clock_mono_ms(&clock_system) + server->config->shutdown_grace_period_seconds * 1000;
+    block_signals(&stop);
+    while (!all_done(server)) {
+        if (clock_mono_ms(&clock_system) >= until_ms)
+            return false;
+        if (sigtimedwait(&stop, NULL, &look) > 0) {
+            log_warn("server", "second signal: leaving at once");
+            _exit(1);
+        }
+    }
+    return true;
+}
+
+static void free_server(struct server *server)
+{
+    if (server->metrics_listener != NULL)
+        listener_close(server->metrics_listener);
+    if (server->metrics_http != NULL)
+        http_server_free(server->metrics_http);
+    for (unsigned i = 0; i < server->shards_count && server->shards[i].loop != NULL; i++)
+        if (server->shards[i].listener != NULL) {
+            listener_close(server->shards[i].listener);
+            server->shards[i].listener = NULL;
+        }
+    if (server->store != NULL)
+        store_close(server->store);
+    if (server->shards[0].loop != NULL)
+        shards_settle(server);
+    for (unsigned i = 0; i < server->shards_count && server->shards[i].loop != NULL; i++)
+        shard_close(&server->shards[i]);
+    if (server->ops.shards != NULL)
+        ops_stop(&server->ops);
+    free(server->ops.shards);
+    limiter_free(server->connects);
+    directory_free(server->directory);
+    metrics_free(server->metrics);
+    apps_free(server->apps);
+    free(server->envs);
+    free(server->shards);
+    free(server);
+}
+
+void server_stop(struct server *server)
+{
+    uint64_t spread = spread_ms(server);
+    atomic_store(&server->ops.draining, true);
+    for (unsigned i = 0; i < server->shards_count; i++)
+        shard_drain(&server->shards[i], spread);
+    bool in_time = wait_until_done(server);
+    for (unsigned i = 0; i < server->shards_count; i++)
+        shard_join(&server->shards[i]);
+    if (!in_time) {
+        log_warn("server", "the grace period is over: what is still open is cut");
+        store_close(server->store);
+        _exit(0);
+    }
+    free_server(server);
+    log_info("server", "stopped");
+}

@@ -1,0 +1,82 @@
+/* server_internal.h - what server.c, server_shard.c and server_ws.c share.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include <pthread.h>
+
+#include "api/api.h"
+#include "channel/hub.h"
+#include "net/listen.h"
+#include "ops/ops.h"
+#include "server.h"
+#include "session/session.h"
+
+struct limiter;
+
+/* Mail that did not fit into another shard's mailbox: it waits here, in order, and is never lost. */
+struct outbox {
+    struct task **tasks; /* a ring: [first, first + count) modulo cap */
+    size_t first, count, cap;
+};
+
+enum shard_phase { SHARD_SERVING, SHARD_DRAINING, SHARD_DONE };
+
+struct shard {
+    struct server *server;
+    struct env env;
+    struct loop *loop;
+    struct conn_pool *conns;
+    struct http_server *http;
+    struct listener *listener;
+    struct sessions *sessions;
+    struct api *api;
+    struct outbox *outboxes;   /* one per shard */
+    struct timer retry;        /* while an outbox is not empty */
+    struct timer drain;
+    struct task drain_task;
+    uint64_t drain_spread_ms;
+    _Atomic uint64_t deferred; /* posts that had to wait in an outbox */
+    _Atomic int phase;         /* enum shard_phase */
+    pthread_t thread;
+};
+
+struct server {
+    const struct config *config;
+    struct apps *apps;
+    struct metrics *metrics;
+    struct store *store;
+    struct store_home home;
+    struct directory *directory;
+    struct limiter *connects;      /* by client address; NULL = off */
+    struct ops ops;
+    struct session_link link;
+    struct shard *shards;
+    struct env **envs;
+    unsigned shards_count;
+    struct http_server *metrics_http;   /* on shard 0's loop; NULL = off */
+    struct listener *metrics_listener;
+    uint16_t port;
+};
+
+/* ---- server_shard.c ---- */
+void shard_open(struct server *server, unsigned index);
+/* Listens. False with a reason in error[]. */
+bool shard_listen(struct shard *shard, uint16_t port, char error[256]);
+void shard_run(struct shard *shard); /* its thread starts */
+/* On its thread: flushes, tells clients, finishes requests; phase tells how far it is. */
+void shard_drain(struct shard *shard, uint64_t spread_ms);
+void shard_join(struct shard *shard);
+void shard_close(struct shard *shard);
+/* For struct store_home: brings completed operations home; any thread. */
+void shards_deliver_home(struct store_home *home, struct store_op *chain);
+/* After all threads have ended: runs what mail is left. */
+void shards_settle(struct server *server);
+
+/* ---- server_ws.c ---- */
+/* A request below /app/. Always answers. */
+void ws_request(struct shard *shard, struct http_request *request);
+bool ws_is_path(struct str path);
+void ws_fill_link(struct session_link *link, struct directory *directory);
+void ws_deliver(void *sink, struct frame *frame);
+void ws_control(void *sink, int code, struct str reason);

@@ -1,0 +1,278 @@
+/* server_shard.c - one shard: its thread, its loop and what runs on it; the mail between shards.
+ *
+ *      post to itself     loop_defer
+ *      to another shard   its mailbox; when that is full, the outbox for that shard, which is emptied first from then on
+ *      from the store     its mailbox; when that is full, the store's thread waits
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "ai/rollup.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "server_internal.h"
+
+enum { MAILBOX_TASKS = 65536, RETRY_MS = 1, DRAIN_LOOK_MS = 5, STORE_WAIT_US = 100, SETTLE_ROUNDS = 1000 };
+
+/* The shard whose thread this is; NULL elsewhere. */
+static _Thread_local struct shard *here;
+
+/* ---- mail ---- */
+
+static void outbox_put(struct outbox *box, struct task *task)
+{
+    if (box->count == box->cap) {
+        size_t cap = box->cap ? box->cap * 2 : 1024;
+        struct task **tasks = mem_alloc(cap * sizeof(struct task *));
+        for (size_t i = 0; i < box->count; i++)
+            tasks[i] = box->tasks[(box->first + i) % box->cap];
+        free(box->tasks);
+        *box = (struct outbox){tasks, 0, box->count, cap};
+    }
+    box->tasks[(box->first + box->count++) % box->cap] = task;
+}
+
+/* Posts what fits. */
+static void outbox_empty(struct outbox *box, struct mailbox *to)
+{
+    while (box->count > 0 && mailbox_post(to, box->tasks[box->first]) == MAILBOX_OK) {
+        box->first = (box->first + 1) % box->cap;
+        box->count--;
+    }
+}
+
+static void retry(struct timer *timer)
+{
+    struct shard *shard = list_of(timer, struct shard, retry);
+    size_t waiting = 0;
+    for (unsigned i = 0; i < shard->server->shards_count; i++) {
+        outbox_empty(&shard->outboxes[i], loop_mailbox(shard->server->shards[i].loop));
+        waiting += shard->outboxes[i].count;
+    }
+    if (waiting > 0)
+        wheel_set(shard->env.wheel, &shard->retry, env_now_ms(&shard->env) + RETRY_MS);
+}
+
+static void wait_in_outbox(struct shard *shard, unsigned to, struct task *task)
+{
+    if (atomic_fetch_add(&shard->deferred, 1) == 0)
+        log_warn("server", "shard %u cannot keep up with its mail; it waits at shard %u", to, shard->env.shard);
+    outbox_put(&shard->outboxes[to], task);
+    if (!timer_is_set(&shard->retry))
+        wheel_set(shard->env.wheel, &shard->retry, env_now_ms(&shard->env) + RETRY_MS);
+}
+
+static void post(struct env *env, unsigned to, struct task *task)
+{
+    struct shard *shard = env->world;
+    if (to == env->shard) {
+        loop_defer(shard->loop, task);
+        return;
+    }
+    struct mailbox *box = loop_mailbox(shard->server->shards[to].loop);
+    if (shard->outboxes[to].count > 0 || mailbox_post(box, task) != MAILBOX_OK)
+        wait_in_outbox(shard, to, task);
+}
+
+static void op_is_home(struct task *task)
+{
+    struct store_op *op = list_of(task, struct store_op, task);
+    op->done(op);
+}
+
+static void bring_home(struct server *server, struct store_op *op)
+{
+    struct shard *to = &server->shards[op->shard];
+    op->task.run = op_is_home;
+    if (here != NULL) {
+        post(&here->env, op->shard, &op->task);
+        return;
+    }
+    while (mailbox_post(loop_mailbox(to->loop), &op->task) != MAILBOX_OK)
+        usleep(STORE_WAIT_US); /* the shard never waits for the store, so this ends */
+}
+
+void shards_deliver_home(struct store_home *home, struct store_op *chain)
+{
+    struct server *server = list_of(home, struct server, home);
+    for (struct store_op *next; chain != NULL; chain = next) {
+        next = chain->next;
+        bring_home(server, chain);
+    }
+}
+
+/* ---- opening ---- */
+
+static bool on_head(void *user, struct http_request *request)
+{
+    struct shard *shard = user;
+    if (!ws_is_path(request->path))
+        return api_head(shard->api, request);
+    ws_request(shard, request);
+    return true;
+}
+
+static void on_request(void *user, struct http_request *request)
+{
+    api_request(((struct shard *)user)->api, request);
+}
+
+static const struct http_handler handler = {on_head, on_request};
+
+static void fill_env(struct shard *shard, unsigned index)
+{
+    struct server *server = shard->server;
+    shard->env = (struct env){
+        .shard = index,
+        .shards = server->shards_count,
+        .all = server->envs,
+        .clock = &clock_system,
+        .wheel = loop_wheel(shard->loop),
+        .config = server->config,
+        .apps = server->apps,
+        .store = server->store,
+        .metrics = server->metrics,
+        .post = post,
+        .deliver = ws_deliver,
+        .world = shard,
+    };
+    random_from_kernel(&shard->env.random);
+}
+
+void shard_open(struct server *server, unsigned index)
+{
+    struct shard *shard = &server->shards[index];
+    shard->server = server;
+    shard->loop = loop_new(&clock_system, MAILBOX_TASKS);
+    shard->conns = conn_pool_new(shard->loop);
+    shard->outboxes = mem_zalloc(server->shards_count * sizeof(struct outbox));
+    shard->retry.fire = retry;
+    server->envs[index] = &shard->env;
+    fill_env(shard, index);
+    rollup_install(hub_new(&shard->env));
+    hub_on_control(shard->env.hub, ws_control);
+    shard->sessions = sessions_new(&shard->env, &server->link);
+}
+
+static void on_accepted(void *user, int fd, const struct sockaddr_storage *peer)
+{
+    http_accept(((struct shard *)user)->http, fd, peer);
+}
+
+bool shard_listen(struct shard *shard, uint16_t port, char error[256])
+{
+    const struct config *config = shard->server->config;
+    struct http_server_options options = {.body_max = (size_t)config->http_api.request_limit_in_mb << 20};
+    char *host = str_dup(config->host);
+    shard->api = api_new(&shard->env, &shard->server->ops.api);
+    shard->http = http_server_new(shard->conns, &options, &handler, shard);
+    shard->listener = listener_new(shard->loop, host, port, on_accepted, shard, error);
+    free(host);
+    return shard->listener != NULL;
+}
+
+static void *run(void *user)
+{
+    struct shard *shard = user;
+    char name[16];
+    snprintf(name, sizeof name, "shard-%u", shard->env.shard);
+    pthread_setname_np(pthread_self(), name);
+    here = shard;
+    loop_run(shard->loop);
+    return NULL;
+}
+
+void shard_run(struct shard *shard)
+{
+    if (pthread_create(&shard->thread, NULL, run, shard) != 0) {
+        log_error("server", "cannot start a thread");
+        abort();
+    }
+}
+
+/* ---- closing ---- */
+
+static bool has_work(const struct shard *shard)
+{
+    return api_in_flight(shard->api) > 0 || !hub_is_idle(&shard->env);
+}
+
+/* First the sockets, then what is in flight, then the connections that are left. */
+static void look_how_far(struct timer *timer)
+{
+    struct shard *shard = list_of(timer, struct shard, drain);
+    if (sessions_count(shard->sessions) == 0 && shard->listener != NULL) {
+        listener_close(shard->listener);
+        shard->listener = NULL;
+        http_server_drain(shard->http);
+    }
+    bool done = shard->listener == NULL && !has_work(shard);
+    atomic_store(&shard->phase, done ? SHARD_DONE : SHARD_DRAINING);
+    wheel_set(shard->env.wheel, &shard->drain, env_now_ms(&shard->env) + DRAIN_LOOK_MS);
+}
+
+static void drain_begins(struct task *task)
+{
+    struct shard *shard = list_of(task, struct shard, drain_task);
+    hub_flush(&shard->env);
+    sessions_drain(shard->sessions, shard->drain_spread_ms);
+    shard->drain.fire = look_how_far;
+    wheel_set(shard->env.wheel, &shard->drain, env_now_ms(&shard->env) + DRAIN_LOOK_MS);
+}
+
+void shard_drain(struct shard *shard, uint64_t spread_ms)
+{
+    shard->drain_spread_ms = spread_ms;
+    shard->drain_task.run = drain_begins;
+    while (mailbox_post(loop_mailbox(shard->loop), &shard->drain_task) != MAILBOX_OK)
+        usleep(STORE_WAIT_US);
+}
+
+void shard_join(struct shard *shard)
+{
+    loop_stop(shard->loop);
+    pthread_join(shard->thread, NULL);
+    wheel_cancel(shard->env.wheel, &shard->drain);
+}
+
+/* Each in the role of its thread, which is gone. */
+static size_t turn_once(struct shard *shard)
+{
+    here = shard;
+    loop_turn(shard->loop, 0);
+    here = NULL;
+    size_t waiting = mailbox_depth(loop_mailbox(shard->loop));
+    for (unsigned i = 0; i < shard->server->shards_count; i++)
+        waiting += shard->outboxes[i].count;
+    return waiting;
+}
+
+void shards_settle(struct server *server)
+{
+    for (int quiet = 0, round = 0; quiet < 3 && round < SETTLE_ROUNDS; round++) {
+        size_t waiting = 0;
+        for (unsigned i = 0; i < server->shards_count; i++)
+            waiting += turn_once(&server->shards[i]);
+        quiet = waiting == 0 ? quiet + 1 : 0;
+    }
+}
+
+void shard_close(struct shard *shard)
+{
+    if (shard->listener != NULL)
+        listener_close(shard->listener);
+    if (shard->api != NULL)
+        api_free(shard->api);
+    if (shard->http != NULL)
+        http_server_free(shard->http);
+    conn_pool_free(shard->conns);
+    sessions_free(shard->sessions);
+    hub_free(shard->env.hub);
+    for (unsigned i = 0; i < shard->server->shards_count; i++)
+        free(shard->outboxes[i].tasks);
+    free(shard->outboxes);
+    loop_free(shard->loop);
+}
