@@ -187,7 +187,6 @@ struct server *server_start(const struct config *config, struct buf *error)
     server->shards = mem_zalloc(server->shards_count * sizeof(struct shard));
     server->envs = mem_zalloc(server->shards_count * sizeof(struct env *));
     server->directory = directory_new();
-    ws_fill_link(&server->link, server->directory);
     if (!open_all(server, error)) {
         free_server(server);
         return NULL;

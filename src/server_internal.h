@@ -50,7 +50,6 @@ struct server {
     struct directory *directory;
     struct limiter *connects;      /* by client address; NULL = off */
     struct ops ops;
-    struct session_link link;
     struct shard *shards;
     struct env **envs;
     unsigned shards_count;
@@ -77,6 +76,7 @@ void shards_settle(struct server *server);
 /* A request below /app/. Always answers. */
 void ws_request(struct shard *shard, struct http_request *request);
 bool ws_is_path(struct str path);
-void ws_fill_link(struct session_link *link, struct directory *directory);
+extern const struct session_link ws_link;
+size_t ws_room(void *sink);
 void ws_deliver(void *sink, struct frame *frame);
 void ws_control(void *sink, int code, struct str reason);

@@ -154,7 +154,8 @@ void shard_open(struct server *server, unsigned index)
     fill_env(shard, index);
     rollup_install(hub_new(&shard->env));
     hub_on_control(shard->env.hub, ws_control);
-    shard->sessions = sessions_new(&shard->env, &server->link);
+    shard->sessions = sessions_new(&shard->env, &ws_link);
+    sessions_use(shard->sessions, server->directory, ws_room);
 }
 
 static void on_accepted(void *user, int fd, const struct sockaddr_storage *peer)

@@ -55,7 +55,7 @@ static uint32_t queue_frames_max(const struct config *config)
     return config->websocket.max_bytes > 0 ? FRAMES_MAX_BY_BYTES : 0;
 }
 
-static size_t room(void *sink)
+size_t ws_room(void *sink)
 {
     struct ws *ws = conn_user(sink);
     uint32_t max = queue_frames_max(ws->shard->server->config);
@@ -65,10 +65,7 @@ static size_t room(void *sink)
     return queued < max ? max - queued : 0;
 }
 
-void ws_fill_link(struct session_link *link, struct directory *directory)
-{
-    *link = (struct session_link){close_with, send_ping, room, directory};
-}
+const struct session_link ws_link = {close_with, send_ping};
 
 void ws_control(void *sink, int code, struct str reason)
 {

@@ -25,6 +25,8 @@ struct position;
 struct sessions {
     struct env *env;
     const struct session_link *link;
+    struct directory *directory; /* NULL = none */
+    size_t (*room)(void *sink);  /* NULL = not known */
     struct list all;            /* struct session.link */
     size_t count;
     struct frame *pongs[2];     /* by enum wire_protocol */

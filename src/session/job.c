@@ -133,7 +133,7 @@ static bool passes(const struct job *job, const struct replay_frame *f)
 
 static bool has_room(const struct session *s)
 {
-    return s->all->link->room == NULL || s->all->link->room(s->sink) >= ROOM_MIN;
+    return s->all->room == NULL || s->all->room(s->sink) >= ROOM_MIN;
 }
 
 static void send_some(struct job *job)

@@ -267,7 +267,7 @@ static void refuse(struct sessions *all, void *sink, struct app *app, enum wire_
 
 static void draw_id(struct session *s)
 {
-    struct directory *directory = s->all->link->directory;
+    struct directory *directory = s->all->directory;
     do {
         s->id.a = random_below(&env_of(s)->random, SOCKET_ID_PART_MAX + 1);
         s->id.b = random_below(&env_of(s)->random, SOCKET_ID_PART_MAX + 1);
@@ -317,8 +317,8 @@ void session_closed(struct session *s, enum session_end how)
     struct env *env = env_of(s);
     sub_leave_all(s, how == END_GRACEFUL ? 0 : lease_ms_of(s));
     wheel_cancel(env->wheel, &s->timer);
-    if (s->all->link->directory != NULL)
-        directory_remove(s->all->link->directory, &s->id);
+    if (s->all->directory != NULL)
+        directory_remove(s->all->directory, &s->id);
     if (s->handle != NULL) {
         s->handle->session = NULL;
         handle_drop(s->handle);
@@ -368,6 +368,12 @@ struct sessions *sessions_new(struct env *env, const struct session_link *link)
     all->pongs[WIRE_V2] = frame_pong(WIRE_V2);
     all->ping = frame_ping(WIRE_V1);
     return all;
+}
+
+void sessions_use(struct sessions *all, struct directory *directory, size_t (*room)(void *sink))
+{
+    all->directory = directory;
+    all->room = room;
 }
 
 void sessions_free(struct sessions *all)

@@ -20,9 +20,6 @@ struct directory; /* session/directory.h */
 struct session_link {
     void (*close)(void *sink, unsigned code, struct str reason); /* close frame, then TCP close (chapter 1, 8.2) */
     void (*ping)(void *sink);                                    /* native ping */
-    /* How many frames the connection would take now. Optional: a replay then does not wait for the socket. */
-    size_t (*room)(void *sink);
-    struct directory *directory; /* of the process; NULL = none */
 };
 
 struct session_params { /* from the query string, validated (chapter 1, 1.2) */
@@ -39,6 +36,9 @@ const char *session_params_read(const struct config *config, struct str query, s
 struct session;
 struct sessions; /* all sessions of one shard: for counting, draining, user control */
 struct sessions *sessions_new(struct env *env, const struct session_link *link);
+/* Both optional. directory: of the process. room: how many frames the connection would take now; without it a replay does not
+ * wait for the socket. */
+void sessions_use(struct sessions *all, struct directory *directory, size_t (*room)(void *sink));
 void sessions_free(struct sessions *all);
 size_t sessions_count(const struct sessions *all);
 
