@@ -15,6 +15,8 @@
 enum store_backend { BACKEND_MEMORY, BACKEND_ROCKSDB, BACKEND_POSTGRES };
 enum sync_policy { SYNC_ALWAYS, SYNC_INTERVAL };
 
+struct config_value; /* src/config/value.h: what each key was set to and by whom, for config_print() */
+
 struct history_policy { /* -1 = not set here, ask the next level: namespace, app, global */
     int enabled;        /* bool */
     int rewind_enabled; /* bool */
@@ -80,6 +82,7 @@ struct app_config { /* chapter 2, 2.20 */
     int64_t idempotency_ttl_seconds; /* -1 = global */
     struct recovery_policy recovery;
     struct history_policy history;
+    const struct config_value *values; /* one per row of the app's keys */
 };
 
 struct rate_limit_config {
@@ -89,6 +92,7 @@ struct rate_limit_config {
 
 struct config {
     struct arena arena;
+    struct config_value *values; /* one per row of the table in keys.c */
     bool demo_profile; /* started without any configuration file (2.10) */
 
     bool debug;
