@@ -198,8 +198,9 @@ static void refuse_route(struct call *c, const struct route_match *m)
 
 static void answer_preflight(struct call *c)
 {
-    call_answer(c, &(struct http_response){.status = 200,
-                                           .extra_headers = cors_preflight_headers(c->env->config, call_arena(c))});
+    call_answer(
+        c, &(struct http_response){.status = 200,
+                                   .extra_headers = cors_preflight_headers(c->env->config, call_arena(c))});
 }
 
 static bool check_signed_head(struct call *c)
@@ -283,7 +284,8 @@ static bool decode_args(struct call *c)
 static struct failure check_request(struct call *c)
 {
     if ((c->route->flags & ROUTE_JSON) && !is_json_type(http_get_header(c->request, STR("content-type"))))
-        return fail(415, "unsupported_media_type", STR("Expected request with `Content-Type: application/json`"));
+        return fail(415, "unsupported_media_type",
+                    STR("Expected request with `Content-Type: application/json`"));
     if (!decode_args(c))
         return fail_input(STR("The path is not valid percent-encoded UTF-8"));
     return NO_FAILURE;

@@ -2,14 +2,16 @@
  *
  * One api per shard, driven by net/http.h:
  *
- *      api_head      route -> CORS preflight -> limit by address -> signature checks 1 to 5      may answer at once
- *      api_request   signature checks 6 to 8 -> path and body -> the family's file -> http_respond, now or later
+ *      api_head      route -> CORS preflight -> limit by address -> signature checks 1 to 5      may answer
+ * at once api_request   signature checks 6 to 8 -> path and body -> the family's file -> http_respond, now or
+ * later
  *
- * Upgrades to /app/<key> never come here. What all shards share is struct api_shared: it is made before the first api and outlives the
- * last; everything in it is read-only while requests are served, but for the limiter, which locks.
+ * Upgrades to /app/<key> never come here. What all shards share is struct api_shared: it is made before the
+ * first api and outlives the last; everything in it is read-only while requests are served, but for the
+ * limiter, which locks.
  *
- * Limits: API_CHANNELS_AT_ONCE publishes of one request are in flight at a time; REPLAY_KEYS_MAX idempotency keys per shard.
- * Threads: every call on env's shard.
+ * Limits: API_CHANNELS_AT_ONCE publishes of one request are in flight at a time; REPLAY_KEYS_MAX idempotency
+ * keys per shard. Threads: every call on env's shard.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -32,8 +34,8 @@ struct api_shared {
     const struct route *routes;
     size_t routes_count;
     void *routes_user;
-    /* Which protocol a WebSocket of this process speaks, whatever its shard; called on any shard. NULL: no socket is known, so every
-     * actor of a mutation is refused with 401 (chapter 3, 1.8). */
+    /* Which protocol a WebSocket of this process speaks, whatever its shard; called on any shard. NULL: no
+     * socket is known, so every actor of a mutation is refused with 401 (chapter 3, 1.8). */
     enum socket_state (*socket_protocol)(void *user, struct socket_id id);
     void *socket_user;
     struct api *all[API_SHARDS_MAX]; /* api's own, by shard */

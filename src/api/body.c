@@ -94,7 +94,8 @@ static const char *read_value(struct call *c, enum field_kind kind, struct str v
     case FIELD_OBJECT:
         return read_slice(value, json_is(value, JSON_OBJECT), "an object", to);
     case FIELD_TEXT_MAP:
-        return read_slice(value, json_is(value, JSON_OBJECT) && all_are_strings(value), "an object of strings", to);
+        return read_slice(value, json_is(value, JSON_OBJECT) && all_are_strings(value),
+                          "an object of strings", to);
     case FIELD_ARRAY:
         return read_slice(value, json_is(value, JSON_ARRAY), "an array", to);
     case FIELD_TEXTS:
@@ -127,7 +128,8 @@ static const struct field *field_of(struct str key_raw, const struct field *fiel
     return f;
 }
 
-struct failure body_read(struct call *c, struct str object, const struct field *fields, size_t count, void *out)
+struct failure body_read(struct call *c, struct str object, const struct field *fields, size_t count,
+                         void *out)
 {
     uint64_t seen = 0;
     struct str key, value;

@@ -1,7 +1,7 @@
 /* body.h - a JSON object of a request, read into a struct by a table (chapter 2, 2.1, 2.4).
  *
- * Unknown members are ignored, null counts as absent, the last of several wins. Texts are views of the request where they have no
- * escapes, else copies in the arena.
+ * Unknown members are ignored, null counts as absent, the last of several wins. Texts are views of the
+ * request where they have no escapes, else copies in the arena.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -38,6 +38,7 @@ struct field {
 /* The request's body as one checked JSON object: 400 invalid_json, or 422 if it is something else. */
 struct failure body_object(struct call *c, struct str *object);
 /* Members of `object` into *out; 422 for a wrong type or a missing required member. */
-struct failure body_read(struct call *c, struct str object, const struct field *fields, size_t count, void *out);
+struct failure body_read(struct call *c, struct str object, const struct field *fields, size_t count,
+                         void *out);
 /* The text of a JSON string: a view, or decoded in the arena. Absent stays absent. */
 struct str body_text(struct str value, struct arena *arena);

@@ -40,7 +40,8 @@ struct failure fail_fmt(struct call *c, unsigned status, const char *code, const
 
 struct failure fail_ai(unsigned status, int ai_code, struct str text)
 {
-    return (struct failure){.status = status, .code = wire_code_name(ai_code), .text = text, .ai_code = ai_code};
+    return (struct failure){
+        .status = status, .code = wire_code_name(ai_code), .text = text, .ai_code = ai_code};
 }
 
 struct failure fail_busy(struct str text)
@@ -109,7 +110,8 @@ void call_answer(struct call *c, const struct http_response *response)
 
 void call_ok_json(struct call *c, struct str json)
 {
-    call_answer(c, &(struct http_response){.status = 200, .content_type = STR("application/json"), .body = json});
+    call_answer(
+        c, &(struct http_response){.status = 200, .content_type = STR("application/json"), .body = json});
 }
 
 void call_ok(struct call *c)
@@ -123,16 +125,16 @@ void call_refuse(struct call *c, struct failure failure)
     failure_json(body, &failure);
     call_answer(c, &(struct http_response){.status = failure.status,
                                            .content_type = STR("application/json"),
-                                           .extra_headers = failure.retry_after_s ? STR("Retry-After: 1\r\n") : STR_NONE,
+                                           .extra_headers =
+                                               failure.retry_after_s ? STR("Retry-After: 1\r\n") : STR_NONE,
                                            .body = buf_view(body)});
 }
 
 void call_text(struct call *c, unsigned status, struct str headers, struct str text)
 {
-    call_answer(c, &(struct http_response){.status = status,
-                                           .content_type = STR("text/plain"),
-                                           .extra_headers = headers,
-                                           .body = text});
+    call_answer(
+        c, &(struct http_response){
+               .status = status, .content_type = STR("text/plain"), .extra_headers = headers, .body = text});
 }
 
 /* ---- members ---- */

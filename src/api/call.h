@@ -1,9 +1,10 @@
 /* call.h - one request while the api works on it, and its answer.
  *
- * A call lives in its request's arena: it ends with the answer. Every call is answered exactly once, by one of the call_*() functions
- * that say so; nothing of it may be touched afterwards.
+ * A call lives in its request's arena: it ends with the answer. Every call is answered exactly once, by one
+ * of the call_*() functions that say so; nothing of it may be touched afterwards.
  *
- * Bodies are built in call_body(), one buffer per api that keeps its memory: fill it and answer without giving up control in between.
+ * Bodies are built in call_body(), one buffer per api that keeps its memory: fill it and answer without
+ * giving up control in between.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -18,7 +19,7 @@ struct api {
     struct api_shared *shared;
     struct router *router;
     struct replay_cache *replays;
-    struct buf body, scratch;       /* between two answers, empty */
+    struct buf body, scratch; /* between two answers, empty */
     _Atomic uint64_t in_flight;
 };
 
@@ -27,18 +28,19 @@ struct call {
     struct env *env;
     struct http_request *request;
     const struct route *route;
-    struct app *app;                  /* signed routes */
-    struct str args[ROUTE_ARGS_MAX];  /* of the path; decoded once serve() runs; args[0] of a signed route is the app's id */
-    struct str headers;               /* lines that go with whatever the answer is; in the arena */
+    struct app *app;                 /* signed routes */
+    struct str args[ROUTE_ARGS_MAX]; /* of the path; decoded once serve() runs; args[0] of a signed route is
+                                        the app's id */
+    struct str headers;              /* lines that go with whatever the answer is; in the arena */
 };
 
 /* Why a request is refused (chapter 2, 2.4). */
 struct failure {
-    unsigned status;         /* 0 = not refused */
+    unsigned status; /* 0 = not refused */
     const char *code;
-    struct str text;         /* static, or in the request's arena */
-    int ai_code;             /* 0 = none */
-    unsigned retry_after_s;  /* 0 = none */
+    struct str text;        /* static, or in the request's arena */
+    int ai_code;            /* 0 = none */
+    unsigned retry_after_s; /* 0 = none */
 };
 static const struct failure NO_FAILURE = {0};
 
@@ -56,11 +58,12 @@ struct call *call_new(struct api *api, struct http_request *request);
 struct arena *call_arena(struct call *c);
 struct buf *call_body(struct call *c);
 /* ---- the answers; each ends the call ---- */
-void call_ok(struct call *c);                                 /* 200, what call_body() holds, as JSON */
+void call_ok(struct call *c); /* 200, what call_body() holds, as JSON */
 void call_ok_json(struct call *c, struct str json);
 void call_refuse(struct call *c, struct failure failure);
 void call_text(struct call *c, unsigned status, struct str headers, struct str text); /* text/plain */
-void call_answer(struct call *c, const struct http_response *response); /* anything; the call's own header lines are added */
+void call_answer(struct call *c,
+                 const struct http_response *response); /* anything; the call's own header lines are added */
 
 /* The JSON error body. */
 void failure_json(struct buf *out, const struct failure *failure);

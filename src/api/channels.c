@@ -43,7 +43,8 @@ static void ask(struct call *c, enum query_kind kind, struct str channel, void (
 
 static bool is_listed(struct str name)
 {
-    return !str_starts(name, STR("[meta]")) && !str_starts(name, STR("#server-to-user-")) && str_index(name, '*') < 0;
+    return !str_starts(name, STR("[meta]")) && !str_starts(name, STR("#server-to-user-")) &&
+           str_index(name, '*') < 0;
 }
 
 static bool is_presence(struct str name)

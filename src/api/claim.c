@@ -26,7 +26,8 @@ static void ask_keeper(struct task *task)
     struct env *env = claim->keeper->env;
     struct str body = STR_NONE;
     uint64_t lease_ms = claim->ttl_ms > CLAIM_LEASE_MS ? claim->ttl_ms : CLAIM_LEASE_MS;
-    claim->result = replay_claim(claim->keeper->replays, claim->key, env_now_ms(env), lease_ms, &claim->token, &body);
+    claim->result =
+        replay_claim(claim->keeper->replays, claim->key, env_now_ms(env), lease_ms, &claim->token, &body);
     if (claim->result == REPLAY_ANSWER)
         buf_str(&claim->answer, body);
     claim->task.run = answer_home;

@@ -1,10 +1,11 @@
-/* claim.h - the right to answer for an idempotency key, kept by the shard that the key hashes to (chapter 2, 2.7 A).
+/* claim.h - the right to answer for an idempotency key, kept by the shard that the key hashes to (chapter
+ * 2, 2.7 A).
  *
- *      claim_start --post--> keeper: replay_claim --post--> done()      taken: ask again after wait_ms, tries times
- *      claim_complete, claim_release --post--> keeper                   nobody waits for these
+ *      claim_start --post--> keeper: replay_claim --post--> done()      taken: ask again after wait_ms, tries
+ * times claim_complete, claim_release --post--> keeper                   nobody waits for these
  *
- * Ownership: the claim and its key are the caller's until done(); then claim_end() frees what it holds. Threads: the caller's
- * shard; what happens at the keeper is in here.
+ * Ownership: the claim and its key are the caller's until done(); then claim_end() frees what it holds.
+ * Threads: the caller's shard; what happens at the keeper is in here.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -15,14 +16,14 @@
 struct claim {
     /* in */
     struct str key;
-    uint64_t ttl_ms;            /* of the answer; the claim itself lasts as long or CLAIM_LEASE_MS */
-    uint64_t wait_ms;           /* between two tries */
-    unsigned tries;             /* further ones */
+    uint64_t ttl_ms;  /* of the answer; the claim itself lasts as long or CLAIM_LEASE_MS */
+    uint64_t wait_ms; /* between two tries */
+    unsigned tries;   /* further ones */
     void (*done)(struct claim *claim);
     void *user;
     /* out */
     enum replay_result result;
-    struct buf answer;          /* REPLAY_ANSWER */
+    struct buf answer; /* REPLAY_ANSWER */
     /* its own */
     struct task task;
     struct timer timer;

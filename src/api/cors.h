@@ -6,8 +6,8 @@
 #include "base/arena.h"
 #include "config/config.h"
 
-/* Header lines for a response to a request with that Origin (absent = none asked): none if the origin is not allowed. In the arena,
- * or static. */
+/* Header lines for a response to a request with that Origin (absent = none asked): none if the origin is not
+ * allowed. In the arena, or static. */
 struct str cors_headers(const struct config *config, struct str origin, struct arena *arena);
 /* The further lines that answer a preflight. */
 struct str cors_preflight_headers(const struct config *config, struct arena *arena);

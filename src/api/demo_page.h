@@ -1,4 +1,5 @@
-/* demo_page.h - the page that `GET /` shows while the demo profile runs; made from demo_page.html by the Makefile.
+/* demo_page.h - the page that `GET /` shows while the demo profile runs; made from demo_page.html by the
+ * Makefile.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

@@ -13,12 +13,23 @@
 
 enum { EVENT_NAME_MAX = 200 };
 
-#define FIELD(member, kind) {#member, kind, false, offsetof(struct event, member)}
+#define FIELD(member, kind)                                                                                  \
+    {                                                                                                        \
+#member, kind, false, offsetof(struct event, member)                                                 \
+    }
 static const struct field fields[] = {
-    FIELD(name, FIELD_TEXT),       FIELD(data, FIELD_JSON),        FIELD(channel, FIELD_TEXT),
-    FIELD(channels, FIELD_TEXTS),  FIELD(message_id, FIELD_TEXT),  FIELD(extras, FIELD_OBJECT),
-    FIELD(socket_id, FIELD_TEXT),  FIELD(info, FIELD_TEXT),        FIELD(tags, FIELD_TEXT_MAP),
-    FIELD(client_id, FIELD_TEXT),  FIELD(idempotency_key, FIELD_TEXT), FIELD(delta, FIELD_BOOL),
+    FIELD(name, FIELD_TEXT),
+    FIELD(data, FIELD_JSON),
+    FIELD(channel, FIELD_TEXT),
+    FIELD(channels, FIELD_TEXTS),
+    FIELD(message_id, FIELD_TEXT),
+    FIELD(extras, FIELD_OBJECT),
+    FIELD(socket_id, FIELD_TEXT),
+    FIELD(info, FIELD_TEXT),
+    FIELD(tags, FIELD_TEXT_MAP),
+    FIELD(client_id, FIELD_TEXT),
+    FIELD(idempotency_key, FIELD_TEXT),
+    FIELD(delta, FIELD_BOOL),
 };
 #undef FIELD
 
@@ -79,7 +90,8 @@ static struct failure check_dedupe_key(struct call *c, struct str key)
     if (key.n == 0)
         return fail_input(STR("idempotency key must not be empty"));
     if (key.n > max)
-        return fail_fmt(c, 400, "invalid_input", "idempotency key exceeds %llu bytes", (unsigned long long)max);
+        return fail_fmt(c, 400, "invalid_input", "idempotency key exceeds %llu bytes",
+                        (unsigned long long)max);
     return NO_FAILURE;
 }
 
@@ -143,8 +155,9 @@ static struct failure check_size(struct call *c, const struct event *e)
     uint64_t kb = c->app->config->max_event_payload_in_kb;
     if (kb == 0 || e->text.n <= kb * 1024)
         return NO_FAILURE;
-    return fail_fmt(c, 413, "payload_too_large", "Event payload size (%zu bytes) for event '%.*s' exceeds limit (%lluKB)",
-                    e->text.n, STR_ARG(e->name), (unsigned long long)kb);
+    return fail_fmt(c, 413, "payload_too_large",
+                    "Event payload size (%zu bytes) for event '%.*s' exceeds limit (%lluKB)", e->text.n,
+                    STR_ARG(e->name), (unsigned long long)kb);
 }
 
 static void read_info(struct event *e)
@@ -179,10 +192,12 @@ static struct failure list_channels(struct call *c, struct event *e)
     if (!list.at && e->channel.p)
         list = (struct texts){&e->channel, 1};
     if (list.count == 0)
-        return fail(400, "missing_channel_info", STR("Request must contain 'channels' (list) or 'channel' (string)"));
+        return fail(400, "missing_channel_info",
+                    STR("Request must contain 'channels' (list) or 'channel' (string)"));
     uint32_t max = c->app->config->max_event_channels_at_once;
     if (max && list.count > max)
-        return fail_fmt(c, 400, "limit_exceeded", "Number of channels (%zu) exceeds limit (%u)", list.count, max);
+        return fail_fmt(c, 400, "limit_exceeded", "Number of channels (%zu) exceeds limit (%u)", list.count,
+                        max);
     e->targets = arena_alloc(call_arena(c), list.count * sizeof *e->targets);
     struct map seen = {0};
     for (size_t i = 0; i < list.count; i++)
@@ -248,7 +263,8 @@ static struct failure check_event(struct call *c, struct event *e)
     return check_targets(c, e);
 }
 
-struct failure event_read(struct call *c, struct str object, struct str request_key, int index, struct event *e)
+struct failure event_read(struct call *c, struct str object, struct str request_key, int index,
+                          struct event *e)
 {
     *e = (struct event){0};
     if (!json_is(object, JSON_OBJECT))

@@ -1,7 +1,8 @@
-/* event.h - one event object of /events or /batch_events: read, checked, ready to be published (chapter 2, 2.5).
+/* event.h - one event object of /events or /batch_events: read, checked, ready to be published (chapter
+ * 2, 2.5).
  *
- * Everything that can be refused without publishing is refused here, so that a request with a bad part publishes nothing.
- * All in the request's arena or views of its body.
+ * Everything that can be refused without publishing is refused here, so that a request with a bad part
+ * publishes nothing. All in the request's arena or views of its body.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -22,22 +23,23 @@ struct event {
     struct texts channels;
     bool delta;
     /* worked out */
-    struct str json;           /* what subscribers get as `data`: a JSON string */
-    struct str text;           /* what it says */
+    struct str json; /* what subscribers get as `data`: a JSON string */
+    struct str text; /* what it says */
     struct extras_facts facts;
     struct socket_id except;
-    unsigned counts;           /* INFO_* */
+    unsigned counts; /* INFO_* */
     bool ai_event;
-    bool detailed;             /* the answer names the channels */
-    struct str dedupe_key;     /* per channel (2.7 B), absent = none */
-    struct str slot_key;       /* of the answer (2.7 A), absent = none */
+    bool detailed;         /* the answer names the channels */
+    struct str dedupe_key; /* per channel (2.7 B), absent = none */
+    struct str slot_key;   /* of the answer (2.7 A), absent = none */
     struct target *targets;
     size_t targets_count;
 };
 
-/* Reads `object` (checked JSON) into *e and checks it. request_key: X-Idempotency-Key, absent = none; index: of the item in a
- * batch, -1 = not in a batch. */
-struct failure event_read(struct call *c, struct str object, struct str request_key, int index, struct event *e);
+/* Reads `object` (checked JSON) into *e and checks it. request_key: X-Idempotency-Key, absent = none; index:
+ * of the item in a batch, -1 = not in a batch. */
+struct failure event_read(struct call *c, struct str object, struct str request_key, int index,
+                          struct event *e);
 
 /* Whether keys of this app mean anything, and how long its answers live. */
 bool idempotency_is_on(const struct app *app);

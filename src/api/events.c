@@ -1,9 +1,11 @@
 /* events.c - POST /events and /batch_events (chapter 2, 2.5 to 2.7).
  *
  *      /events        read and check -> claim the key -> publish -> answer, which is kept for the key
- *      /batch_events  read and check all -> claim the header's key -> one item after the other, each: claim its key -> publish
+ *      /batch_events  read and check all -> claim the header's key -> one item after the other, each: claim
+ * its key -> publish
  *
- * A claim is taken only once nothing cheap can refuse the request any more, and given back if it fails afterwards.
+ * A claim is taken only once nothing cheap can refuse the request any more, and given back if it fails
+ * afterwards.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

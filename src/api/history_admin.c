@@ -1,4 +1,5 @@
-/* history_admin.c - the state of a channel's stream, forgetting it, and deleting its old rows (chapter 3, 2.7).
+/* history_admin.c - the state of a channel's stream, forgetting it, and deleting its old rows (chapter
+ * 3, 2.7).
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -60,7 +61,10 @@ void serve_history_state(struct call *c)
 
 /* ---- orders ---- */
 
-#define FIELD(member, kind, required) {#member, kind, required, offsetof(struct order, member)}
+#define FIELD(member, kind, required)                                                                        \
+    {                                                                                                        \
+#member, kind, required, offsetof(struct order, member)                                              \
+    }
 #define COMMON_FIELDS                                                                                        \
     FIELD(confirm_channel, FIELD_TEXT, true), FIELD(confirm_operation, FIELD_TEXT, true),                    \
         FIELD(reason, FIELD_TEXT, true), FIELD(requested_by, FIELD_TEXT, false)
@@ -95,7 +99,8 @@ static struct failure check_mode(struct call *c, const struct order *o)
     if (str_eq(o->mode, STR("before_time_ms")))
         return time && !serial ? NO_FAILURE
                                : fail_input(STR("Purge mode 'before_time_ms' requires before_time_ms only"));
-    return fail_fmt(c, 422, "unprocessable_body", "Field 'mode' must be 'all', 'before_serial' or 'before_time_ms'");
+    return fail_fmt(c, 422, "unprocessable_body",
+                    "Field 'mode' must be 'all', 'before_serial' or 'before_time_ms'");
 }
 
 static struct failure read_order(struct call *c, const struct field *fields, size_t count, struct order *o)

@@ -22,9 +22,10 @@ static struct failure read_direction(struct call *c, enum store_direction *direc
             *direction = words[i].direction;
             return NO_FAILURE;
         }
-    return fail_fmt(c, 400, "invalid_input",
-                    "Invalid direction '%.*s'. Accepted values: newest_first, oldest_first, backwards, forwards",
-                    STR_ARG(text));
+    return fail_fmt(
+        c, 400, "invalid_input",
+        "Invalid direction '%.*s'. Accepted values: newest_first, oldest_first, backwards, forwards",
+        STR_ARG(text));
 }
 
 static struct failure read_serial(struct call *c, const char *key, bool *has, uint64_t *value)

@@ -8,8 +8,8 @@
 
 struct history_query {
     uint32_t limit;
-    bool continued;        /* by a cursor */
-    struct cursor cursor;  /* app, channel, direction, bounds; with `continued` stream and serial too */
+    bool continued;       /* by a cursor */
+    struct cursor cursor; /* app, channel, direction, bounds; with `continued` stream and serial too */
 };
 
 struct failure history_query_read(struct call *c, struct str channel, struct history_query *q);

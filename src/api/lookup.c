@@ -12,7 +12,8 @@ static void comes_home(struct store_op *op)
     lookup->found(lookup);
 }
 
-struct lookup *lookup_new(struct call *c, enum store_op_kind kind, struct str channel, void (*found)(struct lookup *lookup))
+struct lookup *lookup_new(struct call *c, enum store_op_kind kind, struct str channel,
+                          void (*found)(struct lookup *lookup))
 {
     struct lookup *lookup = arena_zalloc(call_arena(c), sizeof *lookup);
     lookup->call = c;
@@ -42,7 +43,8 @@ struct failure lookup_failure(struct lookup *lookup)
     case STORE_OK:
         return NO_FAILURE;
     case STORE_UNHEALTHY:
-        return fail_fmt(lookup->call, 503, "service_unavailable", "The channel's history stream is not healthy: %.*s",
+        return fail_fmt(lookup->call, 503, "service_unavailable",
+                        "The channel's history stream is not healthy: %.*s",
                         STR_ARG(head->state_reason.p ? head->state_reason : STR("reset_required")));
     case STORE_BUSY:
         return fail_busy(STR("The store is at its limit, try again"));
@@ -51,7 +53,8 @@ struct failure lookup_failure(struct lookup *lookup)
     }
 }
 
-struct failure channel_read(struct call *c, struct str channel, struct channel_name *name, struct channel_policy *policy)
+struct failure channel_read(struct call *c, struct str channel, struct channel_name *name,
+                            struct channel_policy *policy)
 {
     const char *wrong = channel_name_check(c->app, channel, name, call_arena(c));
     if (wrong)
@@ -74,5 +77,6 @@ struct failure versions_must_be_on(struct call *c, struct str channel, const str
         return NO_FAILURE;
     if (policy->ai)
         return fail_ai(403, CODE_MUTABLE_NOT_PERMITTED, STR("mutations not permitted on this channel"));
-    return fail_fmt(c, 422, "feature_disabled", "Versioned messages are disabled for channel '%.*s'", STR_ARG(channel));
+    return fail_fmt(c, 422, "feature_disabled", "Versioned messages are disabled for channel '%.*s'",
+                    STR_ARG(channel));
 }

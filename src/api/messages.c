@@ -104,7 +104,8 @@ static void put_items(struct buf *body, const struct lookup *lookup)
     for (size_t i = 0; i < found->count; i++) {
         if (i > 0)
             buf_char(body, ',');
-        read_item_json(body, &found->items[i], lookup->call->args[1], str_of(lookup->op.head.stream_id), false);
+        read_item_json(body, &found->items[i], lookup->call->args[1], str_of(lookup->op.head.stream_id),
+                       false);
     }
     buf_char(body, ']');
 }
@@ -148,8 +149,8 @@ static struct failure read_direction(struct call *c, enum store_direction *direc
     *direction = OLDEST_FIRST;
     if (str_eq(text, STR("oldest_first")))
         return NO_FAILURE;
-    return fail_fmt(c, 400, "invalid_input", "Invalid direction '%.*s'. Accepted values: newest_first, oldest_first",
-                    STR_ARG(text));
+    return fail_fmt(c, 400, "invalid_input",
+                    "Invalid direction '%.*s'. Accepted values: newest_first, oldest_first", STR_ARG(text));
 }
 
 static struct failure read_cursor(struct call *c, uint64_t *after)
@@ -167,7 +168,8 @@ static struct failure read_cursor(struct call *c, uint64_t *after)
 
 static struct failure read_page(struct call *c, struct store_read *read)
 {
-    struct failure refused = query_limit(c, "versions", c->env->config->versioned.max_page_size, &read->limit);
+    struct failure refused =
+        query_limit(c, "versions", c->env->config->versioned.max_page_size, &read->limit);
     if (!refused.status)
         refused = read_direction(c, &read->direction);
     if (!refused.status)

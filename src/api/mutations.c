@@ -1,9 +1,11 @@
 /* mutations.c - POST .../update, /delete, /append (chapter 2, 2.11; chapter 3, 1.5 to 1.9; chapter 4, 3.3).
  *
- *      body rules -> channel -> versions on -> history on -> AI headers -> serial -> [socket_id: does the message exist? -> actor] -> apply
+ *      body rules -> channel -> versions on -> history on -> AI headers -> serial -> [socket_id: does the
+ * message exist? -> actor] -> apply
  *
- * Without socket_id the caller is the trusted server, and that the message exists is found out by applying. A socket has no grants to
- * mutate, as capabilities come with tokens and this build has none: every request with a socket_id ends in a refusal that says why.
+ * Without socket_id the caller is the trusted server, and that the message exists is found out by applying. A
+ * socket has no grants to mutate, as capabilities come with tokens and this build has none: every request
+ * with a socket_id ends in a refusal that says why.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -32,7 +34,10 @@ struct mutation {
 
 /* ---- the body ---- */
 
-#define FIELD(member, kind) {#member, kind, false, offsetof(struct mutation, member)}
+#define FIELD(member, kind)                                                                                  \
+    {                                                                                                        \
+#member, kind, false, offsetof(struct mutation, member)                                              \
+    }
 #define COMMON_FIELDS                                                                                        \
     FIELD(extras, FIELD_OBJECT), FIELD(op_id, FIELD_TEXT), FIELD(client_id, FIELD_TEXT),                     \
         FIELD(socket_id, FIELD_TEXT), FIELD(description, FIELD_TEXT), FIELD(metadata, FIELD_JSON)
@@ -76,7 +81,8 @@ static struct failure read_clear(struct call *c, struct mutation *m)
     for (size_t i = 0; i < m->clear_fields.count; i++) {
         unsigned bit = clear_bit(m->clear_fields.at[i]);
         if (!bit)
-            return fail_fmt(c, 422, "unprocessable_body", "Field 'clear_fields' must hold only 'name', 'data' and 'extras'");
+            return fail_fmt(c, 422, "unprocessable_body",
+                            "Field 'clear_fields' must hold only 'name', 'data' and 'extras'");
         twice |= (m->clear & bit) != 0;
         m->clear |= bit;
     }
@@ -162,7 +168,9 @@ static struct failure check_channel(struct call *c, struct mutation *m)
 
 static const char *operation_of(enum store_action action)
 {
-    return action == ACTION_APPEND ? "message.append" : action == ACTION_UPDATE ? "message.update" : "message.delete";
+    return action == ACTION_APPEND   ? "message.append"
+           : action == ACTION_UPDATE ? "message.update"
+                                     : "message.delete";
 }
 
 /* ---- a socket as actor ---- */
@@ -176,7 +184,8 @@ static struct failure actor_failure(struct call *c, const struct mutation *m)
     enum socket_state state =
         shared->socket_protocol ? shared->socket_protocol(shared->socket_user, id) : SOCKET_UNKNOWN;
     if (state == SOCKET_UNKNOWN)
-        return fail_fmt(c, 401, "auth_failed", "Mutation actor socket '%.*s' is not connected", STR_ARG(m->socket_id));
+        return fail_fmt(c, 401, "auth_failed", "Mutation actor socket '%.*s' is not connected",
+                        STR_ARG(m->socket_id));
     if (state == SOCKET_V1)
         return fail(401, "auth_failed", STR("Mutation actor socket must use protocol V2"));
     return fail_ai(403, CODE_MUTABLE_NOT_PERMITTED, STR("mutations not permitted on this channel"));

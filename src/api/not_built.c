@@ -1,4 +1,5 @@
-/* not_built.c - routes of the protocol that this build knows but does not serve: 501, so that nobody takes them for a wrong address.
+/* not_built.c - routes of the protocol that this build knows but does not serve: 501, so that nobody takes
+ * them for a wrong address.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

@@ -1,8 +1,10 @@
 /* publish.c - one operation per channel, a window of them at a time.
  *
- *      next ->  [answered][answered][in flight][in flight][not yet]          done() when nothing is in flight and nothing left
+ *      next ->  [answered][answered][in flight][in flight][not yet]          done() when nothing is in flight
+ * and nothing left
  *
- * The receipt of a key lies in the store with the message where the channel has history; elsewhere in the replay cache, as
+ * The receipt of a key lies in the store with the message where the channel has history; elsewhere in the
+ * replay cache, as
  *
  *      offset  size  meaning
  *      0       16    fingerprint of the payload, struct hash128
@@ -25,7 +27,7 @@ struct run {
     void (*done)(void *user, struct failure failure);
     void *user;
     size_t next, in_flight;
-    size_t failed_at;      /* target of `failure` */
+    size_t failed_at; /* target of `failure` */
     struct failure failure;
     struct hash128 key, fingerprint; /* if the event has a key */
 };
@@ -90,9 +92,11 @@ struct failure publish_failure(struct call *c, enum publish_result result, bool 
     case PUBLISH_BUSY:
         return fail_busy(STR("Over capacity: too many operations are waiting, retry with the same key"));
     case PUBLISH_FAILED:
-        return fail_busy(STR("The message store failed: nothing is known to be stored, retry with the same key"));
+        return fail_busy(
+            STR("The message store failed: nothing is known to be stored, retry with the same key"));
     case PUBLISH_UNHEALTHY:
-        return fail(503, "service_unavailable", STR("The channel's history stream is not healthy: it needs a reset"));
+        return fail(503, "service_unavailable",
+                    STR("The channel's history stream is not healthy: it needs a reset"));
     }
     metrics_ai_rejected(c->env, c->app, limit.code);
     return fail_ai(limit.http_status, limit.code, arena_copy(call_arena(c), str_of(limit.text)));
@@ -109,7 +113,8 @@ static void put_serial_text(struct buf *out, uint64_t delivery, const struct sto
     buf_char(out, '"');
 }
 
-/* A stored message without an id of its publisher's is acknowledged by its position: a duplicate finds the same. */
+/* A stored message without an id of its publisher's is acknowledged by its position: a duplicate finds the
+ * same. */
 static void put_acknowledgement(struct buf *out, const struct event *e, const struct publish *p)
 {
     const struct store_written *w = &p->op.written;
@@ -132,7 +137,8 @@ static void put_positions(struct buf *out, const struct store_written *w)
     put_serial_text(out, w->delivery, w);
 }
 
-static struct str answer_of(struct call *c, const struct event *e, const struct target *t, const struct publish *p)
+static struct str answer_of(struct call *c, const struct event *e, const struct target *t,
+                            const struct publish *p)
 {
     struct buf *out = &c->api->scratch;
     buf_clear(out);
@@ -304,7 +310,8 @@ static void claimed(struct claim *claim)
         break;
     case REPLAY_FULL:
         claim_end(claim);
-        step_ends(step, fail(503, "service_unavailable", STR("Idempotency coordination is temporarily unavailable")));
+        step_ends(step, fail(503, "service_unavailable",
+                             STR("Idempotency coordination is temporarily unavailable")));
         break;
     }
 }
@@ -355,7 +362,8 @@ static void launch(struct run *run)
         run->done(run->user, run->failure);
 }
 
-void event_publish(struct call *c, struct event *e, void (*done)(void *user, struct failure failure), void *user)
+void event_publish(struct call *c, struct event *e, void (*done)(void *user, struct failure failure),
+                   void *user)
 {
     struct run *run = arena_zalloc(call_arena(c), sizeof *run);
     run->call = c;

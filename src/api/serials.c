@@ -32,8 +32,8 @@ bool serial_names(struct str text, struct message_id *message)
 
 struct failure message_not_found(struct call *c)
 {
-    return fail_fmt(c, 404, "not_found", "Message '%.*s' was not found in channel '%.*s'", STR_ARG(c->args[2]),
-                    STR_ARG(c->args[1]));
+    return fail_fmt(c, 404, "not_found", "Message '%.*s' was not found in channel '%.*s'",
+                    STR_ARG(c->args[2]), STR_ARG(c->args[1]));
 }
 
 static struct failure not_a_number(struct call *c, const char *key, const char *what)

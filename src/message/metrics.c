@@ -2,10 +2,11 @@
  *
  * Series with one or two further labels stand in tables of known values, one copy per app:
  *
- *      series[app][table.first .. ]      value i of the first label, k of the second: first + i * (count of second) + k
+ *      series[app][table.first .. ]      value i of the first label, k of the second: first + i * (count of
+ * second) + k
  *
- * so that counting compares a few short words and takes no lock. A value that is not in its table still counts: it is looked up in the
- * registry then.
+ * so that counting compares a few short words and takes no lock. A value that is not in its table still
+ * counts: it is looked up in the registry then.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -20,7 +21,7 @@
 
 static const double BUCKETS_LATENCY[] = {0.5, 1,  2,  2.5, 3,  4,   5,   6,   7,    8,    9,   10,
                                          15,  20, 25, 30,  50, 100, 250, 500, 1000, 2500, 5000};
-static const double BUCKETS_FLUSH[] = {0.5, 1,  2,  5,  10, 15, 20,  22,  25,  30,  35,  40,
+static const double BUCKETS_FLUSH[] = {0.5, 1,  2,  5,  10, 15,  20,  22,  25,  30,  35,  40,
                                        42,  45, 50, 60, 80, 100, 105, 150, 250, 500, 505, 1000};
 static const double BUCKETS_RATIO[] = {1, 2, 4, 8, 16, 32, 64, 128};
 static const double BUCKETS_SECONDS[] = {0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300};
@@ -87,17 +88,21 @@ static const char *help_of(const char *name)
 
 static const char *const CHANNEL_TYPES[] = {"public", "private", "private-encrypted", "presence", NULL};
 static const char *const SIZE_CLASSES[] = {"xs", "sm", "md", "lg", "xl", NULL};
-static const char *const OPERATIONS[] = {"message.create", "message.update", "message.append", "message.delete", NULL};
-static const char *const RESULTS[] = {"applied", "duplicate", "auth_failed", "rejected", "conflict", "error", NULL};
+static const char *const OPERATIONS[] = {"message.create", "message.update", "message.append",
+                                         "message.delete", NULL};
+static const char *const RESULTS[] = {"applied",  "duplicate", "auth_failed", "rejected",
+                                      "conflict", "error",     NULL};
 static const char *const SOURCES[] = {"hot", "cold", NULL};
 static const char *const RECOVERY_CODES[] = {"position_expired", "stream_reset", "continuity_unverifiable",
                                              "persistence_unavailable", NULL};
-static const char *const CONNECTION_ERRORS[] = {"invalid_message_format", "message_parse_error", "missing_event_name",
-                                                "origin_not_allowed", "socket_handling_failed", NULL};
-static const char *const AI_EVENTS[] = {"ai-input",      "ai-cancel",     "ai-output",     "ai-run-start",
+static const char *const CONNECTION_ERRORS[] = {"invalid_message_format", "message_parse_error",
+                                                "missing_event_name",     "origin_not_allowed",
+                                                "socket_handling_failed", NULL};
+static const char *const AI_EVENTS[] = {"ai-input",      "ai-cancel",      "ai-output",     "ai-run-start",
                                         "ai-turn-start", "ai-run-suspend", "ai-run-resume", "ai-run-end",
-                                        "ai-turn-end",   "ai-step-start", "ai-step-end",   NULL};
-static const char *const AI_CODES[] = {"104000", "104001", "104002", "104003", "40009", "93002", "104006", NULL};
+                                        "ai-turn-end",   "ai-step-start",  "ai-step-end",   NULL};
+static const char *const AI_CODES[] = {"104000", "104001", "104002", "104003",
+                                       "40009",  "93002",  "104006", NULL};
 static const char *const RUN_REASONS[] = {"complete", "cancelled", "error", "unknown", NULL};
 static const char *const SURFACES[] = {"latest", "versions", NULL};
 static const char *const HITS[] = {"hit", "miss", NULL};
@@ -106,8 +111,23 @@ static const char *const LIMITERS[] = {"messages", "client_events", "presence_up
 static const char *const NO_CONTEXT[] = {"unknown", NULL};
 
 enum table_id {
-    SUBSCRIPTIONS, UNSUBSCRIPTIONS, ACTIVE_CHANNELS, BROADCAST, MUTATIONS, RECOVERED, NOT_RECOVERED, ERRORS, AI_VALID, AI_REJECTED,
-    RUNS_ENDED, TURNS_ENDED, RETRIEVALS, SUBSTITUTED, LIMIT_CHECKS, LIMIT_TRIGGERS, TABLES
+    SUBSCRIPTIONS,
+    UNSUBSCRIPTIONS,
+    ACTIVE_CHANNELS,
+    BROADCAST,
+    MUTATIONS,
+    RECOVERED,
+    NOT_RECOVERED,
+    ERRORS,
+    AI_VALID,
+    AI_REJECTED,
+    RUNS_ENDED,
+    TURNS_ENDED,
+    RETRIEVALS,
+    SUBSTITUTED,
+    LIMIT_CHECKS,
+    LIMIT_TRIGGERS,
+    TABLES
 };
 enum table_kind { COUNTER, GAUGE, HISTOGRAM };
 
@@ -116,28 +136,38 @@ static const struct table {
     enum table_kind kind;
     const char *const *first, *const *second; /* NULL-terminated; second NULL = one further label */
 } tables[TABLES] = {
-    [SUBSCRIPTIONS] = {"channel_subscriptions_total", "Subscriptions made", "app_id,port,channel_type", COUNTER, CHANNEL_TYPES, NULL},
-    [UNSUBSCRIPTIONS] = {"channel_unsubscriptions_total", "Subscriptions ended", "app_id,port,channel_type", COUNTER, CHANNEL_TYPES, NULL},
-    [ACTIVE_CHANNELS] = {"active_channels", "Channels with subscribers", "app_id,port,channel_type", GAUGE, CHANNEL_TYPES, NULL},
-    [BROADCAST] = {"broadcast_latency_ms", "Arrival of a message until its last local recipient's kernel took it, ms",
+    [SUBSCRIPTIONS] = {"channel_subscriptions_total", "Subscriptions made", "app_id,port,channel_type",
+                       COUNTER, CHANNEL_TYPES, NULL},
+    [UNSUBSCRIPTIONS] = {"channel_unsubscriptions_total", "Subscriptions ended", "app_id,port,channel_type",
+                         COUNTER, CHANNEL_TYPES, NULL},
+    [ACTIVE_CHANNELS] = {"active_channels", "Channels with subscribers", "app_id,port,channel_type", GAUGE,
+                         CHANNEL_TYPES, NULL},
+    [BROADCAST] = {"broadcast_latency_ms",
+                   "Arrival of a message until its last local recipient's kernel took it, ms",
                    "app_id,port,channel_type,recipient_count_bucket", HISTOGRAM, CHANNEL_TYPES, SIZE_CLASSES},
-    [MUTATIONS] = {"versioned_message_mutations_total", "Operations on versioned messages", "app_id,port,action,result", COUNTER,
-                   OPERATIONS, RESULTS},
-    [RECOVERED] = {"history_recovery_success_total", "Resumes that were served", "app_id,port,source", COUNTER, SOURCES, NULL},
-    [NOT_RECOVERED] = {"history_recovery_failures_total", "Resumes that were refused", "app_id,port,code", COUNTER, RECOVERY_CODES, NULL},
-    [ERRORS] = {"connection_errors_total", "Errors on WebSocket connections", "app_id,port,error_type", COUNTER, CONNECTION_ERRORS, NULL},
-    [AI_VALID] = {"ai_messages_validated_total", "AI events accepted", "app_id,port,event", COUNTER, AI_EVENTS, NULL},
-    [AI_REJECTED] = {"ai_messages_rejected_total", "AI events and mutations refused", "app_id,port,code", COUNTER, AI_CODES, NULL},
+    [MUTATIONS] = {"versioned_message_mutations_total", "Operations on versioned messages",
+                   "app_id,port,action,result", COUNTER, OPERATIONS, RESULTS},
+    [RECOVERED] = {"history_recovery_success_total", "Resumes that were served", "app_id,port,source",
+                   COUNTER, SOURCES, NULL},
+    [NOT_RECOVERED] = {"history_recovery_failures_total", "Resumes that were refused", "app_id,port,code",
+                       COUNTER, RECOVERY_CODES, NULL},
+    [ERRORS] = {"connection_errors_total", "Errors on WebSocket connections", "app_id,port,error_type",
+                COUNTER, CONNECTION_ERRORS, NULL},
+    [AI_VALID] = {"ai_messages_validated_total", "AI events accepted", "app_id,port,event", COUNTER,
+                  AI_EVENTS, NULL},
+    [AI_REJECTED] = {"ai_messages_rejected_total", "AI events and mutations refused", "app_id,port,code",
+                     COUNTER, AI_CODES, NULL},
     [RUNS_ENDED] = {"ai_runs_ended_total", "AI runs ended", "app_id,port,reason", COUNTER, RUN_REASONS, NULL},
-    [TURNS_ENDED] = {"ai_turns_ended_total", "AI runs ended (legacy name)", "app_id,port,reason", COUNTER, RUN_REASONS, NULL},
-    [RETRIEVALS] = {"versioned_message_retrieval_total", "Reads of messages and their versions", "app_id,port,surface,result", COUNTER,
-                    SURFACES, HITS},
-    [SUBSTITUTED] = {"versioned_history_substitution_total", "History rows shown as their newest version", "app_id,port,result", COUNTER,
-                     SUBSTITUTIONS, NULL},
-    [LIMIT_CHECKS] = {"rate_limit_checks_total", "Rate limit checks", "app_id,port,limiter_type,request_context", COUNTER, LIMITERS,
-                      NO_CONTEXT},
-    [LIMIT_TRIGGERS] = {"rate_limit_triggered_total", "Requests refused by a rate limit", "app_id,port,limiter_type,request_context",
-                        COUNTER, LIMITERS, NO_CONTEXT},
+    [TURNS_ENDED] = {"ai_turns_ended_total", "AI runs ended (legacy name)", "app_id,port,reason", COUNTER,
+                     RUN_REASONS, NULL},
+    [RETRIEVALS] = {"versioned_message_retrieval_total", "Reads of messages and their versions",
+                    "app_id,port,surface,result", COUNTER, SURFACES, HITS},
+    [SUBSTITUTED] = {"versioned_history_substitution_total", "History rows shown as their newest version",
+                     "app_id,port,result", COUNTER, SUBSTITUTIONS, NULL},
+    [LIMIT_CHECKS] = {"rate_limit_checks_total", "Rate limit checks",
+                      "app_id,port,limiter_type,request_context", COUNTER, LIMITERS, NO_CONTEXT},
+    [LIMIT_TRIGGERS] = {"rate_limit_triggered_total", "Requests refused by a rate limit",
+                        "app_id,port,limiter_type,request_context", COUNTER, LIMITERS, NO_CONTEXT},
 };
 
 /* The limiters by client address, which belong to no app. */
@@ -151,7 +181,7 @@ struct whole {
     char port[8];
     size_t first[TABLES + 1]; /* of each table in a row of series */
     struct metric_family *families[TABLES];
-    struct metric_series **series; /* apps x first[TABLES] */
+    struct metric_series **series;                    /* apps x first[TABLES] */
     struct metric_series *global[2][GLOBAL_LIMITERS]; /* checks, triggers */
 };
 
@@ -180,11 +210,11 @@ static struct metric_family *family_of(struct metric_registry *r, const struct t
     }
 }
 
-static struct metric_series *series_for(struct whole *w, enum table_id id, struct str app_id, const char *first,
-                                        const char *second)
+static struct metric_series *series_for(struct whole *w, enum table_id id, struct str app_id,
+                                        const char *first, const char *second)
 {
-    return metric_series(w->families[id],
-                         (struct str[]){app_id, str_of(w->port), str_of(first), str_of(second ? second : "")});
+    return metric_series(w->families[id], (struct str[]){app_id, str_of(w->port), str_of(first),
+                                                         str_of(second ? second : "")});
 }
 
 /* ---- start ---- */
@@ -194,14 +224,16 @@ static void make_plain(struct whole *w, const struct app *app)
     struct metric_registry *r = w->public.registry;
     struct app_metrics *m = &w->public.apps[app->index];
     struct str values[] = {app->id, str_of(w->port)};
-#define X(field, name) m->field = metric_series(metric_counter(r, name, help_of(name), "app_id,port"), values);
+#define X(field, name)                                                                                       \
+    m->field = metric_series(metric_counter(r, name, help_of(name), "app_id,port"), values);
     METRICS_APP_COUNTERS(X)
 #undef X
 #define X(field, name) m->field = metric_series(metric_gauge(r, name, help_of(name), "app_id,port"), values);
     METRICS_APP_GAUGES(X)
 #undef X
 #define X(field, name, buckets)                                                                              \
-    m->field = metric_series(metric_histogram(r, name, help_of(name), "app_id,port", BOUNDS(buckets)), values);
+    m->field =                                                                                               \
+        metric_series(metric_histogram(r, name, help_of(name), "app_id,port", BOUNDS(buckets)), values);
     METRICS_APP_HISTOGRAMS(X)
 #undef X
 }
@@ -227,12 +259,15 @@ static void make_global(struct whole *w)
 static void make_transport(struct metric_registry *r)
 {
     const struct str driver[] = {STR("local")};
-    metric_series(metric_gauge(r, "horizontal_transport_queue_depth", "Frames that wait for the bus", "driver"), driver);
-    metric_series(metric_counter(r, "horizontal_transport_messages_dropped_total", "Bus messages lost or undecodable",
-                                 "driver"),
+    metric_series(
+        metric_gauge(r, "horizontal_transport_queue_depth", "Frames that wait for the bus", "driver"),
+        driver);
+    metric_series(metric_counter(r, "horizontal_transport_messages_dropped_total",
+                                 "Bus messages lost or undecodable", "driver"),
                   driver);
-    metric_series(metric_counter(r, "horizontal_transport_reconnections_total", "Reconnections of the bus", "driver"),
-                  driver);
+    metric_series(
+        metric_counter(r, "horizontal_transport_reconnections_total", "Reconnections of the bus", "driver"),
+        driver);
 }
 
 struct metrics *metrics_new(const struct apps *apps, unsigned port)
@@ -257,12 +292,14 @@ struct metrics *metrics_new(const struct apps *apps, unsigned port)
     }
     make_global(w);
     make_transport(w->public.registry);
-    w->public.store_commit_ms = metric_series(metric_histogram(w->public.registry, "store_commit_latency_ms",
-                                                               "Commits of the store, ms", NULL, BOUNDS(BUCKETS_LATENCY)),
-                                              NULL);
-    w->public.store_batch_size = metric_series(metric_histogram(w->public.registry, "store_batch_size",
-                                                                "Operations per commit", NULL, BOUNDS(BUCKETS_BATCH)),
-                                               NULL);
+    w->public.store_commit_ms =
+        metric_series(metric_histogram(w->public.registry, "store_commit_latency_ms",
+                                       "Commits of the store, ms", NULL, BOUNDS(BUCKETS_LATENCY)),
+                      NULL);
+    w->public.store_batch_size =
+        metric_series(metric_histogram(w->public.registry, "store_batch_size", "Operations per commit", NULL,
+                                       BOUNDS(BUCKETS_BATCH)),
+                      NULL);
     return &w->public;
 }
 
@@ -287,8 +324,8 @@ static size_t index_of(const char *const *words, const char *word)
     return i;
 }
 
-static struct metric_series *find(const struct env *env, const struct app *app, enum table_id id, const char *first,
-                                  const char *second)
+static struct metric_series *find(const struct env *env, const struct app *app, enum table_id id,
+                                  const char *first, const char *second)
 {
     struct whole *w = (struct whole *)env->metrics;
     const struct table *t = &tables[id];
@@ -298,7 +335,8 @@ static struct metric_series *find(const struct env *env, const struct app *app, 
     return w->series[app->index * w->first[TABLES] + w->first[id] + i * seconds_of(t) + k];
 }
 
-static void count(const struct env *env, const struct app *app, enum table_id id, const char *first, const char *second)
+static void count(const struct env *env, const struct app *app, enum table_id id, const char *first,
+                  const char *second)
 {
     metric_add(find(env, app, id, first, second), env->shard, 1);
 }
@@ -322,7 +360,8 @@ void metrics_subscription(const struct env *env, const struct app *app, const ch
     count(env, app, change > 0 ? SUBSCRIPTIONS : UNSUBSCRIPTIONS, channel_type, NULL);
 }
 
-void metrics_active_channel(const struct env *env, const struct app *app, const char *channel_type, int change)
+void metrics_active_channel(const struct env *env, const struct app *app, const char *channel_type,
+                            int change)
 {
     metric_add(find(env, app, ACTIVE_CHANNELS, channel_type, NULL), env->shard, change);
 }
@@ -332,12 +371,13 @@ void metrics_connection_error(const struct env *env, const struct app *app, cons
     count(env, app, ERRORS, type, NULL);
 }
 
-static struct metric_series *limiter_series(struct whole *w, const char *app_id, bool trigger, const char *limiter,
-                                            const char *context)
+static struct metric_series *limiter_series(struct whole *w, const char *app_id, bool trigger,
+                                            const char *limiter, const char *context)
 {
     if (strcmp(app_id, "global") == 0)
         for (size_t i = 0; i < GLOBAL_LIMITERS; i++)
-            if (strcmp(limiter, global_limiters[i].limiter) == 0 && strcmp(context, global_limiters[i].context) == 0)
+            if (strcmp(limiter, global_limiters[i].limiter) == 0 &&
+                strcmp(context, global_limiters[i].context) == 0)
                 return w->global[trigger][i];
     return series_for(w, trigger ? LIMIT_TRIGGERS : LIMIT_CHECKS, str_of(app_id), limiter, context);
 }
@@ -383,11 +423,15 @@ void metrics_substitution(const struct env *env, const struct app *app, const ch
 
 static const char *size_class(uint32_t recipients)
 {
-    return recipients <= 10 ? "xs" : recipients <= 100 ? "sm" : recipients <= 1000 ? "md" : recipients <= 10000 ? "lg" : "xl";
+    return recipients <= 10      ? "xs"
+           : recipients <= 100   ? "sm"
+           : recipients <= 1000  ? "md"
+           : recipients <= 10000 ? "lg"
+                                 : "xl";
 }
 
-void metrics_broadcast(const struct env *env, const struct app *app, const char *channel_type, uint32_t recipients,
-                       double ms)
+void metrics_broadcast(const struct env *env, const struct app *app, const char *channel_type,
+                       uint32_t recipients, double ms)
 {
     metric_observe(find(env, app, BROADCAST, channel_type, size_class(recipients)), env->shard, ms);
 }

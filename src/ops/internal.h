@@ -34,5 +34,6 @@ struct process {
     double resident_bytes, virtual_bytes, cpu_seconds, start_time_seconds, open_fds, max_fds;
 };
 struct process process_read(void);
-/* What /proc/self/stat says; ticks of `hertz` per second, `boot_s` Unix time. Fills all but the descriptors. */
+/* What /proc/self/stat says; ticks of `hertz` per second, `boot_s` Unix time. Fills all but the descriptors.
+ */
 struct process process_of(struct str stat, double hertz, double page_bytes, double boot_s);

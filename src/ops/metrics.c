@@ -141,17 +141,21 @@ static void register_all(struct metric_registry *r, struct figures *f)
 #define X(name, help, field) metric_collect(metric_counter(r, name, help, NULL), emit_number, &f->field);
     COUNTS(X)
 #undef X
-    metric_collect(metric_gauge(r, "tokio_worker_local_queue_depth", "Tasks in the shard's mailbox (kept name)", "worker"),
+    metric_collect(metric_gauge(r, "tokio_worker_local_queue_depth",
+                                "Tasks in the shard's mailbox (kept name)", "worker"),
                    emit_shards, &f->depth);
-    metric_collect(metric_gauge(r, "tokio_worker_busy_ratio", "Share of time not waiting since the last scrape (kept name)",
-                                "worker"),
+    metric_collect(metric_gauge(r, "tokio_worker_busy_ratio",
+                                "Share of time not waiting since the last scrape (kept name)", "worker"),
                    emit_shards, &f->busy);
-    metric_collect(metric_counter(r, "mailbox_dropped_total", "Tasks refused by a full mailbox", "shard"), emit_shards,
-                   &f->dropped);
-    metric_collect(metric_gauge(r, "history_retained_messages", "Rows retained, of channels in memory", "app_id,port"),
-                   emit_retained_messages, f);
-    metric_collect(metric_gauge(r, "history_retained_bytes", "Their bytes", "app_id,port"), emit_retained_bytes, f);
-    metric_collect(metric_gauge(r, "build_info", "What this is", "version,commit,compiler"), emit_build, NULL);
+    metric_collect(metric_counter(r, "mailbox_dropped_total", "Tasks refused by a full mailbox", "shard"),
+                   emit_shards, &f->dropped);
+    metric_collect(
+        metric_gauge(r, "history_retained_messages", "Rows retained, of channels in memory", "app_id,port"),
+        emit_retained_messages, f);
+    metric_collect(metric_gauge(r, "history_retained_bytes", "Their bytes", "app_id,port"),
+                   emit_retained_bytes, f);
+    metric_collect(metric_gauge(r, "build_info", "What this is", "version,commit,compiler"), emit_build,
+                   NULL);
 }
 
 /* On the store's commit thread. */
@@ -183,7 +187,8 @@ void figures_start(struct ops *ops)
     f->connections_budget = ops->config->max_connections;
     f->degraded = store_gauge(ops, "history_degraded_channels",
                               "Channels whose history is not healthy, those that need a reset included");
-    f->reset_required = store_gauge(ops, "history_reset_required_channels", "Channels whose history needs a reset");
+    f->reset_required =
+        store_gauge(ops, "history_reset_required_channels", "Channels whose history needs a reset");
     register_all(ops->metrics->registry, f);
     if (ops->store) {
         store_stats(ops->store)->on_batch_user = ops->metrics;
@@ -208,10 +213,12 @@ void ops_metrics_text(struct ops *ops, struct buf *out)
 
 /* ---- the listener ---- */
 
-static void respond(struct http_request *request, unsigned status, struct str type, struct str headers, struct str body)
+static void respond(struct http_request *request, unsigned status, struct str type, struct str headers,
+                    struct str body)
 {
-    http_respond(request, &(struct http_response){
-                              .status = status, .content_type = type, .extra_headers = headers, .body = body});
+    http_respond(request,
+                 &(struct http_response){
+                     .status = status, .content_type = type, .extra_headers = headers, .body = body});
 }
 
 void ops_metrics_request(void *user, struct http_request *request)

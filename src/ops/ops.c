@@ -27,7 +27,8 @@ void ops_start(struct ops *ops)
     ops->api.routes_count = config->http_api.usage_enabled ? ROUTES : ROUTES - ROUTES_OF_USAGE;
     ops->api.routes_user = ops;
     if (config->rate_limiter.enabled)
-        ops->api.limiter = limiter_new(limit->max_requests, limit->window_seconds * 1000, LIMITER_ENTRIES_MAX);
+        ops->api.limiter =
+            limiter_new(limit->max_requests, limit->window_seconds * 1000, LIMITER_ENTRIES_MAX);
     figures_start(ops);
 }
 

@@ -1,10 +1,12 @@
-/* ops.h - what an operator asks of the running server: metrics, health, statistics (chapter 2, 2.15; chapter 4, 8).
+/* ops.h - what an operator asks of the running server: metrics, health, statistics (chapter 2, 2.15; chapter
+ * 4, 8).
  *
- * src/server.c fills the first part of struct ops, calls ops_start() before the first api_new() and the first store_submit(), and hands
- * &ops->api to every api. The routes /live, /up, /usage, /stats reach the main listener that way; /metrics is its own listener's.
+ * src/server.c fills the first part of struct ops, calls ops_start() before the first api_new() and the first
+ * store_submit(), and hands &ops->api to every api. The routes /live, /up, /usage, /stats reach the main
+ * listener that way; /metrics is its own listener's.
  *
- * Threads: ops_start(), ops_stop() from the thread that sets up; ops_metrics_request() from one shard; the routes from any shard, all they
- * read is constant, atomic or asked by mail.
+ * Threads: ops_start(), ops_stop() from the thread that sets up; ops_metrics_request() from one shard; the
+ * routes from any shard, all they read is constant, atomic or asked by mail.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -36,7 +38,7 @@ struct ops {
     void *session_user;
 
     struct figures *figures; /* ops's own */
-    struct api_shared api; /* routes and limiter are ops_start()'s; socket_protocol the server's */
+    struct api_shared api;   /* routes and limiter are ops_start()'s; socket_protocol the server's */
 };
 
 void ops_start(struct ops *ops);

@@ -83,7 +83,10 @@ static void put_history(struct buf *out, const struct ops *ops)
     buf_char(out, '{');
     put_bool(out, "enabled", on);
     put_text(out, "backend", !on ? STR("disabled") : in_memory ? STR("memory") : STR("rocksdb"));
-    put_text(out, "state_authority", !on ? STR("disabled") : in_memory ? STR("in_memory") : STR("durable_store"));
+    put_text(out, "state_authority",
+             !on         ? STR("disabled")
+             : in_memory ? STR("in_memory")
+                         : STR("durable_store"));
     put_u64(out, "degraded_channels", stats ? stats->degraded_channels : 0);
     put_u64(out, "reset_required_channels", stats ? stats->reset_required_channels : 0);
     put_u64(out, "queue_depth", stats ? stats->queue_ops : 0);
@@ -93,7 +96,8 @@ static void put_history(struct buf *out, const struct ops *ops)
 static void put_presence_history(struct buf *out)
 {
     put_key(out, "presence_history");
-    buf_lit(out, "{\"enabled\":false,\"backend\":\"disabled\",\"state_authority\":\"disabled\",\"degraded_channels\":0,"
+    buf_lit(out, "{\"enabled\":false,\"backend\":\"disabled\",\"state_authority\":\"disabled\",\"degraded_"
+                 "channels\":0,"
                  "\"reset_required_channels\":0,\"queue_depth\":0}");
 }
 

@@ -52,7 +52,8 @@ struct memory memory_read(void)
     return memory_of(read_file("/proc/meminfo", space, sizeof space));
 }
 
-/* proc(5): the second field is a name in parentheses that may hold anything; the numbers here count from the third. */
+/* proc(5): the second field is a name in parentheses that may hold anything; the numbers here count from the
+ * third. */
 struct process process_of(struct str stat, double hertz, double page_bytes, double boot_s)
 {
     enum { UTIME = 11, STIME = 12, START = 19, VSIZE = 20, RSS = 21, FIELDS = 22 };
@@ -89,8 +90,8 @@ struct process process_read(void)
 {
     char space[PROC_FILE_MAX], boot[PROC_FILE_MAX * 4];
     double boot_s = (double)number_of(read_file("/proc/stat", boot, sizeof boot), STR("btime "));
-    struct process p = process_of(read_file("/proc/self/stat", space, sizeof space), (double)sysconf(_SC_CLK_TCK),
-                                  (double)sysconf(_SC_PAGESIZE), boot_s);
+    struct process p = process_of(read_file("/proc/self/stat", space, sizeof space),
+                                  (double)sysconf(_SC_CLK_TCK), (double)sysconf(_SC_PAGESIZE), boot_s);
     struct rlimit limit;
     p.open_fds = count_fds();
     p.max_fds = getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (double)limit.rlim_cur : 0;

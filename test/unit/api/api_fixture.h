@@ -1,4 +1,5 @@
-/* api_fixture.h - signed requests over a socket pair to the real api on the real core of one shard, with a memory store and its own clock.
+/* api_fixture.h - signed requests over a socket pair to the real api on the real core of one shard, with a
+ * memory store and its own clock.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -172,10 +173,12 @@ static inline void send_request(struct fixture *f, const char *method, const cha
                                 const char *body)
 {
     struct buf out = {0};
-    buf_fmt(&out, "%s %s%s%s HTTP/1.1\r\nHost: a\r\n%s", method, path, query[0] ? "?" : "", query, f->headers);
+    buf_fmt(&out, "%s %s%s%s HTTP/1.1\r\nHost: a\r\n%s", method, path, query[0] ? "?" : "", query,
+            f->headers);
     if (strcmp(method, "POST") == 0)
         buf_fmt(&out, "%sContent-Length: %zu\r\n\r\n%s",
-                strstr(f->headers, "Content-Type") ? "" : "Content-Type: application/json\r\n", strlen(body), body);
+                strstr(f->headers, "Content-Type") ? "" : "Content-Type: application/json\r\n", strlen(body),
+                body);
     else
         buf_lit(&out, "\r\n");
     buf_clear(&f->got);

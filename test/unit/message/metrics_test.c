@@ -42,7 +42,8 @@ static void series_of_the_alerts_exist_at_zero(void **state)
 {
     static const char *const lines[] = {
         "sockudo_connected{app_id=\"7\",port=\"9601\"} 0\n",
-        "sockudo_rate_limit_triggered_total{app_id=\"global\",port=\"9601\",limiter_type=\"websocket_connect\","
+        "sockudo_rate_limit_triggered_total{app_id=\"global\",port=\"9601\",limiter_type=\"websocket_"
+        "connect\","
         "request_context=\"websocket_upgrade\"} 0\n",
         "sockudo_broadcast_latency_ms_bucket{app_id=\"7\",port=\"9601\",channel_type=\"public\","
         "recipient_count_bucket=\"xs\",le=\"25\"} 0\n",
@@ -70,12 +71,15 @@ static void a_count_finds_its_labels(void **state)
     metrics_ai_rejected(&env, app, 104001);
     metrics_ai_validated(&env, app, STR("ai-step-end"));
     metrics_active_channel(&env, app, "private-encrypted", 1);
-    assert_true(exported("message_mutations_total{app_id=\"7\",port=\"9601\",action=\"message.append\",result=\"duplicate\"} 1\n"));
+    assert_true(exported("message_mutations_total{app_id=\"7\",port=\"9601\",action=\"message.append\","
+                         "result=\"duplicate\"} 1\n"));
     assert_true(exported("ai_runs_ended_total{app_id=\"7\",port=\"9601\",reason=\"cancelled\"} 1\n"));
     assert_true(exported("ai_turns_ended_total{app_id=\"7\",port=\"9601\",reason=\"cancelled\"} 1\n"));
     assert_true(exported("ai_messages_rejected_total{app_id=\"7\",port=\"9601\",code=\"104001\"} 1\n"));
-    assert_true(exported("ai_messages_validated_total{app_id=\"7\",port=\"9601\",event=\"ai-step-end\"} 1\n"));
-    assert_true(exported("active_channels{app_id=\"7\",port=\"9601\",channel_type=\"private-encrypted\"} 1\n"));
+    assert_true(
+        exported("ai_messages_validated_total{app_id=\"7\",port=\"9601\",event=\"ai-step-end\"} 1\n"));
+    assert_true(
+        exported("active_channels{app_id=\"7\",port=\"9601\",channel_type=\"private-encrypted\"} 1\n"));
 }
 
 static void a_value_outside_of_its_table_counts_too(void **state)
@@ -90,9 +94,12 @@ static void recipients_have_size_classes(void **state)
     metrics_broadcast(&env, app, "presence", 10, 3);
     metrics_broadcast(&env, app, "presence", 11, 3);
     metrics_broadcast(&env, app, "presence", 10001, 3);
-    assert_true(exported("{app_id=\"7\",port=\"9601\",channel_type=\"presence\",recipient_count_bucket=\"xs\",le=\"3\"} 1\n"));
-    assert_true(exported("{app_id=\"7\",port=\"9601\",channel_type=\"presence\",recipient_count_bucket=\"sm\",le=\"3\"} 1\n"));
-    assert_true(exported("{app_id=\"7\",port=\"9601\",channel_type=\"presence\",recipient_count_bucket=\"xl\",le=\"3\"} 1\n"));
+    assert_true(exported(
+        "{app_id=\"7\",port=\"9601\",channel_type=\"presence\",recipient_count_bucket=\"xs\",le=\"3\"} 1\n"));
+    assert_true(exported(
+        "{app_id=\"7\",port=\"9601\",channel_type=\"presence\",recipient_count_bucket=\"sm\",le=\"3\"} 1\n"));
+    assert_true(exported(
+        "{app_id=\"7\",port=\"9601\",channel_type=\"presence\",recipient_count_bucket=\"xl\",le=\"3\"} 1\n"));
 }
 
 static void an_address_limiter_counts_checks_and_triggers(void **state)
@@ -101,8 +108,9 @@ static void an_address_limiter_counts_checks_and_triggers(void **state)
     metrics_rate_limit(&env, "global", "api_rate_limit", "http_api", true);
     assert_true(exported("limit_checks_total{app_id=\"global\",port=\"9601\",limiter_type=\"api_rate_limit\","
                          "request_context=\"http_api\"} 2\n"));
-    assert_true(exported("limit_triggered_total{app_id=\"global\",port=\"9601\",limiter_type=\"api_rate_limit\","
-                         "request_context=\"http_api\"} 1\n"));
+    assert_true(
+        exported("limit_triggered_total{app_id=\"global\",port=\"9601\",limiter_type=\"api_rate_limit\","
+                 "request_context=\"http_api\"} 1\n"));
 }
 
 int main(void)

@@ -22,8 +22,8 @@ static void unreadable_memory_is_none(void **state)
 static void a_process_is_read_behind_its_name(void **state)
 {
     struct process p = process_of(
-        STR("12 (so) 9 kudo) S 1 12 12 0 -1 4194560 1 2 3 4 150 50 7 8 20 0 5 0 300 4096000 25 1844674407\n"), 100, 4096,
-        1700000000);
+        STR("12 (so) 9 kudo) S 1 12 12 0 -1 4194560 1 2 3 4 150 50 7 8 20 0 5 0 300 4096000 25 1844674407\n"),
+        100, 4096, 1700000000);
     assert_true(p.cpu_seconds == 2.0);
     assert_true(p.start_time_seconds == 1700000003);
     assert_true(p.virtual_bytes == 4096000);

@@ -1,0 +1,175 @@
+/* api_test.c - what happens before a handler: routes, signatures, limits, CORS, body types; and the
+ * operational routes.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "api_fixture.h"
+
+static void unknown_paths_are_plain_404(void **state)
+{
+    const char *got = plain(*state, "GET", "/nothing");
+    assert_starts(got, "HTTP/1.1 404 ");
+    assert_contains(got, "Content-Type: text/plain\r\n");
+    assert_contains(got, "\r\n\r\n404 NOT FOUND");
+}
+
+static void a_wrong_method_is_405_with_allow(void **state)
+{
+    const char *got = plain(*state, "GET", "/apps/app-id/events");
+    assert_starts(got, "HTTP/1.1 405 ");
+    assert_contains(got, "Allow: POST\r\n");
+}
+
+static void a_call_without_a_query_is_400(void **state)
+{
+    struct fixture *f = *state;
+    plain(f, "GET", "/apps/app-id/channels");
+    assert_string_equal(short_form(f), "400 {\"error\":\"Missing authentication query parameters\","
+                                       "\"code\":\"invalid_input\",\"status\":400}");
+}
+
+static void an_unknown_key_is_404_before_the_body_is_read(void **state)
+{
+    struct fixture *f = *state;
+    send_request(f, "POST", "/apps/app-id/events", "auth_key=nobody&auth_timestamp=1", "");
+    settle(f, 0);
+    assert_starts(short_form(f), "404 {\"error\":\"Application key not found or invalid: Invalid app key\","
+                                 "\"code\":\"app_not_found\"");
+}
+
+static void a_body_that_was_not_signed_is_401(void **state)
+{
+    struct fixture *f = *state;
+    struct buf query = {0};
+    put_signed_query(f, &query, "POST", "/apps/app-id/events", "", "{}", now_s(f));
+    buf_char(&query, '\0');
+    send_request(f, "POST", "/apps/app-id/events", query.p, "{ }");
+    buf_free(&query);
+    settle(f, 0);
+    assert_starts(short_form(f), "401 {\"error\":\"body_md5 mismatch\",\"code\":\"auth_failed\"");
+}
+
+static void either_spelling_of_a_trailing_slash_is_signed(void **state)
+{
+    struct fixture *f = *state;
+    assert_starts(get(f, "/channels/", ""), "200 {");
+    struct buf query = {0};
+    put_signed_query(f, &query, "GET", "/apps/app-id/channels", "", "", now_s(f));
+    buf_char(&query, '\0');
+    send_request(f, "GET", "/apps/app-id/channels/", query.p, "");
+    buf_free(&query);
+    settle(f, 0);
+    assert_starts(short_form(f), "200 {");
+}
+
+static void a_body_must_be_json(void **state)
+{
+    struct fixture *f = *state;
+    f->headers = "Content-Type: text/plain\r\n";
+    assert_contains(post(f, "/events", "{}"), "\"code\":\"unsupported_media_type\",\"status\":415}");
+    f->headers = "Content-Type: application/vnd.x+json; charset=utf-8\r\n";
+    assert_starts(post(f, "/events", "{"), "400 {\"error\":\"Invalid JSON at byte 1");
+    assert_contains(post(f, "/events", "[]"), "\"code\":\"unprocessable_body\",\"status\":422}");
+    assert_contains(post(f, "/batch_events", "{\"batch\":3}"), "\"status\":422}");
+    assert_contains(post(f, "/batch_events", "{}"), "\"status\":422}");
+}
+
+static void the_path_must_decode(void **state)
+{
+    assert_contains(get(*state, "/channels/%FF", ""), "\"status\":400}");
+}
+
+static void features_that_are_not_built_say_so(void **state)
+{
+    assert_starts(get(*state, "/channels/presence-a/presence/history", ""),
+                  "501 {\"error\":\"Presence history is not implemented");
+    assert_contains(post(*state, "/revocations", "{}"), "\"code\":\"not_implemented\",\"status\":501}");
+}
+
+static void the_third_call_of_two_is_429(void **state)
+{
+    struct fixture *f = *state;
+    get(f, "/channels", "");
+    send_signed(f, "GET", "/apps/app-id/channels", "", "");
+    settle(f, 0);
+    assert_contains(read_response(f),
+                    "x-ratelimit-limit: 2\r\nx-ratelimit-remaining: 0\r\nx-ratelimit-reset: ");
+    const char *got = plain(f, "GET", "/apps/app-id/channels");
+    assert_starts(got, "HTTP/1.1 429 ");
+    assert_contains(got, "retry-after: ");
+    assert_contains(
+        got,
+        "{\"error\":\"Too Many Requests\",\"message\":\"Rate limit exceeded. Please try again later.\"}");
+    assert_starts(plain(f, "GET", "/up"), "HTTP/1.1 200 ");
+}
+
+static void a_preflight_needs_no_signature(void **state)
+{
+    struct fixture *f = *state;
+    f->headers = "Origin: https://a.example\r\nAccess-Control-Request-Method: POST\r\n";
+    const char *got = plain(f, "OPTIONS", "/apps/app-id/events");
+    assert_starts(got, "HTTP/1.1 200 ");
+    assert_contains(got, "Access-Control-Allow-Origin: *\r\n");
+    assert_contains(got, "Access-Control-Allow-Methods: GET, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
+    assert_null(strstr(plain(f, "GET", "/nothing"), "Access-Control"));
+}
+
+static void health_is_a_word(void **state)
+{
+    struct fixture *f = *state;
+    assert_contains(plain(f, "GET", "/up"), "X-Health-Check: OK\r\n\r\nOK");
+    assert_contains(plain(f, "GET", "/up/app-id"), "X-Health-Check: OK\r\n\r\nOK");
+    assert_starts(plain(f, "GET", "/up/nope"), "HTTP/1.1 404 ");
+    assert_contains(read_response(f), "NOT_FOUND");
+    atomic_store(&f->ops.draining, true);
+    assert_starts(plain(f, "GET", "/up"), "HTTP/1.1 503 ");
+    assert_contains(read_response(f), "DRAINING");
+    assert_starts(plain(f, "GET", "/live"), "HTTP/1.1 200 ");
+}
+
+static void statistics_count_what_is_here(void **state)
+{
+    struct fixture *f = *state;
+    plain(f, "GET", "/stats");
+    const char *got = short_form(f);
+    assert_starts(got, "200 {\"memory\":{\"free\":");
+    assert_contains(got, "\"totals\":{\"apps\":1,\"connections\":0,");
+    assert_contains(got, "\"apps\":[{\"app_id\":\"app-id\",\"connections\":0,");
+    plain(f, "GET", "/usage");
+    assert_starts(short_form(f), "200 {\"memory\":{\"free\":");
+}
+
+static void metrics_are_text(void **state)
+{
+    struct fixture *f = *state;
+    struct buf text = {0};
+    ops_metrics_text(&f->ops, &text);
+    buf_char(&text, '\0');
+    assert_contains(text.p, "\nprocess_resident_memory_bytes ");
+    assert_contains(text.p, "sockudo_build_info{");
+    assert_contains(text.p, "sockudo_tokio_workers_count 1\n");
+    assert_contains(text.p, "sockudo_tokio_worker_local_queue_depth{worker=\"0\"} 0\n");
+    assert_contains(text.p, "sockudo_mailbox_dropped_total{shard=\"0\"} 0\n");
+    buf_free(&text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(unknown_paths_are_plain_404),
+        TEST(a_wrong_method_is_405_with_allow),
+        TEST(a_call_without_a_query_is_400),
+        TEST(an_unknown_key_is_404_before_the_body_is_read),
+        TEST(a_body_that_was_not_signed_is_401),
+        TEST(either_spelling_of_a_trailing_slash_is_signed),
+        TEST(a_body_must_be_json),
+        TEST(the_path_must_decode),
+        TEST(features_that_are_not_built_say_so),
+        LIMITED(the_third_call_of_two_is_429),
+        TEST(a_preflight_needs_no_signature),
+        TEST(health_is_a_word),
+        TEST(statistics_count_what_is_here),
+        TEST(metrics_are_text),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
