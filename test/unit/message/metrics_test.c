@@ -37,7 +37,7 @@ static bool exported(const char *line)
     return strstr(text.p, line) != NULL;
 }
 
-/* Alerts with rate() and absent() must find their series before any traffic. */
+/* Alerts on rates and absence must find their series before any traffic. */
 static void series_of_the_alerts_exist_at_zero(void **state)
 {
     static const char *const lines[] = {
