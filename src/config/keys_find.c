@@ -71,9 +71,14 @@ static struct str first_segments(struct str name, size_t count)
     return name;
 }
 
+static size_t letters_off_max(size_t name_size)
+{
+    return name_size < 4 ? 1 : name_size < 9 ? 2 : smaller(name_size / 3, 4);
+}
+
 struct str key_nearest(const struct key_table *table, struct str name)
 {
-    size_t segments = 1, best = smaller(name.n / 3, 4) + 1;
+    size_t segments = 1, best = letters_off_max(name.n) + 1;
     struct str nearest = STR_NONE;
     for (size_t i = 0; i < name.n; i++)
         segments += name.p[i] == '.';
