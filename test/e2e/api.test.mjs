@@ -350,7 +350,7 @@ describe('requests', () => {
     ok(await api.post('/events', body, { 'Content-Type': 'application/json; charset=utf-8' }));
     ok(await api.post('/events', body, { 'Content-Type': 'application/vnd.x+json' }));
     refusedWith(await api.post('/events', '{'), 400, 'invalid_json');
-    refusedWith(await api.post('/events', '{"name":"\\ud800"}'), 400, 'invalid_json');
+    refusedWith(await api.post('/events', `{"name":"\n"}`), 400, 'invalid_json');
     refusedWith(await api.post('/batch_events', { batch: 3 }), 422, 'unprocessable_body');
     refusedWith(await api.post('/batch_events', {}), 422, 'unprocessable_body');
     refusedWith(await api.post('/events', { name: 5, channel: 'a' }), 422, 'unprocessable_body');
