@@ -15,10 +15,8 @@ static uint64_t number_max(enum key_type type)
         return UINT16_MAX;
     case KEY_U32:
         return UINT32_MAX;
-    case KEY_I64:
-        return INT64_MAX;
     default:
-        return UINT64_MAX;
+        return INT64_MAX; /* of 64 bits: TOML has no larger ones */
     }
 }
 
