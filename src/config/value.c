@@ -35,7 +35,22 @@ static const char *wanted(const struct config_key *key)
         [KEY_OBJECTS] = "a list of tables",
         [KEY_MAP] = "a table",
     };
-    return key->type == KEY_CHOICE ? key->words : names[key->type];
+    return names[key->type];
+}
+
+/* "one of: memory, none", of what is built. */
+static const char *wanted_word(const struct config_key *key, struct arena *arena)
+{
+    struct str rest = str_of(key->words), word;
+    struct buf line = {0};
+    buf_lit(&line, "one of:");
+    for (word = str_split(&rest, ' '); word.p && !str_eq(word, STR("|")); word = str_split(&rest, ' '))
+        if (str_index(word, '=') < 0)
+            buf_fmt(&line, "%s %.*s", line.p[line.n - 1] == ':' ? "" : ",", STR_ARG(word));
+    buf_char(&line, 0);
+    const char *text = arena_copy(arena, buf_view(&line)).p;
+    buf_free(&line);
+    return text;
 }
 
 static bool parse_number(const struct config_key *key, struct str raw, uint64_t *value)
@@ -96,7 +111,7 @@ static const char *scalar_text(const struct config_key *key, struct str raw, str
         return memchr(raw.p, 0, raw.n) ? "a string without NUL characters" : NULL;
     case KEY_CHOICE:
         *text = key_word(key, raw, &built);
-        return text->p ? NULL : wanted(key);
+        return text->p ? NULL : wanted_word(key, arena);
     case KEY_BOOL:
     case KEY_TRISTATE:
     case KEY_FLOAT:
@@ -116,7 +131,7 @@ const char *value_from_json(const struct config_key *key, struct str json, struc
     struct buf scratch = {0};
     const char *problem = NULL;
     if (!right_json_type(key, json)) {
-        problem = wanted(key);
+        problem = key->type == KEY_CHOICE ? wanted_word(key, arena) : wanted(key);
     } else if (key->type == KEY_STRINGS || key->type == KEY_OBJECTS || key->type == KEY_MAP) {
         json_compact(&scratch, json);
         *text = arena_copy(arena, buf_view(&scratch));

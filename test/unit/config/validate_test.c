@@ -163,7 +163,7 @@ static void what_is_not_built_is_refused_with_key_and_value(void **state)
     };
     for (size_t i = 0; i < sizeof each / sizeof *each; i++)
         assert_refused(each[i][0], each[i][1]);
-    assert_refused("queue.driver='bogus'", "queue.driver: expected memory none");
+    assert_refused("queue.driver='bogus'", "queue.driver: expected one of: memory, none");
 }
 
 static void a_key_at_its_default_is_never_refused(void **state)
