@@ -215,7 +215,7 @@ static struct failure check_ai(struct call *c, const struct event *e, const stru
                            .message_id = e->message_id,
                            .data_bytes = e->text.n,
                            .ai_channel = t->policy.ai};
-    if (!t->policy.ai && !e->ai_event && !e->facts.has_ai)
+    if (!c->env->config->ai.enabled || (!t->policy.ai && !e->ai_event && !e->facts.has_ai))
         return NO_FAILURE;
     if (ai_publish_check(c->env->config, &p, &refused)) {
         if (e->ai_event)

@@ -153,17 +153,17 @@ static struct failure read_direction(struct call *c, enum store_direction *direc
                     "Invalid direction '%.*s'. Accepted values: newest_first, oldest_first", STR_ARG(text));
 }
 
-static struct failure read_cursor(struct call *c, uint64_t *after)
+/* A cursor need not be a serial of ours: it stands between those that are smaller and larger, byte by byte.
+ */
+static struct failure read_cursor(struct call *c, struct store_read *read)
 {
-    struct message_id version;
     struct str text = query_get(c->request->query, STR("cursor"), call_arena(c));
     if (!text.p)
         return NO_FAILURE;
-    struct failure refused = serial_check(c, "version_serial", text);
-    if (!refused.status && !serial_names(text, &version))
-        refused = fail_input(STR("cursor must be a version_serial of this server"));
-    *after = refused.status ? 0 : version.create_delivery;
-    return refused;
+    struct message_id message = {0};
+    serial_names(c->args[2], &message);
+    read->after = serial_bound(text, &message, read->direction);
+    return serial_check(c, "version_serial", text);
 }
 
 static struct failure read_page(struct call *c, struct store_read *read)
@@ -173,7 +173,7 @@ static struct failure read_page(struct call *c, struct store_read *read)
     if (!refused.status)
         refused = read_direction(c, &read->direction);
     if (!refused.status)
-        refused = read_cursor(c, &read->after);
+        refused = read_cursor(c, read);
     return refused;
 }
 

@@ -30,6 +30,35 @@ bool serial_names(struct str text, struct message_id *message)
     return serial_parse(text, &message->create_delivery, &message->stream8, &message->history);
 }
 
+/* The delivery position whose serial is next to text: its digits, filled up with 0, or with 9 if what follows
+ * them is larger. */
+static uint64_t nearest_delivery(struct str text)
+{
+    enum { DIGITS = 20 };
+    char digits[DIGITS];
+    size_t n = 0;
+    uint64_t value;
+    while (n < DIGITS && n < text.n && text.p[n] >= '0' && text.p[n] <= '9') {
+        digits[n] = text.p[n];
+        n++;
+    }
+    memset(digits + n, n < text.n && text.p[n] > '9' ? '9' : '0', DIGITS - n);
+    return str_to_u64(str_make(digits, DIGITS), &value) ? value : UINT64_MAX;
+}
+
+uint64_t serial_bound(struct str text, const struct message_id *message, enum store_direction direction)
+{
+    char serial[SERIAL_SIZE + 1];
+    uint64_t bound = nearest_delivery(text);
+    serial_print(serial, bound, message->stream8, message->history);
+    int order = str_cmp(str_make(serial, SERIAL_SIZE), text);
+    if (direction == NEWEST_FIRST && order < 0 && bound < UINT64_MAX)
+        bound++;
+    if (direction == OLDEST_FIRST && order > 0 && bound > 0)
+        bound--;
+    return bound > 0 ? bound : direction == NEWEST_FIRST;
+}
+
 struct failure message_not_found(struct call *c)
 {
     return fail_fmt(c, 404, "not_found", "Message '%.*s' was not found in channel '%.*s'",

@@ -9,6 +9,10 @@
 struct failure serial_check(struct call *c, const char *field, struct str text);
 /* The message that a serial names; false: none of ours. */
 bool serial_names(struct str text, struct message_id *message);
+/* The exclusive delivery position that stands for the cursor `text` among the versions of `message`: those
+ * above it (oldest first) or below it (newest first) are the ones whose serials are greater, or smaller, than
+ * text. 0 only for oldest first: all of them. */
+uint64_t serial_bound(struct str text, const struct message_id *message, enum store_direction direction);
 /* 404 "Message 'S' was not found in channel 'C'" for the call's path. */
 struct failure message_not_found(struct call *c);
 
