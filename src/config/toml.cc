@@ -3,6 +3,9 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #define TOML_EXCEPTIONS 0
+/* toml++ 3.3 asserts in parse_key() what a bad file can break (`[=]`), just before it would report that error itself:
+ * let it. */
+#define TOML_ASSERT(expr) static_cast<void>(0)
 #include <toml++/toml.h>
 
 #include <cmath>
