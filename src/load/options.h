@@ -1,0 +1,37 @@
+/* options.h - what can be asked of the load program: one table for all of its modes.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+enum mode_bit {
+    IN_SUBSCRIBE = 1,
+    IN_PUBLISH = 2,
+    IN_FANOUT = 4,
+    IN_APPEND = 8,
+    IN_IDLE = 16,
+    IN_START = 32,
+    IN_ALL = 63,
+    HAS_SUBSCRIBERS = IN_SUBSCRIBE | IN_FANOUT | IN_APPEND | IN_IDLE,
+    HAS_PUBLISHERS = IN_PUBLISH | IN_FANOUT | IN_APPEND,
+};
+
+struct options {
+    const char *host, *peer, *app, *key, *secret, *channel, *event, *extras, *append_mode, *json;
+    uint64_t port, protocol, window_ms;         /* window_ms UINT64_MAX = not asked for */
+    uint64_t channels, subscribers, ramp_per_s; /* ramp_per_s 0 = as fast as 256 at a time allow */
+    uint64_t connections, depth, rate_per_s, count, size_bytes;
+    uint64_t accumulated_bytes, appends_per_message;
+    uint64_t seconds, warmup_seconds, drain_seconds;
+    uint64_t server_pid;
+    bool verify;
+    char *const *command; /* behind "--"; NULL if none */
+};
+
+/* Fills in defaults, then argv[2...]. False, with a line on stderr, when something is unknown or malformed.
+ */
+bool options_read(struct options *options, enum mode_bit mode, int argc, char **argv);
+/* The options of a mode, a line each. */
+void options_help(enum mode_bit mode);
