@@ -268,16 +268,8 @@ describe('a full disk', () => {
 });
 
 describe('configuration files', () => {
-  const examples = fs.readdirSync(path.join(root, 'config')).filter(f => /\.(toml|json)$/.test(f));
-  for (const example of examples) {
-    test(`config/${example} passes --check-config`, () => {
-      const { status, stdout, stderr } = spawnSync(program, ['--check-config', '--config', path.join(root, 'config', example)], { encoding: 'utf8', timeout: 10_000 });
-      assert.equal(status, 0, stdout + stderr);
-    });
-  }
-
   test('no example lies where it would end the demo profile', () => {
-    assert.ok(!examples.includes('config.toml') && !examples.includes('config.json'));
+    for (const name of ['config.toml', 'config.json']) assert.ok(!fs.existsSync(path.join(root, 'config', name)));
   });
 
   test('--print-config shows the effective values and no secret', () => {
