@@ -19,7 +19,7 @@ static void put_item(struct buf *out, struct call *c, const struct store_item *i
     bool ordinary = item->action == ACTION_ORDINARY;
     struct buf *message = &c->api->scratch;
     buf_clear(message);
-    read_item_json(message, item, c->args[1], stream_id, true);
+    read_item_json(message, item, c->args[1], ordinary ? stream_id : STR_NONE, true);
     buf_char(out, '{');
     put_text(out, "stream_id", stream_id);
     put_u64(out, "serial", item->message.history);

@@ -66,7 +66,7 @@ static void latest_found(struct lookup *lookup)
     buf_char(body, '{');
     put_text(body, "channel", c->args[1]);
     put_key(body, "item");
-    read_item_json(body, &lookup->op.found.items[0], c->args[1], str_of(lookup->op.head.stream_id), true);
+    read_item_json(body, &lookup->op.found.items[0], c->args[1], STR_NONE, true);
     buf_char(body, '}');
     lookup_end(lookup);
     metrics_retrieval(c->env, c->app, "latest", "hit");
@@ -104,8 +104,7 @@ static void put_items(struct buf *body, const struct lookup *lookup)
     for (size_t i = 0; i < found->count; i++) {
         if (i > 0)
             buf_char(body, ',');
-        read_item_json(body, &found->items[i], lookup->call->args[1], str_of(lookup->op.head.stream_id),
-                       false);
+        read_item_json(body, &found->items[i], lookup->call->args[1], STR_NONE, false);
     }
     buf_char(body, ']');
 }
