@@ -62,7 +62,7 @@ fuzz: ## run each fuzz target for SECONDS (default 60)
 	@tools/run-fuzz $(or $(SECONDS_EACH),60)
 
 bench: deps ## measure, compare with peers in the same run, print a report
-	@$(MAKE) --no-print-directory -s -j$$(nproc) all
+	@$(MAKE) --no-print-directory -s -j$$(nproc) all bench-parts
 	@bench/run
 
 format: ## lay out the C sources
@@ -81,6 +81,13 @@ $(OUT)/sockudo: $(OUT)/src/main.o $(LIB)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(OUT)/sockudo-load: $(LOAD_OBJ) $(LIB)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# bench-parts: the programs that bench/run compares with, one per bench/*.c.
+.PHONY: bench-parts
+bench-parts: $(patsubst bench/%.c,$(OUT)/bench/%,$(wildcard bench/*.c))
+
+$(OUT)/bench/%: $(OUT)/bench/%.o $(LIB)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(OUT)/sockudo-sim: $(SIM_OBJ) $(LIB)

@@ -108,6 +108,8 @@ static void send_payload(struct stream *s)
     }
     if (s->mark.at_ns >= f->from_ns && s->mark.at_ns < f->to_ns)
         hist_record(f->late, now() - s->mark.at_ns);
+    f->canonical_bytes = f->api.canonical.n;
+    f->body_bytes = f->api.body.n;
     transmit(s);
 }
 
@@ -180,6 +182,8 @@ static void after_payload(struct stream *s)
 {
     struct feed *f = s->feed;
     f->acked++;
+    f->request_bytes = s->request.n;
+    f->answer_bytes = s->http.answer_bytes;
     if (s->mark.at_ns >= f->from_ns && s->mark.at_ns < f->to_ns)
         hist_record(f->ack, now() - s->mark.at_ns);
     uint64_t max = f->options->appends_per_message;

@@ -57,6 +57,8 @@ struct feed {
     uint64_t issued_max;     /* 0 = none */
     uint64_t from_ns, to_ns; /* requests due in [from, to) are recorded */
     uint64_t issued, acked, creates, failed, repeated;
+    /* of the payload that was acknowledged last: bytes of what the server has to handle */
+    uint64_t request_bytes, answer_bytes, canonical_bytes, body_bytes;
     struct hist *ack;  /* ns, due to answered */
     struct hist *late; /* ns, due to sent */
 };

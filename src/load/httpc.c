@@ -100,6 +100,7 @@ static void response(struct httpc *c, size_t size, struct str body)
     struct buf kept = c->in;
     c->in = (struct buf){0};
     c->busy = false;
+    c->answer_bytes = size;
     c->done(c, status, body);
     if (c->in.n == 0 && c->io.fd >= 0 && kept.n == size) {
         buf_free(&c->in);

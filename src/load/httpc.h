@@ -16,6 +16,7 @@ struct httpc {
     /* The response to the request under way; the connection is free for another one then. */
     void (*done)(struct httpc *c, unsigned status, struct str body);
     struct buf in, out;
+    size_t answer_bytes; /* of the last response, head and body */
     bool connecting, busy;
 };
 

@@ -103,6 +103,10 @@ void rig_report_feed(struct rig *rig, const struct feed *feed)
 {
     report_count(&rig->report, "failed", feed->failed);
     report_count(&rig->report, "repeated", feed->repeated);
+    report_count(&rig->report, "request_bytes", feed->request_bytes);
+    report_count(&rig->report, "answer_bytes", feed->answer_bytes);
+    report_count(&rig->report, "canonical_bytes", feed->canonical_bytes);
+    report_count(&rig->report, "body_bytes", feed->body_bytes);
     if (hist_count(feed->ack))
         report_latency(&rig->report, "ack", feed->ack);
     if (feed->rate_per_s)
