@@ -79,6 +79,10 @@ static void a_syntax_error_names_file_line_and_column(void **state)
     assert_null(l.config);
     assert_true(str_starts(buf_view(&l.error), STR("x.toml:2:")));
     unload(&l);
+    l = load_toml("port = 1\nhost = \xc4\x84\n", NO_ENV); /* a letter that it took for impossible */
+    assert_null(l.config);
+    assert_true(str_starts(buf_view(&l.error), STR("x.toml:2:")));
+    unload(&l);
     l = load_json("{\n \"port\": 1,\n}", NO_ENV);
     assert_null(l.config);
     assert_true(str_starts(buf_view(&l.error), STR("x.json:3:1: ")));
