@@ -17,7 +17,7 @@
 #include "channel/hub.h"
 #include "message/metrics.h"
 #include "session/session.h"
-#include "store/store.h"
+#include "store/commit.h"
 
 enum { SHARDS_MAX = 3, PUBLISHERS = 4, SUBSCRIBERS = 6, CHANNELS = 2, TOKENS_MAX = 120, MESSAGES_MAX = 4 };
 

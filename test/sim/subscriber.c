@@ -7,6 +7,7 @@
  */
 #include "sim.h"
 #include "base/json.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include <stdio.h>
 #include <stdlib.h>

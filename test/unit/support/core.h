@@ -9,6 +9,7 @@
 #include "ai/rollup.h"
 #include "channel/hub.h"
 #include "message/metrics.h"
+#include "store/commit.h"
 #include "unit.h"
 
 struct core {

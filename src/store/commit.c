@@ -1,0 +1,441 @@
+/* commit.c - group commit: whatever waits becomes one batch.
+ *
+ *      shards --submit--> queue --> commit thread: stage, stage, ... one write, one sync --> home, in order
+ *                                        \-> plans of reads --> reader thread --> home
+ *
+ * While one batch is being synced the next one gathers, so batches form by themselves under load and an idle store answers at
+ * once. A failed commit acknowledges nothing, and nothing is acknowledged again before the kv was opened anew.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "store/commit.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "store/engine.h"
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <time.h>
+
+struct queue {
+    struct store_op *first, *last;
+    size_t ops, bytes;
+};
+
+struct store {
+    struct store_options options;
+    struct kv *kv;
+    struct engine *engine;
+    struct store_stats stats;
+    _Atomic bool healthy;
+    bool threads;
+    pthread_t committer, reader;
+    pthread_mutex_t lock;
+    pthread_cond_t wake, wake_reader;
+    struct queue queue;        /* guarded by lock */
+    struct queue reads;        /* planned ones; guarded by lock */
+    bool stopping;
+    bool unsynced;             /* interval policy: something waits for a sync */
+    uint64_t next_work_ms, next_sync_ms, reopen_at_ms, reopen_pause_ms;
+};
+
+static size_t op_bytes(const struct store_op *op)
+{
+    if (op->kind != STORE_WRITE)
+        return 256;
+    return 256 + op->write.data.n + op->write.extras.n + op->write.tags.n + op->write.metadata.n;
+}
+
+static void push(struct queue *q, struct store_op *op)
+{
+    op->next = NULL;
+    if (q->last != NULL)
+        q->last->next = op;
+    else
+        q->first = op;
+    q->last = op;
+    q->ops++;
+    q->bytes += op_bytes(op);
+}
+
+static struct store_op *pop(struct queue *q)
+{
+    struct store_op *op = q->first;
+    if (op == NULL)
+        return NULL;
+    q->first = op->next;
+    if (q->first == NULL)
+        q->last = NULL;
+    q->ops--;
+    q->bytes -= op_bytes(op);
+    op->next = NULL;
+    return op;
+}
+
+static void show_queue(struct store *s)
+{
+    atomic_store_explicit(&s->stats.queue_ops, s->queue.ops, memory_order_relaxed);
+    atomic_store_explicit(&s->stats.queue_bytes, s->queue.bytes, memory_order_relaxed);
+}
+
+static void send_home(struct store *s, struct queue *done)
+{
+    if (done->first != NULL)
+        s->options.home->deliver(s->options.home, done->first);
+    *done = (struct queue){0};
+}
+
+void store_submit(struct store *s, struct store_op *op)
+{
+    pthread_mutex_lock(&s->lock);
+    bool full = s->queue.ops >= STORE_QUEUE_OPS || s->queue.bytes >= STORE_QUEUE_BYTES;
+    bool was_empty = s->queue.first == NULL;
+    if (!full)
+        push(&s->queue, op);
+    show_queue(s);
+    pthread_mutex_unlock(&s->lock);
+    if (full) {
+        struct queue refused = {0};
+        op->result = STORE_BUSY;
+        push(&refused, op);
+        send_home(s, &refused);
+    } else if (was_empty && s->threads) {
+        pthread_cond_signal(&s->wake);
+    }
+}
+
+/* ---- a batch ---- */
+
+static bool is_staged_kind(const struct store_op *op)
+{
+    return op->kind == STORE_WRITE || op->kind == STORE_HEAD || op->kind == STORE_RESET || op->kind == STORE_PURGE;
+}
+
+static uint64_t now_ms(const struct store *s)
+{
+    return clock_mono_ms(s->options.clock);
+}
+
+static void becomes_unhealthy(struct store *s, struct str why)
+{
+    if (atomic_exchange(&s->healthy, false))
+        log_error("store", "a commit failed, nothing of it was acknowledged: %.*s", STR_ARG(why));
+    s->reopen_pause_ms = s->reopen_pause_ms ? s->reopen_pause_ms * 2 : 100;
+    if (s->reopen_pause_ms > 5000)
+        s->reopen_pause_ms = 5000;
+    s->reopen_at_ms = now_ms(s) + s->reopen_pause_ms;
+}
+
+/* Open anew after a failure, but not at once and not too often. */
+static bool is_usable(struct store *s)
+{
+    struct buf error = {0};
+    if (atomic_load(&s->healthy))
+        return true;
+    if (now_ms(s) < s->reopen_at_ms)
+        return false;
+    if (s->kv->ops->reopen(s->kv, &error)) {
+        atomic_store(&s->healthy, true);
+        log_info("store", "open again; going on");
+    } else {
+        becomes_unhealthy(s, buf_view(&error));
+    }
+    buf_free(&error);
+    return atomic_load(&s->healthy);
+}
+
+static void fail_all(struct queue *ops)
+{
+    for (struct store_op *op = ops->first; op != NULL; op = op->next)
+        op->result = STORE_FAILED;
+}
+
+static void count_batch(struct store *s, const struct queue *done, uint64_t ns)
+{
+    uint64_t writes = 0;
+    for (const struct store_op *op = done->first; op != NULL; op = op->next)
+        writes += op->kind == STORE_WRITE;
+    atomic_fetch_add_explicit(&s->stats.writes, writes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&s->stats.batches, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&s->stats.batch_ops, done->ops, memory_order_relaxed);
+    if (s->stats.on_batch != NULL)
+        s->stats.on_batch(s->stats.on_batch_user, (uint32_t)done->ops, done->bytes, ns);
+}
+
+static void commit(struct store *s, struct queue *staged)
+{
+    struct buf error = {0};
+    uint64_t started = clock_mono_ns(s->options.clock);
+    if (staged->first == NULL)
+        return;
+    bool ok = engine_commit(s->engine, s->options.sync_always, &error);
+    if (ok) {
+        s->reopen_pause_ms = 0;
+        s->unsynced |= !s->options.sync_always;
+        count_batch(s, staged, clock_mono_ns(s->options.clock) - started);
+    } else {
+        atomic_fetch_add_explicit(&s->stats.write_failures, staged->ops, memory_order_relaxed);
+        fail_all(staged);
+        becomes_unhealthy(s, buf_view(&error));
+    }
+    buf_free(&error);
+    send_home(s, staged);
+}
+
+/* Takes the ops of one batch, in order; reads are set aside and planned once the batch is durable. */
+static void run_batch(struct store *s, struct queue *taken, struct queue *reads)
+{
+    struct queue staged = {0};
+    for (struct store_op *op; (op = pop(taken)) != NULL;) {
+        if (!is_usable(s)) {
+            op->result = STORE_FAILED;
+            push(&staged, op);
+            send_home(s, &staged);
+        } else if (!is_staged_kind(op)) {
+            push(reads, op);
+        } else {
+            if (engine_stage(s->engine, op) == COMMIT_FIRST) {
+                commit(s, &staged);
+                if (engine_stage(s->engine, op) == COMMIT_FIRST)
+                    op->result = STORE_FAILED;
+            }
+            push(&staged, op);
+        }
+    }
+    commit(s, &staged);
+}
+
+static void take(struct store *s, struct queue *into)
+{
+    uint32_t ops_max = s->options.commit_max_ops ? s->options.commit_max_ops : 4096;
+    uint64_t bytes_max = s->options.commit_max_bytes ? s->options.commit_max_bytes : 1 << 20;
+    while (s->queue.first != NULL && into->ops < ops_max && into->bytes < bytes_max)
+        push(into, pop(&s->queue));
+    show_queue(s);
+}
+
+struct planned { /* op->task is free until it goes home: it carries the plan */
+    struct read_plan *plan;
+};
+_Static_assert(sizeof(struct planned) <= sizeof(struct task), "a plan travels in the op's task");
+
+static void set_plan(struct store_op *op, struct read_plan *plan)
+{
+    memcpy(&op->task, &(struct planned){plan}, sizeof(struct planned));
+}
+
+static struct read_plan *get_plan(const struct store_op *op)
+{
+    struct planned p;
+    memcpy(&p, &op->task, sizeof(p));
+    return p.plan;
+}
+
+static void plan_all(struct store *s, struct queue *reads)
+{
+    for (struct store_op *op = reads->first; op != NULL; op = op->next)
+        set_plan(op, engine_plan(s->engine, op));
+}
+
+static void read_all(struct store *s, struct queue *reads)
+{
+    for (struct store_op *op; (op = pop(reads)) != NULL;) {
+        struct queue one = {0};
+        engine_read(s->kv, get_plan(op), op);
+        push(&one, op);
+        send_home(s, &one);
+    }
+}
+
+static void background(struct store *s)
+{
+    struct buf error = {0};
+    uint64_t now = now_ms(s);
+    if (s->unsynced && now >= s->next_sync_ms) {
+        s->unsynced = false;
+        s->next_sync_ms = now + s->options.sync_interval_ms;
+        if (!s->kv->ops->sync(s->kv, &error))
+            becomes_unhealthy(s, buf_view(&error));
+    }
+    if (s->options.purge_interval_ms > 0 && now >= s->next_work_ms && atomic_load(&s->healthy)) {
+        s->next_work_ms = now + s->options.purge_interval_ms;
+        if (engine_work(s->engine, clock_wall_ms(s->options.clock), s->options.purge_batch ? s->options.purge_batch : 1000) &&
+            !engine_commit(s->engine, false, &error))
+            becomes_unhealthy(s, buf_view(&error));
+    }
+    buf_free(&error);
+}
+
+/* ---- stepped ---- */
+
+static struct store *store_new(struct kv *kv, const struct store_options *options)
+{
+    struct store *s = mem_new(struct store);
+    s->options = *options;
+    s->kv = kv;
+    s->engine = engine_new(kv, options, &s->stats);
+    atomic_store(&s->healthy, true);
+    pthread_mutex_init(&s->lock, NULL);
+    s->next_work_ms = now_ms(s) + options->purge_interval_ms;
+    return s;
+}
+
+struct store *store_open_inline(struct kv *kv, const struct store_options *options)
+{
+    return store_new(kv, options);
+}
+
+void store_step(struct store *s)
+{
+    struct queue taken = {0}, reads = {0};
+    take(s, &taken);
+    run_batch(s, &taken, &reads);
+    plan_all(s, &reads);
+    read_all(s, &reads);
+    background(s);
+}
+
+/* ---- threads ---- */
+
+static uint64_t wait_ms(const struct store *s)
+{
+    uint64_t now = now_ms(s), until = now + 1000;
+    if (s->unsynced && s->next_sync_ms < until)
+        until = s->next_sync_ms;
+    if (s->options.purge_interval_ms > 0 && s->next_work_ms < until)
+        until = s->next_work_ms;
+    return until > now ? until - now : 0;
+}
+
+static bool wait_for_work(struct store *s, struct queue *taken)
+{
+    pthread_mutex_lock(&s->lock);
+    if (s->queue.first == NULL && !s->stopping) {
+        struct timespec until;
+        uint64_t ms = wait_ms(s);
+        bool timed = s->unsynced || s->options.purge_interval_ms > 0;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += (long)(ms % 1000) * 1000000;
+        until.tv_sec += (time_t)(ms / 1000) + until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        if (timed)
+            pthread_cond_timedwait(&s->wake, &s->lock, &until);
+        else
+            pthread_cond_wait(&s->wake, &s->lock);
+    }
+    take(s, taken);
+    bool go_on = taken->first != NULL || !s->stopping;
+    pthread_mutex_unlock(&s->lock);
+    return go_on;
+}
+
+static void hand_over(struct store *s, struct queue *reads)
+{
+    if (reads->first == NULL)
+        return;
+    plan_all(s, reads);
+    pthread_mutex_lock(&s->lock);
+    for (struct store_op *op; (op = pop(reads)) != NULL;)
+        push(&s->reads, op);
+    pthread_cond_signal(&s->wake_reader);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void *committer_runs(void *arg)
+{
+    struct store *s = arg;
+    for (;;) {
+        struct queue taken = {0}, reads = {0};
+        if (!wait_for_work(s, &taken))
+            break;
+        run_batch(s, &taken, &reads);
+        hand_over(s, &reads);
+        background(s);
+    }
+    pthread_mutex_lock(&s->lock);
+    s->stopping = true;
+    pthread_cond_signal(&s->wake_reader);
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+static void *reader_runs(void *arg)
+{
+    struct store *s = arg;
+    for (;;) {
+        pthread_mutex_lock(&s->lock);
+        while (s->reads.first == NULL && !s->stopping)
+            pthread_cond_wait(&s->wake_reader, &s->lock);
+        struct queue taken = s->reads;
+        s->reads = (struct queue){0};
+        bool stop = s->stopping && taken.first == NULL;
+        pthread_mutex_unlock(&s->lock);
+        if (stop)
+            return NULL;
+        read_all(s, &taken);
+    }
+}
+
+struct store *store_open_threads(struct kv *kv, const struct store_options *options)
+{
+    struct store *s = store_new(kv, options);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->wake, &attributes);
+    pthread_cond_init(&s->wake_reader, &attributes);
+    pthread_condattr_destroy(&attributes);
+    s->threads = true;
+    if (pthread_create(&s->committer, NULL, committer_runs, s) != 0 || pthread_create(&s->reader, NULL, reader_runs, s) != 0) {
+        log_error("store", "cannot start the store's threads");
+        abort();
+    }
+    pthread_setname_np(s->committer, "store-commit");
+    pthread_setname_np(s->reader, "store-read");
+    return s;
+}
+
+static void stop_threads(struct store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->stopping = true;
+    pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+    pthread_join(s->committer, NULL);
+    pthread_mutex_lock(&s->lock);
+    pthread_cond_signal(&s->wake_reader);
+    pthread_mutex_unlock(&s->lock);
+    pthread_join(s->reader, NULL);
+    pthread_cond_destroy(&s->wake);
+    pthread_cond_destroy(&s->wake_reader);
+}
+
+void store_close(struct store *s)
+{
+    struct buf error = {0};
+    if (s->threads)
+        stop_threads(s);
+    else
+        store_step(s);
+    if (s->unsynced && !s->kv->ops->sync(s->kv, &error))
+        log_error("store", "the last sync failed: %.*s", STR_ARG(buf_view(&error)));
+    /* A clean stop: whatever happens to the machine now, nothing is in doubt. */
+    kv_del(s->kv, STR("B"));
+    if (!kv_commit(s->kv, true, &error))
+        log_error("store", "the last commit failed: %.*s", STR_ARG(buf_view(&error)));
+    engine_free(s->engine);
+    s->kv->ops->close(s->kv);
+    buf_free(&error);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+bool store_is_healthy(struct store *s)
+{
+    return atomic_load(&s->healthy);
+}
+
+struct store_stats *store_stats(struct store *s)
+{
+    return &s->stats;
+}

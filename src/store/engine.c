@@ -1,0 +1,200 @@
+/* engine.c - the engine's life, its commits, and background retention.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "store/engine_internal.h"
+#include "base/mem.h"
+#include <stdlib.h>
+
+struct engine *engine_new(struct kv *kv, const struct store_options *options, struct store_stats *stats)
+{
+    struct engine *e = mem_new(struct engine);
+    e->kv = kv;
+    e->stats = stats;
+    e->clock = options->clock;
+    if (options->seed != 0)
+        random_from_seed(&e->random, options->seed);
+    else
+        random_from_kernel(&e->random);
+    list_init(&e->channels_lru);
+    list_init(&e->messages);
+    list_init(&e->touched);
+    return e;
+}
+
+void engine_free(struct engine *e)
+{
+    while (!list_empty(&e->channels_lru))
+        channel_drop(e, list_of(e->channels_lru.next, struct stored_channel, lru));
+    map_free(&e->channels);
+    buf_free(&e->scratch);
+    buf_free(&e->value);
+    buf_free(&e->work_at);
+    free(e->pending);
+    free(e);
+}
+
+void engine_rollback(struct engine *e)
+{
+    e->kv->ops->abandon(e->kv);
+    while (!list_empty(&e->touched))
+        channel_drop(e, list_of(e->touched.next, struct stored_channel, touched));
+    e->pending_count = 0;
+    e->cid_known = false;
+    e->failed = false;
+}
+
+/* What the batch has touched is durable now: what is due for retention goes in a batch of its own, which need not be synced, since
+ * a crash only means that it is done again. */
+static bool retain_touched(struct engine *e, struct buf *error)
+{
+    bool some = false;
+    list_each(at, &e->touched)
+    {
+        struct stored_channel *ch = list_of(at, struct stored_channel, touched);
+        some |= retain(e, ch, ch->written_ms, EVICT_PER_WRITE);
+    }
+    return !some || kv_commit(e->kv, false, error);
+}
+
+static void folds_are_durable(struct engine *e)
+{
+    list_each(at, &e->touched)
+    {
+        struct stored_channel *ch = list_of(at, struct stored_channel, touched);
+        size_t i = 0;
+        for (struct message *m; ch->folded && (m = map_next(&ch->messages, &i)) != NULL;)
+            m->folding = false;
+        ch->folded = false;
+    }
+}
+
+bool engine_commit(struct engine *e, bool sync, struct buf *error)
+{
+    engine_trim_before(e);
+    if (e->failed || !kv_commit(e->kv, sync, error)) {
+        if (e->failed)
+            buf_lit(error, "a row could not be read");
+        engine_rollback(e);
+        return false;
+    }
+    e->pending_count = 0;
+    folds_are_durable(e);
+    if (!retain_touched(e, error))
+        engine_rollback(e);
+    while (list_take(&e->touched) != NULL) {
+    }
+    engine_trim_after(e);
+    return true;
+}
+
+/* ---- background ---- */
+
+enum { WORK_CHANNELS = 256, WORK_RECEIPTS = 4096 };
+
+static bool work_channel(struct engine *e, struct str key, int64_t now_ms, uint32_t messages_max)
+{
+    struct str rest = str_from(key, 1);
+    struct str app_id = str_split(&rest, '\0');
+    struct stored_channel *ch = channel_get(e, app_id, rest);
+    if (ch == NULL)
+        return false;
+    if (ch->retention.window_ms == 0)
+        ch->retention.window_ms = ch->record.window_ms;
+    return retain(e, ch, now_ms, messages_max);
+}
+
+static bool work_channels(struct engine *e, int64_t now_ms, uint32_t messages_max)
+{
+    struct buf keys = {0};
+    struct str key, value;
+    size_t count = 0;
+    bool some = false;
+    if (e->work_at.n == 0)
+        buf_char(&e->work_at, 'C');
+    struct kv_cursor *cursor = kv_scan(e->kv, buf_view(&e->work_at), STR("D"), false);
+    while (count < WORK_CHANNELS && kv_next(e->kv, cursor, &key, &value)) {
+        put_varint(&keys, key.n);
+        buf_str(&keys, key);
+        count++;
+    }
+    kv_end(e->kv, cursor);
+    buf_clear(&e->work_at);
+    struct str rest = buf_view(&keys);
+    for (uint64_t n; take_varint(&rest, &n); rest = str_from(rest, n)) {
+        some |= work_channel(e, str_first(rest, n), now_ms, messages_max);
+        buf_clear(&e->work_at);
+        buf_str(&e->work_at, str_first(rest, n));
+        buf_char(&e->work_at, '\0');
+    }
+    if (count < WORK_CHANNELS)
+        buf_clear(&e->work_at); /* from the beginning next time */
+    buf_free(&keys);
+    return some;
+}
+
+static bool work_receipts(struct engine *e, int64_t now_ms)
+{
+    struct str key, value;
+    struct receipt r;
+    size_t looked = 0;
+    bool some = false;
+    struct kv_cursor *cursor = kv_scan(e->kv, STR("R"), STR("S"), false);
+    for (; looked < WORK_RECEIPTS && kv_next(e->kv, cursor, &key, &value); looked++) {
+        if (!receipt_read(value, &r) || r.expires_ms > now_ms)
+            continue;
+        kv_del(e->kv, key);
+        some = true;
+    }
+    kv_end(e->kv, cursor);
+    return some;
+}
+
+bool engine_work(struct engine *e, int64_t now_ms, uint32_t messages_max)
+{
+    bool some = work_channels(e, now_ms, messages_max);
+    some |= work_receipts(e, now_ms);
+    return some;
+}
+
+/* ---- checking ---- */
+
+static bool same_head(const struct head *a, const struct head *b)
+{
+    return a->create == b->create && a->last == b->last && a->bytes == b->bytes && a->size == b->size &&
+           a->appends == b->appends && a->status == b->status && a->action == b->action && str_eq(a->name, b->name) &&
+           str_eq(a->extras, b->extras) && a->name_at == b->name_at && a->extras_at == b->extras_at;
+}
+
+static bool check_channel(struct engine *e, struct engine *fresh, struct stored_channel *ch, struct buf *why)
+{
+    struct str rest = ch->key;
+    struct str app_id = str_split(&rest, '\0');
+    struct stored_channel *twin = channel_get(fresh, app_id, rest);
+    size_t at = 0;
+    if (twin == NULL || twin->delivery != ch->delivery || twin->history != ch->history || twin->open != ch->open ||
+        twin->bytes_ever != ch->bytes_ever || twin->oldest_ms != ch->oldest_ms) {
+        buf_fmt(why, "channel %.*s differs", STR_ARG(rest));
+        return false;
+    }
+    for (struct message *m; (m = map_next(&ch->messages, &at)) != NULL;) {
+        struct message *other = message_get(fresh, twin, m->history);
+        if (other == NULL || !same_head(&m->h, &other->h)) {
+            buf_fmt(why, "message %llu of %.*s differs", (unsigned long long)m->history, STR_ARG(rest));
+            return false;
+        }
+    }
+    return true;
+}
+
+bool engine_check(struct engine *e, struct buf *why)
+{
+    struct store_options options = {.seed = 1, .clock = e->clock};
+    struct engine *fresh = engine_new(e->kv, &options, e->stats);
+    bool same = true;
+    size_t at = 0;
+    for (struct stored_channel *ch; same && (ch = map_next(&e->channels, &at)) != NULL;)
+        same = check_channel(e, fresh, ch, why);
+    engine_free(fresh);
+    return same;
+}

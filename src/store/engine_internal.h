@@ -1,0 +1,147 @@
+/* engine_internal.h - what the files of the engine share.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "base/list.h"
+#include "base/map.h"
+#include "store/engine.h"
+#include "store/row.h"
+
+struct receipts { /* op_ids of one message: open addressing, never shrinks */
+    uint32_t *tags;    /* 0 = free */
+    uint32_t *offsets; /* delivery - create of the row with that receipt */
+    uint32_t count, mask;
+    bool known;        /* false: to be rebuilt from the rows */
+};
+
+struct message {
+    uint64_t history;          /* the key in channel->messages */
+    struct stored_channel *channel;
+    struct list lru;           /* engine->messages, newest last */
+    struct head h;             /* texts owned */
+    struct buf tail;           /* text of the rows since the last fold */
+    uint64_t *rows;            /* their deliveries; room for FOLD_ROWS */
+    uint32_t rows_count;
+    bool tail_replaces, tail_is_string, tail_has_data;
+    bool dirty;                /* has rows that no segment holds, beyond an untouched create */
+    bool folding;              /* its newest segment is in the pending batch */
+    struct receipts receipts;
+};
+
+struct stored_channel {
+    struct str key;            /* app id, 0, name; owned */
+    struct list lru;           /* engine->channels_lru, newest last */
+    struct list touched;       /* engine->touched while the pending batch has something of it */
+    struct channel_record record;
+    struct floor_record floor;
+    uint32_t stream8;
+    uint64_t delivery, history, bytes_ever;
+    int64_t oldest_ms, newest_ms;
+    uint32_t open;
+    uint32_t since_checkpoint;
+    bool folded;               /* some message is folding */
+    struct store_retention retention; /* of the newest write */
+    int64_t written_ms;               /* its label */
+    struct map messages;       /* history (8 bytes) -> struct message */
+};
+
+struct pending_receipt {       /* of rows in the pending batch: the kv does not have them yet */
+    struct hash128 key, fingerprint;
+    uint64_t cid, delivery, history;
+    bool mutation;
+};
+
+struct engine {
+    struct kv *kv;
+    struct store_stats *stats;
+    struct random random;
+    const struct clock *clock;
+    struct map channels;
+    struct list channels_lru, messages, touched;
+    size_t messages_count;
+    uint64_t next_cid;
+    bool cid_known;
+    struct pending_receipt *pending;
+    size_t pending_count, pending_cap;
+    struct buf scratch, value;
+    struct buf work_at;        /* where background retention goes on */
+    bool failed;               /* a read failed: what was loaded is not to be trusted */
+};
+
+/* load.c */
+struct stored_channel *channel_get(struct engine *e, struct str app_id, struct str name);
+struct stored_channel *channel_make(struct engine *e, struct str app_id, struct str name);
+void channel_drop(struct engine *e, struct stored_channel *ch);
+void channel_touch(struct engine *e, struct stored_channel *ch);
+struct message *message_get(struct engine *e, struct stored_channel *ch, uint64_t history);
+struct message *message_add(struct engine *e, struct stored_channel *ch, uint64_t history);
+void message_drop(struct engine *e, struct message *m);
+/* Moves m on by one row that is (or is about to be) stored at `delivery`; size = bytes of its value. */
+void message_apply(struct message *m, uint64_t delivery, const struct row *row, uint64_t size);
+void head_output(const struct stored_channel *ch, struct store_head *out);
+void load_oldest(struct engine *e, struct stored_channel *ch);
+
+/* fold.c */
+void message_fold(struct engine *e, struct message *m);
+void channel_checkpoint(struct engine *e, struct stored_channel *ch);
+void put_channel_record(struct engine *e, struct stored_channel *ch);
+void engine_trim_before(struct engine *e);
+void engine_trim_after(struct engine *e);
+
+/* receipt.c */
+void receipts_free(struct receipts *r);
+void receipts_add(struct receipts *r, struct hash128 key, uint64_t offset);
+/* Delivery of the message's row with that op key and its fingerprint; false if none. */
+bool receipts_find(struct engine *e, struct message *m, struct hash128 key, uint64_t *delivery, struct hash128 *fingerprint);
+bool create_receipt_find(struct engine *e, struct stored_channel *ch, struct hash128 key, int64_t now_ms, struct receipt *out);
+void pending_add(struct engine *e, struct pending_receipt p);
+
+/* retain.c */
+struct eviction {
+    uint64_t messages, bytes;
+};
+enum evict_open { KEEP_OPEN, DROP_OPEN };
+/* Drops the oldest place in history. False: nothing there, an open stream that is kept, or one that is folding. */
+bool evict_oldest(struct engine *e, struct stored_channel *ch, enum evict_open open, struct eviction *done);
+/* By the retention that the newest write asked for, at most messages_max of them. True if something was dropped. */
+bool retain(struct engine *e, struct stored_channel *ch, int64_t now_ms, uint32_t messages_max);
+void put_floor(struct engine *e, struct stored_channel *ch);
+void stage_reset(struct engine *e, struct store_op *op);
+void stage_purge(struct engine *e, struct store_op *op);
+
+/* view.c: a message as the kv and a copied head have it; used by reads, and by the engine where nothing is pending */
+struct view {
+    uint64_t cid, history, create, last;
+    uint32_t segments;
+    const uint64_t *rows;      /* deliveries behind the last segment */
+    uint32_t rows_count;
+};
+struct view_rows {             /* all deliveries of a message, ascending */
+    uint64_t *at;
+    size_t count;
+};
+/* All return false on damage or a failed read. */
+bool view_load(struct kv *kv, uint64_t cid, uint64_t history, struct view *v, struct arena *arena, bool *found);
+bool view_rows(struct kv *kv, const struct view *v, struct view_rows *out, struct arena *arena);
+/* Whole data as of a delivery: JSON text in the arena; absent if none. */
+bool view_text(struct kv *kv, const struct view *v, uint64_t as_of, struct str *data, struct arena *arena);
+bool get_row(struct kv *kv, uint64_t cid, uint64_t delivery, struct row *row, struct arena *arena);
+
+static inline struct str history_key(const uint64_t *history)
+{
+    return str_make(history, sizeof(*history));
+}
+static inline bool is_open(enum stream_status status, enum store_action action)
+{
+    return status == STREAM_OPEN && action != ACTION_DELETE;
+}
+/* Escaped body of a JSON string, without its quotes. */
+static inline struct str string_body(struct str json)
+{
+    return str_make(json.p + 1, json.n - 2);
+}
+static inline bool is_json_string(struct str json)
+{
+    return json.n >= 2 && json.p[0] == '"';
+}

@@ -1,0 +1,117 @@
+/* fold.c - what was said one by one is put together: segments, message heads, checkpoints, and what memory lets go.
+ *
+ *      rows   c1 a2 a3 ... a64 | a65 ... a128 | a129 a130
+ *      kept   segment 0          segment 1      tail in memory (and the rows, which stay until retention)
+ *
+ * A segment holds only the text since the one before: folding costs O(64 fragments), whatever has accumulated.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "store/engine_internal.h"
+#include "base/mem.h"
+
+static void put_segment(struct engine *e, struct message *m)
+{
+    struct buf deliveries = {0};
+    uint64_t before = 0;
+    for (uint32_t i = 0; i < m->rows_count; i++) {
+        put_varint(&deliveries, m->rows[i] - before);
+        before = m->rows[i];
+    }
+    struct segment s = {.replaces = m->tail_replaces, .is_string = m->tail_is_string, .rows = m->rows_count,
+                        .deliveries = buf_view(&deliveries),
+                        .text = m->tail_has_data ? buf_view(&m->tail) : STR_NONE};
+    struct key key = key_segment(m->channel->record.cid, m->history, m->h.segments);
+    buf_clear(&e->scratch);
+    segment_put(&e->scratch, &s);
+    kv_put(e->kv, key_str(&key), buf_view(&e->scratch));
+    buf_free(&deliveries);
+}
+
+void message_fold(struct engine *e, struct message *m)
+{
+    struct key key = key_of2('M', m->channel->record.cid, m->history);
+    if (m->rows_count > 0) {
+        put_segment(e, m);
+        m->h.segments++;
+    }
+    m->h.previous_fold = m->h.last;
+    buf_clear(&e->scratch);
+    head_put(&e->scratch, &m->h);
+    kv_put(e->kv, key_str(&key), buf_view(&e->scratch));
+    buf_clear(&m->tail);
+    m->rows_count = 0;
+    m->tail_replaces = m->tail_has_data = false;
+    m->dirty = false;
+    m->folding = m->channel->folded = true;
+    channel_touch(e, m->channel);
+}
+
+void put_channel_record(struct engine *e, struct stored_channel *ch)
+{
+    struct buf key = {0};
+    buf_char(&key, 'C');
+    buf_str(&key, ch->key);
+    buf_clear(&e->scratch);
+    channel_record_put(&e->scratch, &ch->record);
+    kv_put(e->kv, buf_view(&key), buf_view(&e->scratch));
+    buf_free(&key);
+}
+
+void channel_checkpoint(struct engine *e, struct stored_channel *ch)
+{
+    size_t at = 0;
+    for (struct message *m; (m = map_next(&ch->messages, &at)) != NULL;)
+        if (m->dirty)
+            message_fold(e, m);
+    ch->record.checkpoint = ch->delivery;
+    ch->record.history = ch->history;
+    ch->record.bytes_ever = ch->bytes_ever;
+    ch->since_checkpoint = 0;
+    put_channel_record(e, ch);
+    channel_touch(e, ch);
+}
+
+/* Before a commit: what is to be dropped soon must be clean by then. */
+void engine_trim_before(struct engine *e)
+{
+    size_t over = e->messages_count > ENGINE_MESSAGES_MAX ? e->messages_count - ENGINE_MESSAGES_MAX : 0;
+    list_each(at, &e->messages)
+    {
+        struct message *m = list_of(at, struct message, lru);
+        if (over-- == 0)
+            break;
+        if (m->dirty)
+            message_fold(e, m);
+    }
+    size_t channels = e->channels.count > ENGINE_CHANNELS_MAX ? e->channels.count - ENGINE_CHANNELS_MAX : 0;
+    list_each(at, &e->channels_lru)
+    {
+        struct stored_channel *ch = list_of(at, struct stored_channel, lru);
+        if (channels-- == 0)
+            break;
+        if (ch->since_checkpoint > 0)
+            channel_checkpoint(e, ch);
+    }
+}
+
+/* After a commit: everything is durable, so clean ones can be read again at any time. */
+void engine_trim_after(struct engine *e)
+{
+    list_each_safe(at, after, &e->messages)
+    {
+        struct message *m = list_of(at, struct message, lru);
+        if (e->messages_count <= ENGINE_MESSAGES_MAX)
+            break;
+        if (!m->dirty)
+            message_drop(e, m);
+    }
+    list_each_safe(at, after, &e->channels_lru)
+    {
+        struct stored_channel *ch = list_of(at, struct stored_channel, lru);
+        if (e->channels.count <= ENGINE_CHANNELS_MAX)
+            break;
+        if (ch->since_checkpoint == 0)
+            channel_drop(e, ch);
+    }
+}

@@ -1,0 +1,488 @@
+/* read.c - reads in two phases: what only memory knows is copied into a plan, then the kv alone is asked.
+ *
+ * The second phase may run on another thread while further batches commit: rows never change, and what the plan names stays
+ * readable until retention drops it, which shows as a failed read, never as a wrong one.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "store/engine_internal.h"
+#include <stdlib.h>
+
+struct read_plan {
+    bool known;             /* the channel exists */
+    bool failed;
+    uint64_t cid;
+    uint32_t stream8;
+    struct store_head head;
+    struct view *dirty;     /* messages whose newest rows no segment holds; by history, ascending */
+    size_t dirty_count;
+    struct open_stream {
+        uint64_t history;
+        struct str key;     /* app id, 0, channel */
+        struct view view;
+        uint32_t stream8;
+        uint64_t cid;
+    } *open;
+    size_t open_count;
+};
+
+/* ---- the plan ---- */
+
+static int by_history(const void *a, const void *b)
+{
+    const struct view *x = a, *y = b;
+    return x->history < y->history ? -1 : x->history > y->history;
+}
+
+static struct view view_of(const struct message *m, struct arena *arena)
+{
+    uint64_t *rows = arena_alloc(arena, (m->rows_count + 1) * sizeof(*rows));
+    memcpy(rows, m->rows, m->rows_count * sizeof(*rows));
+    return (struct view){m->channel->record.cid, m->history, m->h.create, m->h.last, m->h.segments, rows, m->rows_count};
+}
+
+static void copy_dirty(struct read_plan *plan, const struct stored_channel *ch, struct arena *arena)
+{
+    size_t at = 0;
+    plan->dirty = arena_alloc(arena, (ch->messages.count + 1) * sizeof(*plan->dirty));
+    for (struct message *m; (m = map_next(&ch->messages, &at)) != NULL;)
+        if (m->dirty)
+            plan->dirty[plan->dirty_count++] = view_of(m, arena);
+    qsort(plan->dirty, plan->dirty_count, sizeof(*plan->dirty), by_history);
+}
+
+static void plan_channel(struct engine *e, struct read_plan *plan, struct store_op *op)
+{
+    struct stored_channel *ch = channel_get(e, op->app_id, op->channel);
+    if (ch == NULL)
+        return;
+    plan->known = true;
+    plan->cid = ch->record.cid;
+    plan->stream8 = ch->stream8;
+    head_output(ch, &plan->head);
+    copy_dirty(plan, ch, &op->arena);
+}
+
+struct open_key {
+    struct list link;
+    uint64_t history;
+    struct str key;
+};
+
+static void collect_open(struct engine *e, struct list *keys, struct arena *arena, size_t *count)
+{
+    struct str key, value;
+    struct kv_cursor *cursor = kv_scan(e->kv, STR("O"), STR("P"), false);
+    while (kv_next(e->kv, cursor, &key, &value)) {
+        struct open_key *k = arena_alloc(arena, sizeof(*k));
+        k->history = key_u64(key, 9);
+        k->key = arena_copy(arena, value);
+        list_append(keys, &k->link);
+        (*count)++;
+    }
+    if (!kv_end(e->kv, cursor))
+        e->failed = true;
+}
+
+static void plan_open(struct engine *e, struct read_plan *plan, struct store_op *op)
+{
+    struct list keys;
+    size_t count = 0;
+    list_init(&keys);
+    collect_open(e, &keys, &op->arena, &count);
+    plan->open = arena_alloc(&op->arena, (count + 1) * sizeof(*plan->open));
+    int64_t before = clock_wall_ms(e->clock) - (int64_t)op->read.idle_ms;
+    list_each(at, &keys)
+    {
+        struct open_key *k = list_of(at, struct open_key, link);
+        struct str name = k->key;
+        struct str app_id = str_split(&name, '\0');
+        struct stored_channel *ch = channel_get(e, app_id, name);
+        struct message *m = ch ? message_get(e, ch, k->history) : NULL;
+        if (m == NULL || m->h.at_ms > before)
+            continue;
+        plan->open[plan->open_count++] =
+            (struct open_stream){k->history, k->key, view_of(m, &op->arena), ch->stream8, ch->record.cid};
+    }
+}
+
+struct read_plan *engine_plan(struct engine *e, struct store_op *op)
+{
+    struct read_plan *plan = arena_zalloc(&op->arena, sizeof(*plan));
+    op->found = (struct store_found){0};
+    if (op->kind == STORE_OPEN)
+        plan_open(e, plan, op);
+    else
+        plan_channel(e, plan, op);
+    plan->failed = e->failed;
+    e->failed = false;
+    return plan;
+}
+
+/* ---- items ---- */
+
+struct reading {
+    struct kv *kv;
+    const struct read_plan *plan;
+    struct store_op *op;
+    struct arena *arena;
+    /* the rows that the previous item took its name and extras from: runs of one message share them */
+    uint64_t create_at, name_at, extras_at;
+    struct row create_row, name_row, extras_row;
+};
+
+static bool cached_row(struct reading *r, uint64_t delivery, uint64_t *at, struct row *row)
+{
+    if (delivery == 0 || *at == delivery)
+        return delivery != 0;
+    *at = 0;
+    if (!get_row(r->kv, r->plan->cid, delivery, row, r->arena))
+        return false;
+    *at = delivery;
+    return true;
+}
+
+/* All of an item but its data, from the row of its newest version. */
+static bool describe(struct reading *r, struct store_item *item, uint64_t delivery, const struct row *row)
+{
+    *item = (struct store_item){.message = {row->create, row->history, r->plan->stream8}, .delivery = delivery,
+                                .action = row->action, .published_at_ms = row->published_ms, .version_at_ms = row->at_ms,
+                                .status = row->status, .client_id = row->client_id, .description = row->description,
+                                .metadata = row->metadata, .mutated = delivery != row->create};
+    if (delivery == row->create) {
+        item->event_name = row->event_name;
+        item->extras = row->extras;
+        item->message_id = row->message_id;
+        item->user_id = row->user_id;
+        item->tags = row->tags;
+        return true;
+    }
+    if (!cached_row(r, row->create, &r->create_at, &r->create_row))
+        return false;
+    item->message_id = r->create_row.message_id;
+    item->user_id = r->create_row.user_id.p ? r->create_row.user_id : r->create_row.client_id;
+    item->tags = r->create_row.tags;
+    if (row->name_at == delivery)
+        item->event_name = row->event_name;
+    else if (row->name_at != 0 && !cached_row(r, row->name_at, &r->name_at, &r->name_row))
+        return false;
+    else if (row->name_at != 0)
+        item->event_name = r->name_row.event_name;
+    if (row->extras_at == delivery)
+        item->extras = row->extras;
+    else if (row->extras_at != 0 && !cached_row(r, row->extras_at, &r->extras_at, &r->extras_row))
+        return false;
+    else if (row->extras_at != 0)
+        item->extras = r->extras_row.extras;
+    return true;
+}
+
+static uint64_t as_of(const struct reading *r)
+{
+    return r->op->read.as_of_delivery ? r->op->read.as_of_delivery : UINT64_MAX;
+}
+
+static bool find_view(const struct reading *r, uint64_t history, struct view *v, bool *found)
+{
+    struct view wanted = {.history = history};
+    const struct view *dirty = bsearch(&wanted, r->plan->dirty, r->plan->dirty_count, sizeof(wanted), by_history);
+    *found = dirty != NULL;
+    if (dirty == NULL)
+        return view_load(r->kv, r->plan->cid, history, v, r->arena, found);
+    *v = *dirty;
+    return true;
+}
+
+/* The newest version at or below the limit; 0 = none. */
+static bool newest_row(struct reading *r, const struct view *v, uint64_t limit, uint64_t *delivery, struct row *row)
+{
+    *delivery = v->create > limit ? 0 : v->last;
+    while (*delivery != 0) {
+        if (!get_row(r->kv, r->plan->cid, *delivery, row, r->arena))
+            return false;
+        if (*delivery <= limit)
+            return true;
+        *delivery = row->previous;
+    }
+    return true;
+}
+
+enum read_result { READ_ITEM, READ_NONE, READ_FAILED };
+
+/* The aggregate of a message, whole. */
+static enum read_result read_aggregate(struct reading *r, uint64_t history, struct store_item *item)
+{
+    struct view v;
+    struct row row;
+    bool found;
+    uint64_t delivery;
+    if (!find_view(r, history, &v, &found))
+        return READ_FAILED;
+    if (!found)
+        return READ_NONE;
+    if (!newest_row(r, &v, as_of(r), &delivery, &row))
+        return READ_FAILED;
+    if (delivery == 0)
+        return READ_NONE;
+    if (!describe(r, item, delivery, &row))
+        return READ_FAILED;
+    if (delivery == v.create)
+        item->data = row.data;
+    else if (!view_text(r->kv, &v, delivery, &item->data, r->arena))
+        return READ_FAILED;
+    item->size_bytes = item->data.n + item->extras.n;
+    return READ_ITEM;
+}
+
+static struct store_item *items_of(struct reading *r, size_t max)
+{
+    return r->op->found.items = arena_alloc(r->arena, (max ? max : 1) * sizeof(struct store_item));
+}
+
+static enum store_result read_latest(struct reading *r)
+{
+    const struct store_read *q = &r->op->read;
+    struct store_item *items = items_of(r, q->ids_count);
+    for (size_t i = 0; i < q->ids_count; i++) {
+        struct store_item item;
+        if (!r->plan->known || q->ids[i].stream8 != r->plan->stream8)
+            continue;
+        enum read_result result = read_aggregate(r, q->ids[i].history, &item);
+        if (result == READ_FAILED)
+            return STORE_FAILED;
+        if (result == READ_ITEM && item.message.create_delivery == q->ids[i].create_delivery && item.action != ACTION_ORDINARY)
+            items[r->op->found.count++] = item;
+    }
+    return STORE_OK;
+}
+
+/* ---- versions ---- */
+
+static bool read_version(struct reading *r, const struct view *v, uint64_t delivery, struct store_item *item)
+{
+    struct row row;
+    if (!get_row(r->kv, v->cid, delivery, &row, r->arena) || !describe(r, item, delivery, &row))
+        return false;
+    item->size_bytes = row.data.n + row.extras.n;
+    item->data = row.data;
+    if (row.action == ACTION_APPEND || row.replaces)
+        return true;
+    return view_text(r->kv, v, delivery, &item->data, r->arena);
+}
+
+static enum store_result read_versions(struct reading *r)
+{
+    const struct store_read *q = &r->op->read;
+    struct store_found *out = &r->op->found;
+    struct view v;
+    struct view_rows rows;
+    bool found = false;
+    if (!r->plan->known || q->ids_count == 0 || q->ids[0].stream8 != r->plan->stream8)
+        return STORE_NOT_FOUND;
+    if (!find_view(r, q->ids[0].history, &v, &found))
+        return STORE_FAILED;
+    if (!found || v.create != q->ids[0].create_delivery)
+        return STORE_NOT_FOUND;
+    if (!view_rows(r->kv, &v, &rows, r->arena))
+        return STORE_FAILED;
+    items_of(r, q->limit < rows.count ? q->limit : rows.count);
+    for (size_t i = 0; i < rows.count; i++) {
+        uint64_t delivery = rows.at[q->direction == NEWEST_FIRST ? rows.count - 1 - i : i];
+        if (q->after != 0 && (q->direction == NEWEST_FIRST ? delivery >= q->after : delivery <= q->after))
+            continue;
+        if (out->count == q->limit) {
+            out->more = true;
+            break;
+        }
+        if (!read_version(r, &v, delivery, &out->items[out->count++]))
+            return STORE_FAILED;
+    }
+    return STORE_OK;
+}
+
+/* ---- pages ---- */
+
+struct range {
+    uint64_t first, last; /* history, both inclusive */
+};
+
+static struct range page_range(const struct reading *r)
+{
+    const struct store_read *q = &r->op->read;
+    struct range range = {q->start_history ? q->start_history : 1, q->end_history ? q->end_history : UINT64_MAX - 1};
+    if (range.first < r->plan->head.oldest_history)
+        range.first = r->plan->head.oldest_history;
+    if (range.last > r->plan->head.history)
+        range.last = r->plan->head.history;
+    if (q->after != 0 && q->direction == NEWEST_FIRST && range.last >= q->after)
+        range.last = q->after - 1;
+    if (q->after != 0 && q->direction == OLDEST_FIRST && range.first <= q->after)
+        range.first = q->after + 1;
+    return range;
+}
+
+static bool in_time(const struct store_read *q, int64_t published_ms)
+{
+    return published_ms >= q->start_ms && published_ms <= q->end_ms;
+}
+
+/* Places first, then their messages: the cursor must not be held while other keys are read. */
+static bool page_places(struct reading *r, uint64_t *places, size_t *count)
+{
+    const struct store_read *q = &r->op->read;
+    struct range range = page_range(r);
+    struct key from = key_of2('H', r->plan->cid, range.first), to = key_of2('H', r->plan->cid, range.last + 1);
+    struct str key, value;
+    if (!r->plan->known || range.first > range.last)
+        return true;
+    struct kv_cursor *cursor = kv_scan(r->kv, key_str(&from), key_str(&to), q->direction == NEWEST_FIRST);
+    while (kv_next(r->kv, cursor, &key, &value)) {
+        struct place place;
+        if (!place_read(value, &place) || !in_time(q, place.published_ms) || place.create > as_of(r))
+            continue;
+        if (*count == q->limit) {
+            r->op->found.more = true;
+            break;
+        }
+        places[(*count)++] = key_u64(key, 9);
+    }
+    return kv_end(r->kv, cursor);
+}
+
+static enum store_result read_page(struct reading *r)
+{
+    const struct store_read *q = &r->op->read;
+    uint64_t *places = arena_alloc(r->arena, (q->limit + 1) * sizeof(*places));
+    size_t count = 0;
+    if (!page_places(r, places, &count))
+        return STORE_FAILED;
+    struct store_item *items = items_of(r, count);
+    for (size_t i = 0; i < count; i++) {
+        enum read_result result = read_aggregate(r, places[i], &items[r->op->found.count]);
+        if (result == READ_FAILED)
+            return STORE_FAILED;
+        r->op->found.count += result == READ_ITEM;
+    }
+    return STORE_OK;
+}
+
+/* ---- replay ---- */
+
+struct replayed {
+    struct store_item *items;
+    struct row *rows;
+    size_t count, cap;
+};
+
+static void replay_add(struct reading *r, struct replayed *all, uint64_t delivery, const struct row *row)
+{
+    if (all->count == all->cap) {
+        size_t cap = all->cap ? all->cap * 2 : 64;
+        struct store_item *items = arena_alloc(r->arena, cap * sizeof(*items));
+        struct row *rows = arena_alloc(r->arena, cap * sizeof(*rows));
+        if (all->count > 0) {
+            memcpy(items, all->items, all->count * sizeof(*items));
+            memcpy(rows, all->rows, all->count * sizeof(*rows));
+        }
+        *all = (struct replayed){items, rows, all->count, cap};
+    }
+    all->items[all->count].delivery = delivery;
+    all->rows[all->count++] = *row;
+}
+
+static bool replay_scan(struct reading *r, struct replayed *all)
+{
+    const struct store_read *q = &r->op->read;
+    struct key from = key_of2('L', r->plan->cid, q->from_delivery + 1), to = key_of2('L', r->plan->cid, q->to_delivery + 1);
+    struct str key, value;
+    uint64_t bytes = 0, next = q->from_delivery + 1;
+    bool whole = true;
+    struct kv_cursor *cursor = kv_scan(r->kv, key_str(&from), key_str(&to), false);
+    while (whole && kv_next(r->kv, cursor, &key, &value)) {
+        struct row row;
+        if (q->bytes_max > 0 && bytes >= q->bytes_max) {
+            r->op->found.more = true;
+            break;
+        }
+        whole = key_u64(key, 9) == next && row_read(arena_copy(r->arena, value), &row);
+        if (whole)
+            replay_add(r, all, next++, &row);
+        bytes += value.n;
+    }
+    whole = kv_end(r->kv, cursor) && whole;
+    return whole && (r->op->found.more || next == q->to_delivery + 1);
+}
+
+static enum store_result read_replay(struct reading *r)
+{
+    struct store_read *q = &r->op->read;
+    struct replayed all = {0};
+    if (q->to_delivery == 0 || q->to_delivery > r->plan->head.delivery)
+        q->to_delivery = r->plan->head.delivery;
+    if (q->from_delivery >= q->to_delivery)
+        return STORE_OK;
+    if (q->from_delivery + 1 < r->plan->head.replay_floor)
+        return STORE_EXPIRED;
+    if (!replay_scan(r, &all))
+        return STORE_FAILED;
+    for (size_t i = 0; i < all.count; i++) {
+        uint64_t delivery = all.items[i].delivery;
+        if (!describe(r, &all.items[i], delivery, &all.rows[i]))
+            return STORE_FAILED;
+        all.items[i].data = all.rows[i].data;
+        if (all.rows[i].action == ACTION_APPEND || all.rows[i].replaces)
+            continue;
+        struct view v;
+        bool found;
+        if (!find_view(r, all.rows[i].history, &v, &found) || !found)
+            return STORE_FAILED;
+        if (!view_text(r->kv, &v, delivery, &all.items[i].data, r->arena))
+            return STORE_FAILED;
+    }
+    r->op->found.items = all.items;
+    r->op->found.count = all.count;
+    return STORE_OK;
+}
+
+/* ---- open streams ---- */
+
+static enum store_result read_open(struct reading *r)
+{
+    struct store_found *out = &r->op->found;
+    const struct read_plan *plan = r->plan;
+    items_of(r, plan->open_count);
+    out->open_apps = arena_alloc(r->arena, (plan->open_count + 1) * sizeof(struct str));
+    out->open_channels = arena_alloc(r->arena, (plan->open_count + 1) * sizeof(struct str));
+    for (size_t i = 0; i < plan->open_count; i++) {
+        const struct open_stream *o = &plan->open[i];
+        struct read_plan channel = {.known = true, .cid = o->cid, .stream8 = o->stream8};
+        struct reading one = {.kv = r->kv, .plan = &channel, .op = r->op, .arena = r->arena};
+        if (!read_version(&one, &o->view, o->view.last, &out->items[out->count]))
+            return STORE_FAILED;
+        struct str name = o->key;
+        out->open_apps[out->count] = str_split(&name, '\0');
+        out->open_channels[out->count++] = name;
+    }
+    return STORE_OK;
+}
+
+void engine_read(struct kv *kv, const struct read_plan *plan, struct store_op *op)
+{
+    struct reading r = {.kv = kv, .plan = plan, .op = op, .arena = &op->arena};
+    const struct str wanted = op->read.stream_id;
+    op->head = plan->head;
+    if (plan->failed)
+        op->result = STORE_FAILED;
+    else if (op->kind == STORE_OPEN)
+        op->result = read_open(&r);
+    else if (plan->known && wanted.p != NULL && !str_eq(wanted, str_of(plan->head.stream_id)))
+        op->result = STORE_WRONG_STREAM;
+    else if (op->kind == STORE_LATEST)
+        op->result = read_latest(&r);
+    else if (op->kind == STORE_VERSIONS)
+        op->result = read_versions(&r);
+    else if (op->kind == STORE_PAGE)
+        op->result = read_page(&r);
+    else
+        op->result = read_replay(&r);
+}
