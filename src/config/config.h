@@ -36,7 +36,8 @@ struct namespace_config {
     struct str channel_name_pattern; /* POSIX-ish regex on the logical name; absent = any */
     int64_t max_channel_name_length; /* 0 = app's */
     int annotations_enabled;         /* -1 = app's */
-    int allow_user_limited_channels; /* the next four: -1 = not set: false for user-limited, true for the rest */
+    int allow_user_limited_channels; /* the next four: -1 = not set: false for user-limited, true for the rest
+                                      */
     int allow_subscribe_for_client;
     int allow_publish_for_client;
     int allow_presence_for_client;
@@ -93,7 +94,7 @@ struct rate_limit_config {
 struct config {
     struct arena arena;
     struct config_value *values; /* one per row of the table in keys.c */
-    bool demo_profile; /* started without any configuration file (2.10) */
+    bool demo_profile;           /* started without any configuration file (2.10) */
 
     bool debug;
     struct str host;
@@ -224,11 +225,12 @@ struct config_request {
     char *const *environ_; /* "NAME=value", NULL-terminated */
 };
 
-/* Loads, overrides, validates. NULL on failure with one readable message (file, position, key, reason) in *error;
- * on success *warnings holds one line per warning (unknown keys with the nearest known name, bad environment
- * values, exempt tuning keys), perhaps none. */
+/* Loads, overrides, validates. NULL on failure with one readable message (file, position, key, reason) in
+ * *error; on success *warnings holds one line per warning (unknown keys with the nearest known name, bad
+ * environment values, exempt tuning keys), perhaps none. */
 struct config *config_load(const struct config_request *request, struct buf *warnings, struct buf *error);
 void config_free(struct config *config);
 
-/* The effective configuration as TOML, secrets masked, each value with where it came from (--print-config). */
+/* The effective configuration as TOML, secrets masked, each value with where it came from (--print-config).
+ */
 void config_print(const struct config *config, struct buf *out);

@@ -1,12 +1,12 @@
 /* keys.c - the table of every key of chapter 5, section 2, in its order.
  *
  *      ACTS    path, environment, type, default, field     this build does what it says
- *      ONE_OF  path, environment, default, words           the same, one of a few words; load code reads the text
- *      LATER   path, environment, type, default            refused when set to anything but its default
- *      TUNES   path, environment, type, default            accepted, does nothing, one warning for all of them
+ *      ONE_OF  path, environment, default, words           the same, one of a few words; load code reads the
+ * text LATER   path, environment, type, default            refused when set to anything but its default TUNES
+ * path, environment, type, default            accepted, does nothing, one warning for all of them
  *
- * Keys of one section stand together: --print-config makes them a TOML table. Parts that are not built are blocks
- * in keys_later.h; the rows of applications are in keys_app.c.
+ * Keys of one section stand together: --print-config makes them a TOML table. Parts that are not built are
+ * blocks in keys_later.h; the rows of applications are in keys_app.c.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -18,18 +18,22 @@
 #include "config/keys_later.h"
 
 #define ROW(path_, env_, type_, initial_, status_, offset_, ...)                                             \
-    {.path = path_, .env = env_, .initial = initial_, .type = KEY_##type_, .status = status_, .offset = offset_,  \
-     __VA_ARGS__}
+    {                                                                                                        \
+        .path = path_, .env = env_, .initial = initial_, .type = KEY_##type_, .status = status_,             \
+        .offset = offset_, __VA_ARGS__                                                                       \
+    }
 #define ACTS(path_, env_, type_, initial_, field, ...)                                                       \
     ROW(path_, env_, type_, initial_, KEY_ACTS, offsetof(struct config, field), __VA_ARGS__)
 #define ONE_OF(path_, env_, initial_, words_, ...)                                                           \
     ROW(path_, env_, CHOICE, initial_, KEY_ACTS, 0, .words = words_, __VA_ARGS__)
-#define LATER(path_, env_, type_, initial_, ...) ROW(path_, env_, type_, initial_, KEY_NOT_YET, 0, __VA_ARGS__)
+#define LATER(path_, env_, type_, initial_, ...)                                                             \
+    ROW(path_, env_, type_, initial_, KEY_NOT_YET, 0, __VA_ARGS__)
 #define TUNES(path_, env_, type_, initial_, ...) ROW(path_, env_, type_, initial_, KEY_TUNING, 0, __VA_ARGS__)
 
 #define SENTINEL_TLS(name) "DATABASE_REDIS_SENTINEL_TLS_" name
 #define MASTER_TLS(name) "DATABASE_REDIS_MASTER_TLS_" name
-#define CLEANUP_KEY(name, NAME, initial) TUNES("cleanup." name, "CLEANUP_" NAME, U64, initial, .flags = KEY_POSITIVE)
+#define CLEANUP_KEY(name, NAME, initial)                                                                     \
+    TUNES("cleanup." name, "CLEANUP_" NAME, U64, initial, .flags = KEY_POSITIVE)
 
 #define BUS_WORDS                                                                                            \
     "redis redis-cluster nats pulsar rabbitmq rabbit-mq=rabbitmq google-pubsub gcp-pubsub=google-pubsub "    \
@@ -39,8 +43,10 @@
     "memory rocksdb | postgres pgsql=postgres postgresql=postgres mysql dynamodb surrealdb scylladb"
 #define CORS_METHODS "[\"GET\",\"POST\",\"PUT\",\"PATCH\",\"DELETE\",\"OPTIONS\"]"
 #define CORS_HEADERS                                                                                         \
-    "[\"Authorization\",\"Content-Type\",\"X-Requested-With\",\"Accept\",\"X-Ably-ClientId\",\"X-Ably-Version\","    \
-    "\"X-Ably-Lib\",\"X-Ably-DeviceToken\",\"Ably-Agent\",\"Ably-Version\",\"Ably-ClientId\",\"X-Idempotency-Key\"]"
+    "[\"Authorization\",\"Content-Type\",\"X-Requested-With\",\"Accept\",\"X-Ably-ClientId\",\"X-Ably-"      \
+    "Version\","                                                                                             \
+    "\"X-Ably-Lib\",\"X-Ably-DeviceToken\",\"Ably-Agent\",\"Ably-Version\",\"Ably-ClientId\",\"X-"           \
+    "Idempotency-Key\"]"
 
 /* clang-format off */
 static const struct config_key rows[] = {

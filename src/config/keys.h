@@ -14,7 +14,7 @@ enum key_type {
     KEY_TRISTATE, /* int: 0, 1, or -1 when not set */
     KEY_U16,
     KEY_U32,
-    KEY_U64,      /* up to INT64_MAX */
+    KEY_U64,     /* up to INT64_MAX */
     KEY_I64,     /* int64_t >= 0, or -1 when not set */
     KEY_FLOAT,   /* text only */
     KEY_STR,     /* struct str */

@@ -10,7 +10,10 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define ROW(path_, type_, initial_, status_, offset_, ...)                                                   \
-    {.path = path_, .initial = initial_, .type = KEY_##type_, .status = status_, .offset = offset_, __VA_ARGS__}
+    {                                                                                                        \
+        .path = path_, .initial = initial_, .type = KEY_##type_, .status = status_, .offset = offset_,       \
+        __VA_ARGS__                                                                                          \
+    }
 #define APP(path_, type_, initial_, field, ...)                                                              \
     ROW(path_, type_, initial_, KEY_ACTS, offsetof(struct app_config, field), __VA_ARGS__)
 #define NAMESPACE(path_, type_, field, ...)                                                                  \

@@ -1,7 +1,8 @@
-/* keys_later.h - rows of parts that are not built yet, as blocks for the table in keys.c; nobody else includes it.
+/* keys_later.h - rows of parts that are not built yet, as blocks for the table in keys.c; nobody else
+ * includes it.
  *
- * `at` is the section with its dot, E turns the name of an environment variable into what the row gets: SET_BY or
- * NOT_SET, for sections that exist twice while their variables exist once.
+ * `at` is the section with its dot, E turns the name of an environment variable into what the row gets:
+ * SET_BY or NOT_SET, for sections that exist twice while their variables exist once.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

@@ -1,4 +1,5 @@
-/* toml_fuzz.c - no text may do more to the loader than be refused; what it prints of an accepted one loads again.
+/* toml_fuzz.c - no text may do more to the loader than be refused; what it prints of an accepted one loads
+ * again.
  *
  * The first byte chooses: JSON or TOML.
  *

@@ -6,11 +6,12 @@
 
 static void flat_keys_count_when_there_is_no_policy(void **state)
 {
-    struct loaded l = load_json(APP(",\"max_connections\":7,\"enable_client_messages\":true,"
-                                    "\"allowed_origins\":[\"*.x.org\"],\"message_rate_limit\":{\"enabled\":true},"
-                                    "\"idempotency\":{\"ttl_seconds\":300},"
-                                    "\"connection_recovery\":{\"enabled\":true,\"max_buffer_size\":9}"),
-                                NO_ENV);
+    struct loaded l =
+        load_json(APP(",\"max_connections\":7,\"enable_client_messages\":true,"
+                      "\"allowed_origins\":[\"*.x.org\"],\"message_rate_limit\":{\"enabled\":true},"
+                      "\"idempotency\":{\"ttl_seconds\":300},"
+                      "\"connection_recovery\":{\"enabled\":true,\"max_buffer_size\":9}"),
+                  NO_ENV);
     const struct app_config *app = &must_load(&l)->apps[0];
     assert_int_equal(l.warnings.n, 0);
     assert_int_equal(app->max_connections, 7);
@@ -28,7 +29,8 @@ static void flat_keys_count_when_there_is_no_policy(void **state)
 
 static void a_policy_makes_flat_keys_ignored(void **state)
 {
-    struct loaded l = load_json(APP(",\"max_connections\":7,\"policy\":{\"limits\":{\"decay_seconds\":5}}"), NO_ENV);
+    struct loaded l =
+        load_json(APP(",\"max_connections\":7,\"policy\":{\"limits\":{\"decay_seconds\":5}}"), NO_ENV);
     assert_int_equal(must_load(&l)->apps[0].max_connections, 0);
     assert_int_equal(l.config->apps[0].decay_seconds, 5);
     assert_says(&l.warnings, "app_manager.array.apps[0].max_connections is ignored");
@@ -82,7 +84,8 @@ static void limits_that_an_app_leaves_open_are_the_global_ones(void **state)
     assert_int_equal(app->max_channel_name_length, 0);
     unload(&l);
     l = load_toml("event_limits.max_payload_in_kb = 33\npresence.max_members_per_channel = 5\n"
-                  "[[app_manager.array.apps]]\nid='a'\nkey='k'\nsecret='s'\nenabled=true\nmax_presence_member_size_in_kb=9",
+                  "[[app_manager.array.apps]]\nid='a'\nkey='k'\nsecret='s'\nenabled=true\nmax_presence_"
+                  "member_size_in_kb=9",
                   NO_ENV);
     app = &must_load(&l)->apps[0];
     assert_int_equal(app->max_presence_members_per_channel, 5);
@@ -93,10 +96,11 @@ static void limits_that_an_app_leaves_open_are_the_global_ones(void **state)
 
 static void a_namespace_keeps_apart_what_is_not_set(void **state)
 {
-    struct loaded l = load_json(APP(",\"policy\":{\"channels\":{\"channel_namespaces\":[{\"name\":\"chat\","
-                                    "\"channel_name_pattern\":\"^[a-z]+$\",\"allow_publish_for_client\":false,"
-                                    "\"history\":{\"max_messages_per_channel\":5}},{\"name\":\"b\"}]}}"),
-                                NO_ENV);
+    struct loaded l =
+        load_json(APP(",\"policy\":{\"channels\":{\"channel_namespaces\":[{\"name\":\"chat\","
+                      "\"channel_name_pattern\":\"^[a-z]+$\",\"allow_publish_for_client\":false,"
+                      "\"history\":{\"max_messages_per_channel\":5}},{\"name\":\"b\"}]}}"),
+                  NO_ENV);
     assert_int_equal(must_load(&l)->apps[0].namespaces_count, 2);
     const struct namespace_config *ns = &l.config->apps[0].namespaces[0];
     assert_str(ns->name, "chat");
@@ -129,16 +133,19 @@ static void what_no_app_may_be_is_named(void **state)
     refused_app(APP(",\"allowed_origins\":[\"https://\"]"), "lacks a scheme or a host");
     refused_app(APP(",\"allowed_origins\":[\"\"]"), "is empty");
     refused_app(APP(",\"channel_namespaces\":[{\"name\":\"a:b\"}]"), "channel_namespaces[0].name must not");
-    refused_app(APP(",\"channel_namespaces\":[{\"name\":\"a\",\"max_channel_name_length\":0}]"), "greater than 0");
+    refused_app(APP(",\"channel_namespaces\":[{\"name\":\"a\",\"max_channel_name_length\":0}]"),
+                "greater than 0");
     refused_app(APP(",\"channel_namespaces\":[{\"name\":\"a\"},{\"name\":\"a\"}]"), "second namespace 'a'");
     refused_app(APP(",\"policy\":7"), "apps[0].policy: expected a table");
 }
 
 static void what_is_not_built_is_refused_in_an_app_too(void **state)
 {
-    refused_app(APP(",\"webhooks\":[{\"url\":\"http://u:p@x\"}]"), "apps[0].webhooks = ******** is not supported");
+    refused_app(APP(",\"webhooks\":[{\"url\":\"http://u:p@x\"}]"),
+                "apps[0].webhooks = ******** is not supported");
     refused_app(APP(",\"annotations_enabled\":true"), "annotations_enabled = true is not supported");
-    refused_app(APP(",\"policy\":{\"presence_history\":{\"enabled\":true}}"), "policy.presence_history.enabled = true");
+    refused_app(APP(",\"policy\":{\"presence_history\":{\"enabled\":true}}"),
+                "policy.presence_history.enabled = true");
     refused_app(APP(",\"channel_delta_compression\":{\"a\":\"fossil\"}"), "channel_delta_compression");
     struct loaded l = load_json(APP(",\"webhooks\":[],\"annotations_enabled\":false"), NO_ENV);
     must_load(&l);
@@ -155,10 +162,10 @@ static void the_later_of_two_apps_with_one_id_counts(void **state)
 
 static void an_app_from_the_environment_replaces_the_files(void **state)
 {
-    struct loaded l = load_json(APP(""), ENV("SOCKUDO_DEFAULT_APP_ID=e", "SOCKUDO_DEFAULT_APP_KEY=ek",
-                                             "SOCKUDO_DEFAULT_APP_SECRET=es", "SOCKUDO_DEFAULT_APP_MAX_CONNECTIONS=5",
-                                             "SOCKUDO_ENABLE_CLIENT_MESSAGES=1",
-                                             "SOCKUDO_DEFAULT_APP_ALLOWED_ORIGINS=a.org, b.org"));
+    struct loaded l = load_json(
+        APP(""), ENV("SOCKUDO_DEFAULT_APP_ID=e", "SOCKUDO_DEFAULT_APP_KEY=ek",
+                     "SOCKUDO_DEFAULT_APP_SECRET=es", "SOCKUDO_DEFAULT_APP_MAX_CONNECTIONS=5",
+                     "SOCKUDO_ENABLE_CLIENT_MESSAGES=1", "SOCKUDO_DEFAULT_APP_ALLOWED_ORIGINS=a.org, b.org"));
     assert_int_equal(must_load(&l)->apps_count, 1);
     const struct app_config *app = &l.config->apps[0];
     assert_str(app->id, "e");
@@ -183,7 +190,8 @@ static void half_an_identity_is_a_warning_and_leaves_no_app(void **state)
 
 static void three_variables_drop_the_files_apps(void **state)
 {
-    static const char *const names[] = {"SOCKUDO_SKIP_INLINE_APPS=true", "APP_MANAGER_REGISTER_INLINE_APPS=false",
+    static const char *const names[] = {"SOCKUDO_SKIP_INLINE_APPS=true",
+                                        "APP_MANAGER_REGISTER_INLINE_APPS=false",
                                         "SOCKUDO_DEFAULT_APP_ENABLED=false"};
     for (size_t i = 0; i < 3; i++) {
         struct loaded l = load_json(APP(""), ENV((char *)names[i]));

@@ -38,7 +38,8 @@ static void booleans_come_in_four_spellings_of_any_case(void **state)
 
 static void an_unknown_driver_is_a_warning_and_a_known_one_any_case(void **state)
 {
-    struct loaded l = load_toml("idempotency.enabled = false", ENV("CACHE_DRIVER=NONE", "QUEUE_DRIVER=bogus"));
+    struct loaded l =
+        load_toml("idempotency.enabled = false", ENV("CACHE_DRIVER=NONE", "QUEUE_DRIVER=bogus"));
     must_load(&l);
     assert_says(&l.warnings, "QUEUE_DRIVER=bogus");
     unload(&l);
@@ -65,7 +66,8 @@ static void some_bad_values_are_errors(void **state)
 
 static void lists_are_cut_at_commas_and_trimmed(void **state)
 {
-    struct loaded l = load_toml("", ENV("CORS_ORIGINS= https://a.example , *.b.example,", "CORS_METHODS=GET, PUT"));
+    struct loaded l =
+        load_toml("", ENV("CORS_ORIGINS= https://a.example , *.b.example,", "CORS_METHODS=GET, PUT"));
     struct config *c = must_load(&l);
     assert_int_equal(c->cors.origins_count, 2);
     assert_str(c->cors.origins[0], "https://a.example");
@@ -76,7 +78,8 @@ static void lists_are_cut_at_commas_and_trimmed(void **state)
 
 static void none_takes_a_limit_away(void **state)
 {
-    struct loaded l = load_toml("history.max_messages_per_channel = 5", ENV("HISTORY_MAX_MESSAGES_PER_CHANNEL=none"));
+    struct loaded l =
+        load_toml("history.max_messages_per_channel = 5", ENV("HISTORY_MAX_MESSAGES_PER_CHANNEL=none"));
     assert_int_equal(must_load(&l)->history.max_messages_per_channel, -1);
     unload(&l);
 }
@@ -98,7 +101,8 @@ static void rust_log_wins_over_the_filters_of_our_own(void **state)
     assert_str(must_load(&l)->logging.filter, "error");
     assert_str(l.config->logging.format, "text"); /* exactly `json`, lower case */
     unload(&l);
-    l = load_toml("debug = true", ENV("SOCKUDO_LOG_PROD=error", "SOCKUDO_LOG_DEBUG=trace", "LOG_OUTPUT_FORMAT=json"));
+    l = load_toml("debug = true",
+                  ENV("SOCKUDO_LOG_PROD=error", "SOCKUDO_LOG_DEBUG=trace", "LOG_OUTPUT_FORMAT=json"));
     assert_str(must_load(&l)->logging.filter, "trace");
     assert_str(l.config->logging.format, "json");
     unload(&l);
@@ -107,7 +111,8 @@ static void rust_log_wins_over_the_filters_of_our_own(void **state)
 /* A password in a warning would end up in a log. */
 static void what_a_secret_was_set_to_is_never_shown(void **state)
 {
-    struct loaded l = load_toml("", ENV("SOCKUDO_ABLY_COMPAT_KEYS_JSON=hush", "DATABASE_REDIS_PASSWORD=\xff"));
+    struct loaded l =
+        load_toml("", ENV("SOCKUDO_ABLY_COMPAT_KEYS_JSON=hush", "DATABASE_REDIS_PASSWORD=\xff"));
     assert_null(l.config);
     assert_int_equal(str_find(buf_view(&l.error), STR("hush")), -1);
     assert_says(&l.warnings, "DATABASE_REDIS_PASSWORD=********");
@@ -116,7 +121,8 @@ static void what_a_secret_was_set_to_is_never_shown(void **state)
 
 static void a_node_timeout_from_the_environment_is_checked_with_the_rest(void **state)
 {
-    struct loaded l = load_toml("", ENV("CLUSTER_HEALTH_NODE_TIMEOUT=60000", "CLUSTER_HEALTH_HEARTBEAT_INTERVAL=20000"));
+    struct loaded l =
+        load_toml("", ENV("CLUSTER_HEALTH_NODE_TIMEOUT=60000", "CLUSTER_HEALTH_HEARTBEAT_INTERVAL=20000"));
     must_load(&l);
     unload(&l);
 }

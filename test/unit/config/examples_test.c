@@ -39,8 +39,9 @@ static void the_single_node_wants_its_credentials(void **state)
 /* Until there is a bus and a shared store, the message must say what is missing. */
 static void the_cluster_profile_passes_validation_and_is_then_refused(void **state)
 {
-    struct loaded l = load_example("config/production.example.toml",
-                                   ENV(APP, "POSTGRES_PASSWORD=p", "SOCKUDO_ALLOWED_ORIGIN=https://a.example"));
+    struct loaded l =
+        load_example("config/production.example.toml",
+                     ENV(APP, "POSTGRES_PASSWORD=p", "SOCKUDO_ALLOWED_ORIGIN=https://a.example"));
     assert_null(l.config);
     assert_says(&l.error, "adapter.driver = redis is not supported by this build yet");
     unload(&l);

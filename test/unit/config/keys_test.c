@@ -2,8 +2,9 @@
 #include "base/json.h"
 #include "load_support.h"
 
-static const struct key_table *const tables[] = {&keys_global,    &keys_app,     &keys_app_flat,  &keys_policy,
-                                                 &keys_namespace, &keys_webhook, &keys_push_rule, &keys_ably_key};
+static const struct key_table *const tables[] = {&keys_global,    &keys_app,       &keys_app_flat,
+                                                 &keys_policy,    &keys_namespace, &keys_webhook,
+                                                 &keys_push_rule, &keys_ably_key};
 enum { TABLES = sizeof tables / sizeof *tables };
 
 static void every_name_stands_in_its_table_once(void **state)
@@ -28,10 +29,11 @@ static void every_default_is_a_value_of_its_key(void **state)
             struct str text, json = str_of(key->initial), checked;
             if (!key->initial)
                 continue;
-            const char *problem = key->type == KEY_STRINGS || key->type == KEY_OBJECTS || key->type == KEY_MAP
-                                      ? (json_check(json, &checked, NULL) ? value_from_json(key, checked, &arena, &text)
-                                                                          : "JSON")
-                                      : value_from_env(key, json, &arena, &text);
+            const char *problem =
+                key->type == KEY_STRINGS || key->type == KEY_OBJECTS || key->type == KEY_MAP
+                    ? (json_check(json, &checked, NULL) ? value_from_json(key, checked, &arena, &text)
+                                                        : "JSON")
+                    : value_from_env(key, json, &arena, &text);
             if (problem)
                 fail_msg("%s: default %s is not %s", key->path, key->initial, problem);
             if (!value_is_default(key, text))

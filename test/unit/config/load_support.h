@@ -16,7 +16,8 @@ struct loaded {
 #define ENV(...) ((char *const[]){__VA_ARGS__, NULL})
 #define NO_ENV ((char *const[]){NULL})
 
-static inline struct loaded load_as(enum config_format format, const char *name, const char *text, char *const *env)
+static inline struct loaded load_as(enum config_format format, const char *name, const char *text,
+                                    char *const *env)
 {
     struct loaded l = {0};
     const struct config_text source = {str_of(name), str_of(text), format};

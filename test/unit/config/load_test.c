@@ -16,7 +16,8 @@ static void without_a_file_the_demo_profile_runs(void **state)
     assert_str(c->apps[0].id, "app-id");
     assert_str(c->apps[0].key, "app-key");
     assert_str(c->apps[0].secret, "app-secret");
-    assert_true(c->apps[0].enabled && c->apps[0].enable_client_messages && c->apps[0].enable_user_authentication);
+    assert_true(c->apps[0].enabled && c->apps[0].enable_client_messages &&
+                c->apps[0].enable_user_authentication);
     assert_null(c->apps[0].allowed_origins);
     assert_true(c->history.enabled && c->versioned.enabled && c->recovery.enabled && c->ai.enabled);
     assert_int_equal(c->history.backend, BACKEND_ROCKSDB);
@@ -104,9 +105,10 @@ static void a_value_of_the_wrong_type_is_named_with_what_was_expected(void **sta
 
 static void an_unknown_key_is_a_warning_with_the_nearest_name(void **state)
 {
-    struct loaded l = load_toml("prot = 1\nzzzzzzzzzzzz = 1\n[histroy]\nenabled = true\n[history]\nbakend = 'memory'\n"
-                                "\"a.b\" = 1",
-                                NO_ENV);
+    struct loaded l =
+        load_toml("prot = 1\nzzzzzzzzzzzz = 1\n[histroy]\nenabled = true\n[history]\nbakend = 'memory'\n"
+                  "\"a.b\" = 1",
+                  NO_ENV);
     must_load(&l);
     assert_says(&l.warnings, "x.toml: unknown key prot, ignored (did you mean port?)\n");
     assert_says(&l.warnings, "unknown key zzzzzzzzzzzz, ignored\n");
@@ -177,7 +179,8 @@ static void outbound_bounds_follow_from_which_of_them_is_set(void **state)
 
 static void an_absent_version_driver_follows_the_backend(void **state)
 {
-    struct loaded l = load_toml("history = {enabled=true, backend='memory'}\nversioned_messages.enabled=true", NO_ENV);
+    struct loaded l =
+        load_toml("history = {enabled=true, backend='memory'}\nversioned_messages.enabled=true", NO_ENV);
     assert_int_equal(must_load(&l)->history.backend, BACKEND_MEMORY);
     assert_int_equal(l.config->versioned.driver, BACKEND_MEMORY);
     unload(&l);

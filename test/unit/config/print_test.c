@@ -24,7 +24,9 @@ static void each_value_says_where_it_came_from(void **state)
     l = load_demo(NO_ENV);
     out = printed(must_load(&l));
     assert_says(&out, "host = \"127.0.0.1\" # from demo profile\n");
-    assert_says(&out, "channels = [{ \"prefix\" = \"private-ai-\" }, { \"prefix\" = \"ai-\" }] # from demo profile\n");
+    assert_says(
+        &out,
+        "channels = [{ \"prefix\" = \"private-ai-\" }, { \"prefix\" = \"ai-\" }] # from demo profile\n");
     buf_free(&out);
     unload(&l);
 }
@@ -45,24 +47,27 @@ static void assert_same(struct config *a, struct config *b)
         const struct config_key *key = &keys_global.keys[i];
         if (key->status == KEY_ACTS && strcmp(key->path, "app_manager.array.apps") != 0 &&
             !str_eq(a->values[i].text, b->values[i].text))
-            fail_msg("%s: %.*s became %.*s", key->path, STR_ARG(a->values[i].text), STR_ARG(b->values[i].text));
+            fail_msg("%s: %.*s became %.*s", key->path, STR_ARG(a->values[i].text),
+                     STR_ARG(b->values[i].text));
     }
     assert_int_equal(a->apps_count, b->apps_count);
     for (size_t app = 0; app < a->apps_count; app++)
         for (size_t i = 0; i < keys_app_flat.count; i++)
-            if (!(keys_app_flat.keys[i].flags & KEY_SECRET) && strcmp(keys_app_flat.keys[i].path, "policy") != 0)
+            if (!(keys_app_flat.keys[i].flags & KEY_SECRET) &&
+                strcmp(keys_app_flat.keys[i].path, "policy") != 0)
                 assert_true(str_eq(a->apps[app].values[i].text, b->apps[app].values[i].text));
 }
 
 static void what_is_printed_loads_as_the_same(void **state)
 {
-    struct loaded l = load_toml("host = \"a\\u007f\\n\\\"ü\"\nhistory.max_bytes_per_channel = 5\ncors.origin = ['a.org']\n"
-                                "[[app_manager.array.apps]]\nid='a'\nkey='k'\nsecret='s'\nenabled=true\n"
-                                "max_connections=3\nallowed_origins=['*.x']\n"
-                                "channel_namespaces=[{name='n',history={max_messages_per_channel=4}}]\n"
-                                "[[app_manager.array.apps]]\nid='b'\nkey='l'\n[app_manager.array.apps.policy.history]\n"
-                                "enabled=true",
-                                NO_ENV);
+    struct loaded l =
+        load_toml("host = \"a\\u007f\\n\\\"ü\"\nhistory.max_bytes_per_channel = 5\ncors.origin = ['a.org']\n"
+                  "[[app_manager.array.apps]]\nid='a'\nkey='k'\nsecret='s'\nenabled=true\n"
+                  "max_connections=3\nallowed_origins=['*.x']\n"
+                  "channel_namespaces=[{name='n',history={max_messages_per_channel=4}}]\n"
+                  "[[app_manager.array.apps]]\nid='b'\nkey='l'\n[app_manager.array.apps.policy.history]\n"
+                  "enabled=true",
+                  NO_ENV);
     struct buf out = printed(must_load(&l));
     struct loaded again = load_toml(out.p, NO_ENV);
     assert_same(l.config, must_load(&again));

@@ -35,7 +35,8 @@ static void ai_transport_needs_history_and_versions(void **state)
 static void ai_transport_on_several_nodes_needs_shared_stores(void **state)
 {
     assert_refused(AI "adapter.driver='redis'\nhistory.backend='memory'", "shared history backend");
-    assert_refused(AI "adapter.driver='redis'\nhistory.backend='postgres'\nversioned_messages.driver='memory'",
+    assert_refused(AI
+                   "adapter.driver='redis'\nhistory.backend='postgres'\nversioned_messages.driver='memory'",
                    "shared version_store driver");
 }
 
@@ -43,10 +44,13 @@ static void the_window_is_one_of_five_and_within_its_bounds(void **state)
 {
     assert_refused(AI "ai_transport.rollup.default_window_ms=30", "must be one of 0, 20, 40, 100, 500");
     assert_loads(AI "ai_transport.rollup.default_window_ms=0");
-    assert_refused(AI "ai_transport.rollup={default_window_ms=500,max_window_ms=100}", "between min_window_ms and");
-    assert_refused(AI "ai_transport.rollup={min_window_ms=200,max_window_ms=100}", "min_window_ms must not be");
+    assert_refused(AI "ai_transport.rollup={default_window_ms=500,max_window_ms=100}",
+                   "between min_window_ms and");
+    assert_refused(AI "ai_transport.rollup={min_window_ms=200,max_window_ms=100}",
+                   "min_window_ms must not be");
     assert_refused(AI "ai_transport.rollup.orphan_ttl_ms=0", "orphan_ttl_ms must be greater than 0");
-    assert_refused(AI "ai_transport.max_appends_per_message=0", "max_appends_per_message must be greater than 0");
+    assert_refused(AI "ai_transport.max_appends_per_message=0",
+                   "max_appends_per_message must be greater than 0");
 }
 
 static void transport_limits_may_only_be_raised(void **state)
@@ -109,8 +113,10 @@ static void sizes_and_times_must_not_be_zero(void **state)
 
 static void both_stores_are_one(void **state)
 {
-    assert_refused(STORES "history.backend='memory'\nversioned_messages.driver='rocksdb'", "must name the same store");
-    assert_refused(STORES "versioned_messages.driver='memory'", "must name the same store, not rocksdb and memory");
+    assert_refused(STORES "history.backend='memory'\nversioned_messages.driver='rocksdb'",
+                   "must name the same store");
+    assert_refused(STORES "versioned_messages.driver='memory'",
+                   "must name the same store, not rocksdb and memory");
 }
 
 static void an_api_node_needs_a_horizontal_adapter(void **state)
@@ -121,21 +127,26 @@ static void an_api_node_needs_a_horizontal_adapter(void **state)
 
 static void push_rules_are_checked_by_number(void **state)
 {
-    assert_refused("push_rules=[{event_filter=['a'],channel_pattern='a*b'}]", "push_rules[0].channel_pattern may");
+    assert_refused("push_rules=[{event_filter=['a'],channel_pattern='a*b'}]",
+                   "push_rules[0].channel_pattern may");
     assert_refused("push_rules=[{event_filter=['a']}]", "push_rules[0].channel_pattern must");
     assert_refused("push_rules=[{channel_pattern='x*',event_filter=['a']},{channel_pattern='x'}]",
                    "push_rules[1].event_filter must name");
     assert_refused("push_rules=[{channel_pattern='x',event_filter=['']}]", "1 to 200 bytes");
-    assert_refused("push_rules=[{channel_pattern='x',event_filter=['a'],rate_limit_per_second=0}]", "greater than 0");
+    assert_refused("push_rules=[{channel_pattern='x',event_filter=['a'],rate_limit_per_second=0}]",
+                   "greater than 0");
     assert_refused("push_rules=[{channel_pattern='x',event_filter=['a']}]", "push_rules = [");
 }
 
 static void ably_keys_are_checked_first(void **state)
 {
-    assert_refused("ably_compat.nonce_ttl_seconds=0\nai_transport.enabled=true", "ably_compat.nonce_ttl_seconds");
-    assert_refused("ably_compat.keys=[{app_id='a',key_name='k'}]", "ably_compat.keys[0].secret must not be empty");
-    assert_refused("ably_compat.keys=[{app_id='a',key_name='k',secret='s'},{app_id='a',key_name='k',secret='s'}]",
-                   "ably_compat.keys[1].key_name is used twice");
+    assert_refused("ably_compat.nonce_ttl_seconds=0\nai_transport.enabled=true",
+                   "ably_compat.nonce_ttl_seconds");
+    assert_refused("ably_compat.keys=[{app_id='a',key_name='k'}]",
+                   "ably_compat.keys[0].secret must not be empty");
+    assert_refused(
+        "ably_compat.keys=[{app_id='a',key_name='k',secret='s'},{app_id='a',key_name='k',secret='s'}]",
+        "ably_compat.keys[1].key_name is used twice");
     assert_refused("ably_compat.keys=[{app_id='a',key_name='k',secret='s',capability='x'}]",
                    "ably_compat.keys[0].capability: expected a table");
 }
@@ -168,14 +179,16 @@ static void what_is_not_built_is_refused_with_key_and_value(void **state)
 
 static void a_key_at_its_default_is_never_refused(void **state)
 {
-    assert_loads("path_prefix='/'\nqueue.driver='none'\ndelta_compression.enabled=false\nssl.enabled=false\n"
-                 "server_role='default'\nwebsocket.compression='disabled'\npush_rules=[]\nadapter.driver='local'");
+    assert_loads(
+        "path_prefix='/'\nqueue.driver='none'\ndelta_compression.enabled=false\nssl.enabled=false\n"
+        "server_role='default'\nwebsocket.compression='disabled'\npush_rules=[]\nadapter.driver='local'");
 }
 
 static void tuning_keys_share_one_warning(void **state)
 {
-    struct loaded l = load_toml("history.writer_shards=4\nadapter.buffer_multiplier_per_cpu=8\ncleanup.batch_size=64",
-                                ENV("REDIS_URL=redis://u:p@h"));
+    struct loaded l =
+        load_toml("history.writer_shards=4\nadapter.buffer_multiplier_per_cpu=8\ncleanup.batch_size=64",
+                  ENV("REDIS_URL=redis://u:p@h"));
     must_load(&l);
     assert_says(&l.warnings, "these keys have no effect in this build: adapter.buffer_multiplier_per_cpu, ");
     assert_says(&l.warnings, "history.writer_shards");
