@@ -217,8 +217,8 @@ static void history_shows_each_message_once(void **state)
     assert_contains(
         got,
         "\"durable_state\":\"healthy\",\"recovery_allowed\":true,\"reset_required\":false,\"reason\":null,"
-        "\"node_id\":null,\"last_transition_at_ms\":null,\"authoritative_source\":\"in_memory\","
-        "\"observed_source\":\"in_memory\"}}");
+        "\"node_id\":null,\"last_transition_at_ms\":null,\"authoritative_source\":\"durable_store\","
+        "\"observed_source\":\"durable_store\"}}");
 }
 
 static void an_unknown_channel_has_an_empty_complete_history(void **state)
