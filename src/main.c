@@ -74,7 +74,8 @@ static struct arguments read_arguments(int argc, char **argv)
 
 static void print_buf(FILE *to, struct buf *text)
 {
-    fwrite(text->p, 1, text->n, to);
+    struct str all = buf_view(text);
+    fwrite(all.p, 1, all.n, to);
     buf_free(text);
 }
 

@@ -20,7 +20,8 @@
 #include "server_internal.h"
 #include "session/directory.h"
 
-enum { LIMITER_ENTRIES_MAX = 65536, SPREAD_PER_CLIENT_US = 500, LOOK_MS = 5 };
+/* SAME_SIGNAL_MS: Ctrl-C often arrives twice, from the terminal and from a script that passes it on. */
+enum { LIMITER_ENTRIES_MAX = 65536, SPREAD_PER_CLIENT_US = 500, LOOK_MS = 5, SAME_SIGNAL_MS = 250 };
 
 /* ---- starting ---- */
 
@@ -237,12 +238,13 @@ static bool wait_until_done(struct server *server)
 {
     sigset_t stop;
     struct timespec look = {.tv_nsec = LOOK_MS * 1000000};
-    uint64_t until_ms = clock_mono_ms(&clock_system) + server->config->shutdown_grace_period_seconds * 1000;
+    uint64_t begun_ms = clock_mono_ms(&clock_system);
+    uint64_t until_ms = begun_ms + server->config->shutdown_grace_period_seconds * 1000;
     block_signals(&stop);
     while (!all_done(server)) {
         if (clock_mono_ms(&clock_system) >= until_ms)
             return false;
-        if (sigtimedwait(&stop, NULL, &look) > 0) {
+        if (sigtimedwait(&stop, NULL, &look) > 0 && clock_mono_ms(&clock_system) > begun_ms + SAME_SIGNAL_MS) {
             log_warn("server", "second signal: leaving at once");
             _exit(1);
         }
