@@ -1,0 +1,66 @@
+// main.mjs - which pieces to run, and the report.
+// SPDX-License-Identifier: Apache-2.0
+import { mkdirSync } from 'node:fs';
+import { bench, build, endAll, workDir } from './tools.mjs';
+import { Report, machine } from './report.mjs';
+import { append } from './append.mjs';
+import { accumulated } from './accumulated.mjs';
+import { fanout } from './fanout.mjs';
+import { idle } from './idle.mjs';
+import { peers } from './peers.mjs';
+import { start } from './start.mjs';
+
+const pieces = { fanout, append, accumulated, idle, start, peers };
+
+function usage() {
+    console.log(`usage: bench/run [--quick] [--rounds N] [piece...]
+
+pieces  fanout       deliveries per CPU-second against a bare send() loop, and their latency
+        append       durable appends against the sum of their unavoidable parts
+        accumulated  an append to a long message against one to a short message
+        idle         memory and wake-ups of idle connections
+        start        spawn to first accepted connection, empty and with a million fragments
+        peers        the same fan-out by ws, nginx + nchan and Centrifugo
+
+--quick shortens everything to about four minutes; the figures are then only a first look.
+The server under test is on core 0, the load on core 1. The report is build/bench/report.md as well.`);
+}
+
+function options(args) {
+    const o = { quick: false, rounds: 0, pieces: [] };
+    for (let i = 0; i < args.length; i++) {
+        if (args[i] === '--quick') o.quick = true;
+        else if (args[i] === '--rounds') o.rounds = Number(args[++i]);
+        else if (args[i] in pieces) o.pieces.push(args[i]);
+        else if (args[i] === '--help') { usage(); process.exit(0); }
+        else { usage(); process.exit(2); }
+    }
+    if (o.pieces.length === 0) o.pieces = Object.keys(pieces);
+    o.rounds ||= o.quick ? 2 : 5;
+    o.seconds = o.quick ? 2 : 5;
+    return o;
+}
+
+const o = options(process.argv.slice(2));
+mkdirSync(workDir, { recursive: true });
+process.on('exit', endAll);
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(130));
+
+await build();
+const report = new Report(`${bench}/report.md`);
+report.line(`# Benchmark report\n\n${machine(o)}`);
+let failed = 0;
+for (const name of o.pieces) {
+    const begun = Date.now();
+    try {
+        await pieces[name](report, o);
+    } catch (error) {
+        failed++;
+        report.line(`\n**${name}: could not be measured: ${error.message}**`);
+        console.error(error.stack);
+    }
+    endAll();
+    console.error(`(${name}: ${((Date.now() - begun) / 1000).toFixed(0)} s)`);
+}
+report.goals();
+process.exit(failed ? 1 : 0);

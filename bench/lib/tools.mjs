@@ -1,0 +1,130 @@
+// tools.mjs - processes, pinned and ended by id; ports; temporary directories; medians.
+// SPDX-License-Identifier: Apache-2.0
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, openSync, closeSync, readFileSync, rmSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+export const root = process.cwd();
+export const bench = `${root}/build/bench`;
+export const workDir = `${bench}/work`;
+export const release = `${root}/build/release`;
+export const SERVER_CORE = '0';
+export const LOAD_CORE = '1';
+
+export async function build() {
+    const made = spawnSync('make', ['--no-print-directory', '-s', '-j2', 'all', 'bench-parts'], { stdio: 'inherit' });
+    if (made.status !== 0) throw new Error('the build failed');
+}
+
+const running = new Set();
+const directories = new Set();
+
+/** A directory of its own, on the same disk for all, removed at the end. */
+export function tempDir(name) {
+    const path = mkdtempSync(`${workDir}/${name}-`);
+    directories.add(path);
+    return path;
+}
+
+export function removeDir(path) {
+    rmSync(path, { recursive: true, force: true });
+    directories.delete(path);
+}
+
+export function endAll() {
+    for (const child of running) child.kill('SIGKILL');
+    running.clear();
+    for (const path of directories) rmSync(path, { recursive: true, force: true });
+    directories.clear();
+}
+
+export async function freePort() {
+    const server = createServer();
+    await new Promise((done) => server.listen(0, '127.0.0.1', done));
+    const { port } = server.address();
+    await new Promise((done) => server.close(done));
+    return port;
+}
+
+function opens(port) {
+    return new Promise((done) => {
+        const socket = connect(port, '127.0.0.1');
+        socket.once('connect', () => { socket.destroy(); done(true); });
+        socket.once('error', () => done(false));
+    });
+}
+
+/** A process on a core, its output in `log`; resolved once it listens on `port` (if given). */
+export async function startPinned(core, command, { port, env, cwd, log = `${workDir}/last.log` } = {}) {
+    const output = openSync(log, 'w');
+    const child = spawn('taskset', ['-c', core, ...command],
+                        { stdio: ['ignore', output, output], cwd, env: { ...process.env, ...env } });
+    closeSync(output);
+    running.add(child);
+    child.ended = new Promise((done) => child.once('exit', (code, signal) => {
+        running.delete(child);
+        done(code ?? signal);
+    }));
+    for (let i = 0; port && i < 500; i++) {
+        if (await opens(port)) return child;
+        if (child.exitCode !== null) break;
+        await sleep(20);
+    }
+    if (!port) return child;
+    throw new Error(`${command[0]} does not listen: ${readFileSync(log, 'utf8').slice(-600)}`);
+}
+
+export async function stop(child, signal = 'SIGTERM') {
+    child.kill(signal);
+    const timer = setTimeout(() => child.kill('SIGKILL'), 15000);
+    const code = await child.ended;
+    clearTimeout(timer);
+    return code;
+}
+
+/** Runs a program to its end and parses the JSON it printed last. */
+export function runJson(core, command) {
+    const ran = spawnSync('taskset', ['-c', core, ...command], { encoding: 'utf8', maxBuffer: 1 << 26 });
+    const line = ran.stdout.trim().split('\n').pop();
+    if (ran.status !== 0) throw new Error(`${command.join(' ')}: ${ran.stderr.slice(-600)}`);
+    return JSON.parse(line);
+}
+
+/** sockudo-load on its core; its figures. What it complains about is an error. */
+export async function load(mode, options, command = []) {
+    const file = `${workDir}/load-${mode}.json`;
+    const args = [mode, '--json', file];
+    for (const [key, value] of Object.entries(options)) {
+        if (value === true) args.push(`--${key}`);
+        else if (value !== undefined && value !== false) args.push(`--${key}`, String(value));
+    }
+    if (command.length) args.push('--', ...command);
+    rmSync(file, { force: true });
+    const child = spawn('taskset', ['-c', LOAD_CORE, `${release}/sockudo-load`, ...args],
+                        { stdio: ['ignore', 'pipe', 'pipe'] });
+    running.add(child);
+    let said = '';
+    child.stdout.on('data', () => {});
+    child.stderr.on('data', (text) => { said += text; });
+    const code = await new Promise((done) => child.once('close', done));
+    running.delete(child);
+    if (code !== 0) {
+        let figures = '';
+        try { figures = readFileSync(file, 'utf8'); } catch { /* it never got that far */ }
+        throw new Error(`sockudo-load ${args.join(' ')} ended with ${code}: ${said.slice(-600)} ${figures}`);
+    }
+    return JSON.parse(readFileSync(file, 'utf8'));
+}
+
+export function median(values) {
+    const sorted = values.filter((v) => Number.isFinite(v)).sort((a, b) => a - b);
+    if (sorted.length === 0) return NaN;
+    const middle = sorted.length >> 1;
+    return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+/** The median of one figure over several rounds. */
+export const medianOf = (rounds, key) => median(rounds.map((r) => r[key]));
+
+export { sleep };
