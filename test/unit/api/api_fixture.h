@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
-#include "core.h"
+#include "../support/core.h"
 
 #include <stdlib.h>
 #include <sys/socket.h>
