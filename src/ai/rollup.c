@@ -350,7 +350,13 @@ static void closed(struct channel *ch)
     metrics_gauge(ch->env, ch->app, rollup_states, -1);
 }
 
-static const struct egress egress_rollup = {committed, ready, flush, closed, NULL};
+static void bypassed(struct channel *ch)
+{
+    full_texts_free(ch->texts);
+    ch->texts = NULL;
+}
+
+static const struct egress egress_rollup = {committed, ready, flush, closed, bypassed};
 
 void rollup_install(struct hub *hub)
 {

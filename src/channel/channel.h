@@ -25,6 +25,7 @@ struct interest {
 };
 
 struct presence;
+struct repair;
 struct rollup;
 struct full_texts;
 
@@ -47,6 +48,7 @@ struct channel {
     uint32_t lanes[LANES];
     struct interest *interests;
     uint32_t interests_count;
+    struct repair *repair;         /* repair.c; NULL = nothing is missing */
     struct presence *presence;     /* presence channels with members */
     struct rollup *rollup;         /* ai/rollup.c */
     struct full_texts *texts;      /* ai/full_text.c; NULL = no full subscriber */
@@ -66,8 +68,8 @@ struct egress {
     void (*flush)(struct channel *ch);
     /* The channel is being freed. Optional. */
     void (*closed)(struct channel *ch);
-    /* Keeps the channel from being freed. Optional. */
-    bool (*busy)(const struct channel *ch);
+    /* Operations were delivered without passing by: what is kept of texts is not whole any more. Optional. */
+    void (*bypassed)(struct channel *ch);
 };
 void hub_set_egress(struct hub *hub, const struct egress *egress);
 /* Lets in_flight be emptied again after ready() has said no. */

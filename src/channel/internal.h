@@ -108,6 +108,14 @@ void detach_arrives(struct task *task);
 void attach_head_known(struct channel *ch);
 struct frame *internal_frame(struct env *env, enum wire_protocol protocol, const char *event, struct str channel, struct str data);
 
+/* repair.c */
+/* Before p (completed, at the front) leaves: false if nothing lies between it and what has been delivered. Otherwise the channel is
+ * held, what is missing is delivered, and then the channel released. */
+bool repair_begins(struct channel *ch, const struct publish *p);
+/* A write failed, and may have been stored all the same: finds out. */
+void repair_doubt(struct channel *ch);
+void repair_free(struct channel *ch);
+
 /* local.c */
 void message_arrives(struct task *task);
 void attach_returns(struct task *task);

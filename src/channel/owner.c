@@ -80,6 +80,7 @@ void owner_free(struct channel *ch)
         hub->idle_count--;
     }
     map_del(&hub->owned, ch->key);
+    repair_free(ch);
     presence_free(ch->presence);
     drop_cached(ch);
     free(ch->interests);
@@ -88,9 +89,8 @@ void owner_free(struct channel *ch)
 
 static bool is_referred_to(const struct channel *ch)
 {
-    const struct hub *hub = ch->env->hub;
     return ch->subscriptions > 0 || ch->in_flight_count > 0 || ch->head_loading || !list_empty(&ch->attaching) ||
-           presence_count(ch->presence) > 0 || ch->held || (hub->egress->busy != NULL && hub->egress->busy(ch)) ||
+           presence_count(ch->presence) > 0 || ch->held || ch->repair != NULL ||
            (ch->cached_json != NULL && ch->cached_until_ms > env_now_ms(ch->env));
 }
 
@@ -217,7 +217,8 @@ static void finish(struct channel *ch, struct publish *p)
 {
     if (p->stored) {
         metrics_gauge(ch->env, ch->app, history_queue, -1);
-        if (p->op.head.stream_id[0] != '\0') {
+        /* What a failed commit had staged says nothing. */
+        if (p->result < PUBLISH_BUSY && p->op.head.stream_id[0] != '\0') {
             ch->head = p->op.head;
             ch->head_known = true;
         }
@@ -230,6 +231,8 @@ static void finish(struct channel *ch, struct publish *p)
             keep_cached(ch, p);
     } else if (p->stored && p->result >= PUBLISH_BUSY) {
         metrics_count(ch->env, ch->app, history_write_failures, 1);
+        if (p->result == PUBLISH_FAILED)
+            repair_doubt(ch);
     }
     fill_info(ch, p);
     answer(ch->env, p);
@@ -238,9 +241,9 @@ static void finish(struct channel *ch, struct publish *p)
 static void drain(struct channel *ch)
 {
     const struct egress *egress = ch->env->hub->egress;
-    while (!list_empty(&ch->in_flight)) {
+    while (!ch->held && !list_empty(&ch->in_flight)) {
         struct publish *p = list_of(ch->in_flight.next, struct publish, link);
-        if (!p->completed)
+        if (!p->completed || repair_begins(ch, p))
             return;
         if (p->result == PUBLISH_OK && egress->ready != NULL && !egress->ready(ch, p))
             return;

@@ -187,12 +187,12 @@ static void run_batch(struct store *s, struct queue *taken, struct queue *reads)
 {
     struct queue staged = {0};
     for (struct store_op *op; (op = pop(taken)) != NULL;) {
-        if (!is_usable(s)) {
+        if (!is_staged_kind(op)) {
+            push(reads, op);
+        } else if (!is_usable(s)) {
             op->result = STORE_FAILED;
             push(&staged, op);
             send_home(s, &staged);
-        } else if (!is_staged_kind(op)) {
-            push(reads, op);
         } else {
             if (engine_stage(s->engine, op) == COMMIT_FIRST) {
                 commit(s, &staged);

@@ -1,7 +1,9 @@
 /* subscriber.c - a V2 client as the SDKs are by default, on a network that delays, stalls and breaks.
  *
  * It drops a message_id that it has seen, keeps the position of every frame with channel and serial, and needs a base before
- * an append. After a lost connection it subscribes and resumes; if that fails it starts anew with a rewind.
+ * an append. After a lost connection it subscribes and resumes; if that fails, or a rewind was cut short, it starts anew with a
+ * rewind. A resume that leaves late, after its subscribe, is a careful client's: it keeps its old position until the resume is
+ * answered, since the acknowledgement could not know of it.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -38,6 +40,8 @@ struct subscriber {
     struct connection *conn;
     struct list texts;
     bool positioned, live, fresh; /* fresh: forget everything, rewind */
+    bool resuming_late;           /* positions wait in `next` until resume_success */
+    uint64_t next;
     char stream_id[64];
     uint64_t serial;
     uint64_t seen[SEEN_MAX];
@@ -146,8 +150,9 @@ static void subscribes(struct subscriber *s)
     s->world->resumes++;
     buf_fmt(&text, "{\"event\":\"sockudo:resume\",\"data\":{\"channel_positions\":{\"%s\":{\"stream_id\":\"%s\",\"serial\":%llu}}}}",
             s->world->channels[s->channel], s->stream_id, (unsigned long long)s->serial);
-    /* Usually in the same breath, at times late. */
-    client_sends(s, &text, delay + (world_chance(s->world, 3) ? world_pick(s->world, 0, 8000000) : 1));
+    s->resuming_late = world_chance(s->world, 3);
+    s->next = s->serial;
+    client_sends(s, &text, delay + (s->resuming_late ? world_pick(s->world, 0, 8000000) : 1));
 }
 
 /* ---- receiving ---- */
@@ -191,7 +196,10 @@ static void message_comes(struct subscriber *s, struct str event, struct str fra
     struct str serial = json_text(json_get(headers, STR("sockudo_message_serial")), &a);
     struct str action = json_text(json_get(headers, STR("sockudo_action")), &b);
     struct str data = json_text(json_get(frame, STR("data")), &c);
-    world_say(s->world, "  subscriber %u: %.*s %.*s", s->index, STR_ARG(action), STR_ARG(data));
+    uint64_t position = 0;
+    json_u64(json_get(frame, STR("serial")), &position);
+    world_say(s->world, "  subscriber %u: %llu %.*s of %.8s %.*s", s->index, (unsigned long long)position, STR_ARG(action),
+              serial.p ? serial.p + 12 : "", STR_ARG(data));
     if (str_eq(action, STR("message.append")) && s->mode == LANE_DELTA)
         add_text(s, serial, data);
     else if (serial.p != NULL)
@@ -208,7 +216,9 @@ static void keep_position(struct subscriber *s, struct str frame)
     struct str stream = json_text(json_get(frame, STR("stream_id")), &scratch);
     if (json_get(frame, STR("channel")).p != NULL && json_u64(json_get(frame, STR("serial")), &serial) && stream.p != NULL) {
         snprintf(s->stream_id, sizeof(s->stream_id), "%.*s", STR_ARG(stream));
-        s->serial = serial;
+        s->next = serial;
+        if (!s->resuming_late)
+            s->serial = serial;
         s->positioned = true;
     }
     buf_free(&scratch);
@@ -221,14 +231,21 @@ static void system_comes(struct subscriber *s, struct str event)
     if (str_eq(event, STR("sockudo:connection_established"))) {
         subscribes(s);
     } else if (str_eq(event, STR("sockudo_internal:subscription_succeeded"))) {
+        s->live = !s->fresh;
+    } else if (str_eq(event, STR("sockudo:rewind_complete"))) {
         s->fresh = false;
         s->live = true;
+    } else if (str_eq(event, STR("sockudo:resume_success"))) {
+        s->resuming_late = false;
+        s->serial = s->next;
     } else if (str_eq(event, STR("sockudo:resume_failed"))) {
         /* The SDK's way out: everything anew. */
         forget_all(s);
         s->fresh = true;
         drops_connection(s, world_pick(s->world, 1, 50));
     } else if (str_eq(event, STR("sockudo:error"))) {
+        forget_all(s);
+        s->fresh = true;
         drops_connection(s, world_pick(s->world, 10, 100));
     }
 }
@@ -244,7 +261,8 @@ static void frame_comes(struct subscriber *s, struct str text)
     }
     struct str event = json_text(json_get(frame, STR("event")), &scratch);
     struct str message_id = json_text(json_get(frame, STR("message_id")), &id);
-    if (str_eq(event, STR("sockudo:error")) || str_eq(event, STR("sockudo:resume_failed")))
+    if (str_starts(event, STR("sockudo:resume")) || str_starts(event, STR("sockudo_internal")) || str_eq(event, STR("sockudo:error")) ||
+        str_eq(event, STR("sockudo:rewind_complete")))
         world_say(s->world, "  subscriber %u: %.*s", s->index, STR_ARG(text));
     if (message_id.p == NULL || !seen_before(s, message_id)) {
         if (str_eq(event, STR("sockudo_internal:subscription_succeeded")) && s->fresh)
@@ -408,6 +426,7 @@ static void drops_connection(struct subscriber *s, uint64_t back_in_ms)
     s->conn = NULL;
     s->live = false;
     s->held = NULL;
+    world_say(s->world, "  subscriber %u drops at serial %llu", s->index, (unsigned long long)s->serial);
     if (c->life == s->world->life)
         world_after(s->world, world_pick(s->world, 0, 30000000), server_side_gone, c, c->life);
     world_after(s->world, MS(back_in_ms), connects, s, 0);
@@ -453,6 +472,7 @@ static void connects(struct world *w, void *what)
     c->shard = &w->shards[world_pick(w, 0, w->shards_count - 1)];
     c->life = w->life;
     s->conn = c;
+    s->resuming_late = false;
     if (s->stalled_until_ns == 0) {
         s->stalled_until_ns = 1;
         world_after(w, MS(world_pick(w, 30, 700)), trouble, s, 0);

@@ -1,0 +1,204 @@
+/* repair.c - what was committed without this owner having seen it is read from the store and delivered late.
+ *
+ *      seen 41      a commit "failed" after its rows had reached the disk: 42, 43
+ *      comes 44  -> 42, 43 are replayed first, then 44 goes on
+ *
+ * A gap shows when a completion's head lies above what has been delivered. A missing tail shows nothing, so after a failed
+ * write the head is asked for until the store answers. Delay, never loss (design, "Cluster").
+ *
+ * Subscribers of full snapshots are made to reconnect when appends were among the missed: their text is not at hand.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "channel/internal.h"
+#include "base/mem.h"
+#include <stdlib.h>
+
+enum { RETRY_MS = 100 };
+
+struct repair {
+    struct channel *ch;
+    struct store_op op;
+    struct timer timer;
+    uint64_t upto;     /* 0 = only asking for the head */
+    uint64_t wanted;   /* a gap that showed while it was asking */
+    bool reading;
+};
+
+static void ask(struct repair *r);
+
+static void later(struct repair *r)
+{
+    wheel_set(r->ch->env->wheel, &r->timer, env_now_ms(r->ch->env) + RETRY_MS);
+}
+
+static void ends(struct repair *r)
+{
+    struct channel *ch = r->ch;
+    bool held = ch->held;
+    wheel_cancel(ch->env->wheel, &r->timer);
+    arena_free(&r->op.arena);
+    free(r);
+    ch->repair = NULL;
+    if (held) {
+        ch->held = 0;
+        channel_release(ch);
+    } else {
+        owner_settle(ch);
+    }
+}
+
+static void deliver_item(struct channel *ch, const struct store_item *item, struct arena *arena)
+{
+    struct envelope e;
+    struct runtime_headers headers;
+    struct delivery d = {.lanes = ALL_LANES, .first = item->delivery, .last = item->delivery, .tags = item->tags};
+    bool mutation = item->action != ACTION_CREATE && item->action != ACTION_ORDINARY;
+    envelope_of_item(&e, &headers, item, ch->name, str_of(ch->head.stream_id), arena);
+    d.event_name = e.event;
+    if (!mutation)
+        d.frames[LANE_V1] = envelope_frame(&e, WIRE_V1);
+    d.frames[LANE_DELTA] = envelope_frame(&e, WIRE_V2);
+    if (item->action != ACTION_APPEND)
+        d.frames[LANE_FULL] = frame_take(d.frames[LANE_DELTA]);
+    channel_deliver(ch, &d);
+}
+
+static uint32_t full_lanes(void)
+{
+    uint32_t lanes = 0;
+    for (unsigned w = 0; w < WINDOWS; w++)
+        lanes |= 1u << lane_of(LANE_FULL, w);
+    return lanes;
+}
+
+static void deliver_missed(struct repair *r)
+{
+    struct channel *ch = r->ch;
+    const struct egress *egress = ch->env->hub->egress;
+    bool appends = false;
+    if (egress->flush != NULL)
+        egress->flush(ch);
+    for (size_t i = 0; i < r->op.found.count; i++) {
+        deliver_item(ch, &r->op.found.items[i], &r->op.arena);
+        appends |= r->op.found.items[i].action == ACTION_APPEND;
+    }
+    if (appends)
+        channel_cut(ch, full_lanes());
+    if (egress->bypassed != NULL)
+        egress->bypassed(ch);
+}
+
+static void missed_read(struct store_op *op)
+{
+    struct repair *r = list_of(op, struct repair, op);
+    struct channel *ch = r->ch;
+    r->reading = false;
+    if (op->result == STORE_OK) {
+        deliver_missed(r);
+        ch->head.delivery += op->found.count;
+        if (ch->head.delivery < r->upto && op->found.count > 0) {
+            ask(r);
+            return;
+        }
+    } else if (op->result != STORE_EXPIRED && op->result != STORE_WRONG_STREAM) {
+        later(r);
+        return;
+    }
+    if (ch->head.delivery < r->upto) {
+        /* It is gone for good: those who follow live must start anew. */
+        ch->head.delivery = r->upto;
+        channel_cut(ch, ALL_LANES & ~1u);
+    }
+    ends(r);
+}
+
+static void begin(struct repair *r, uint64_t upto)
+{
+    r->upto = upto;
+    r->ch->held = 1;
+    ask(r);
+}
+
+static void head_read(struct store_op *op)
+{
+    struct repair *r = list_of(op, struct repair, op);
+    struct channel *ch = r->ch;
+    r->reading = false;
+    if (r->wanted != 0)
+        begin(r, r->wanted);
+    else if (op->result != STORE_OK)
+        later(r);
+    else if (ch->head_known && op->head.delivery > ch->head.delivery && list_empty(&ch->in_flight) && !ch->held &&
+             strcmp(op->head.stream_id, ch->head.stream_id) == 0)
+        begin(r, op->head.delivery);
+    else
+        ends(r); /* nothing is missing, or whatever is in flight will show it */
+}
+
+static void ask(struct repair *r)
+{
+    struct channel *ch = r->ch;
+    arena_free(&r->op.arena);
+    r->op = (struct store_op){.kind = r->upto != 0 ? STORE_REPLAY : STORE_HEAD, .shard = ch->env->shard,
+                              .done = r->upto != 0 ? missed_read : head_read, .app_id = ch->app->id, .channel = ch->name};
+    if (r->upto != 0) {
+        r->op.read.from_delivery = ch->head.delivery;
+        r->op.read.to_delivery = r->upto;
+        r->op.read.bytes_max = 1 << 20;
+        r->op.read.stream_id = str_of(ch->head.stream_id);
+    }
+    r->reading = true;
+    store_submit(ch->env->store, &r->op);
+}
+
+static void asks_again(struct timer *timer)
+{
+    ask(list_of(timer, struct repair, timer));
+}
+
+static struct repair *repair_of(struct channel *ch)
+{
+    if (ch->repair == NULL) {
+        ch->repair = mem_new(struct repair);
+        ch->repair->ch = ch;
+        ch->repair->timer.fire = asks_again;
+    }
+    return ch->repair;
+}
+
+void repair_doubt(struct channel *ch)
+{
+    if (ch->repair == NULL && ch->head_known && ch->subscriptions > 0)
+        later(repair_of(ch));
+}
+
+bool repair_begins(struct channel *ch, const struct publish *p)
+{
+    const struct store_head *head = &p->op.head;
+    if (!p->stored || p->result >= PUBLISH_BUSY || !ch->head_known || head->delivery == 0 || strcmp(head->stream_id, ch->head.stream_id) != 0)
+        return false;
+    uint64_t upto = head->delivery - (p->result == PUBLISH_OK ? 1 : 0);
+    if (upto <= ch->head.delivery || ch->subscriptions == 0)
+        return false;
+    struct repair *r = repair_of(ch);
+    if (r->reading) {
+        /* The op is under way, asking for the head: the gap waits for it. */
+        ch->held = 1;
+        r->wanted = upto;
+        return true;
+    }
+    wheel_cancel(ch->env->wheel, &r->timer);
+    begin(r, upto);
+    return true;
+}
+
+void repair_free(struct channel *ch)
+{
+    if (ch->repair == NULL)
+        return;
+    wheel_cancel(ch->env->wheel, &ch->repair->timer);
+    arena_free(&ch->repair->op.arena);
+    free(ch->repair);
+    ch->repair = NULL;
+}
