@@ -16,6 +16,7 @@ struct text {
 struct full_texts {
     struct channel *ch;
     struct map texts;
+    bool reading;      /* the channel is held for it */
     bool failed;       /* the last read failed: let the append through without */
 };
 
@@ -91,7 +92,8 @@ static void read_text(struct full_texts *all, const struct publish *p)
     read->op.read.ids = &read->message;
     read->op.read.ids_count = 1;
     read->op.read.as_of_delivery = p->op.written.delivery;
-    ch->held = 1;
+    all->reading = true;
+    channel_hold(ch);
     store_submit(ch->env->store, &read->op);
 }
 
@@ -110,13 +112,13 @@ static void read_done(struct store_op *op)
     }
     arena_free(&op->arena);
     free(read);
-    ch->held = 0;
+    all->reading = false;
     channel_release(ch);
 }
 
 bool full_text_ready(struct full_texts *all, struct publish *p)
 {
-    if (all->ch->held)
+    if (all->reading)
         return false;
     if (find(all, &p->op.written.message) != NULL)
         return true;

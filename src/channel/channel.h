@@ -39,7 +39,7 @@ struct channel {
     struct list idle_link;         /* in hub->idle while nothing refers to it */
     bool head_known;
     bool head_loading;
-    uint8_t held;                  /* > 0: completed publishes wait (egress_hold) */
+    uint8_t held;                  /* > 0: completed publishes and attaches wait */
     struct store_head head;        /* newest committed that this owner has seen */
     struct list in_flight;         /* struct publish.link */
     uint32_t in_flight_count;
@@ -62,7 +62,7 @@ struct channel {
 struct egress {
     /* p is committed (or needs no store): deliver it now or keep what is needed of it. */
     void (*committed)(struct channel *ch, struct publish *p);
-    /* False: not yet; the owner stops emptying in_flight until channel_release(). Optional. */
+    /* False: not yet; the channel has been held, and will be released. Optional. */
     bool (*ready)(struct channel *ch, struct publish *p);
     /* Everything pending leaves now. Optional. */
     void (*flush)(struct channel *ch);
@@ -72,7 +72,8 @@ struct egress {
     void (*bypassed)(struct channel *ch);
 };
 void hub_set_egress(struct hub *hub, const struct egress *egress);
-/* Lets in_flight be emptied again after ready() has said no. */
+/* Stops emptying in_flight, and attaching, until as many releases. */
+void channel_hold(struct channel *ch);
 void channel_release(struct channel *ch);
 
 /* One message on its way from the owner to the shards with subscribers. */

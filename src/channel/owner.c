@@ -252,13 +252,19 @@ static void drain(struct channel *ch)
         ch->env->hub->publishes--;
         finish(ch, p);
     }
-    if (ch->head_known && !list_empty(&ch->attaching))
+    if (ch->head_known && !ch->held && !list_empty(&ch->attaching))
         attach_head_known(ch);
     owner_settle(ch);
 }
 
+void channel_hold(struct channel *ch)
+{
+    ch->held++;
+}
+
 void channel_release(struct channel *ch)
 {
+    ch->held--;
     drain(ch);
 }
 

@@ -22,7 +22,7 @@ struct repair {
     struct timer timer;
     uint64_t upto;     /* 0 = only asking for the head */
     uint64_t wanted;   /* a gap that showed while it was asking */
-    bool reading;
+    bool reading, holds;
 };
 
 static void ask(struct repair *r);
@@ -35,13 +35,12 @@ static void later(struct repair *r)
 static void ends(struct repair *r)
 {
     struct channel *ch = r->ch;
-    bool held = ch->held;
+    bool held = r->holds;
     wheel_cancel(ch->env->wheel, &r->timer);
     arena_free(&r->op.arena);
     free(r);
     ch->repair = NULL;
     if (held) {
-        ch->held = 0;
         channel_release(ch);
     } else {
         owner_settle(ch);
@@ -113,10 +112,17 @@ static void missed_read(struct store_op *op)
     ends(r);
 }
 
+static void hold(struct repair *r)
+{
+    if (!r->holds)
+        channel_hold(r->ch);
+    r->holds = true;
+}
+
 static void begin(struct repair *r, uint64_t upto)
 {
     r->upto = upto;
-    r->ch->held = 1;
+    hold(r);
     ask(r);
 }
 
@@ -184,7 +190,7 @@ bool repair_begins(struct channel *ch, const struct publish *p)
     struct repair *r = repair_of(ch);
     if (r->reading) {
         /* The op is under way, asking for the head: the gap waits for it. */
-        ch->held = 1;
+        hold(r);
         r->wanted = upto;
         return true;
     }

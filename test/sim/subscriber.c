@@ -3,7 +3,7 @@
  * It drops a message_id that it has seen, keeps the position of every frame with channel and serial, and needs a base before
  * an append. After a lost connection it subscribes and resumes; if that fails, or a rewind was cut short, it starts anew with a
  * rewind. A resume that leaves late, after its subscribe, is a careful client's: it keeps its old position until the resume is
- * answered, since the acknowledgement could not know of it.
+ * answered, since the acknowledgement could not know of it; if it is not answered, it starts anew.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -23,7 +23,8 @@ struct connection { /* both ends; `sink` of the core */
     uint32_t life;
     bool closing, dead;      /* server closes; client has let go */
     uint32_t queued;
-    uint64_t arrive_ns;      /* of the newest frame: order */
+    uint64_t arrive_ns;      /* of the newest frame */
+    struct list arriving;    /* first in, first out, whatever stalls */
 };
 
 struct text {
@@ -121,8 +122,10 @@ struct client_frame {
 static void frame_at_server(struct world *w, void *what)
 {
     struct client_frame *f = what;
-    if (f->conn->session != NULL && f->conn->life == w->life)
-        session_message(f->conn->session, str_of(f->text));
+    /* Lines of one text arrive in one read. */
+    for (struct str rest = str_of(f->text), line; (line = str_split(&rest, '\n')).n > 0;)
+        if (f->conn->session != NULL && f->conn->life == w->life)
+            session_message(f->conn->session, line);
     free(f->text);
     free(f);
 }
@@ -142,7 +145,12 @@ static void subscribes(struct subscriber *s)
     uint64_t delay = world_pick(s->world, 100000, 2000000);
     buf_fmt(&text, "{\"event\":\"sockudo:subscribe\",\"data\":{\"channel\":\"%s\"%s}}", s->world->channels[s->channel],
             s->fresh ? ",\"rewind\":100" : "");
-    client_sends(s, &text, delay);
+    s->resuming_late = s->positioned && !s->fresh && world_chance(s->world, 3);
+    s->next = s->serial;
+    if (s->resuming_late || s->fresh || !s->positioned)
+        client_sends(s, &text, delay);
+    else
+        buf_char(&text, '\n');
     if (s->fresh)
         s->world->rewinds++;
     if (!s->positioned || s->fresh)
@@ -150,9 +158,7 @@ static void subscribes(struct subscriber *s)
     s->world->resumes++;
     buf_fmt(&text, "{\"event\":\"sockudo:resume\",\"data\":{\"channel_positions\":{\"%s\":{\"stream_id\":\"%s\",\"serial\":%llu}}}}",
             s->world->channels[s->channel], s->stream_id, (unsigned long long)s->serial);
-    s->resuming_late = world_chance(s->world, 3);
-    s->next = s->serial;
-    client_sends(s, &text, delay + (s->resuming_late ? world_pick(s->world, 0, 8000000) : 1));
+    client_sends(s, &text, delay + (s->resuming_late ? world_pick(s->world, 1, 8000000) : 0));
 }
 
 /* ---- receiving ---- */
@@ -182,6 +188,8 @@ static void set_text(struct subscriber *s, struct str serial, struct str data)
 static void add_text(struct subscriber *s, struct str serial, struct str data)
 {
     struct text *t = find_text(s, serial);
+    if (t == NULL && s->resuming_late)
+        return; /* the snapshot of the late resume will bring it whole */
     if (t == NULL)
         world_fail(s->world, "subscriber %u: an append without a base, message %.*s, after serial %llu", s->index,
                    STR_ARG(serial), (unsigned long long)s->serial);
@@ -278,7 +286,7 @@ static void frame_comes(struct subscriber *s, struct str text)
 }
 
 struct arriving {
-    struct connection *conn;
+    struct list link;
     struct frame *frame; /* NULL: the server has closed */
 };
 
@@ -297,12 +305,12 @@ static void connection_ends(struct world *w, struct connection *c)
 
 static void frame_at_client(struct world *w, void *what)
 {
-    struct arriving *a = what;
-    struct connection *c = a->conn;
+    struct connection *c = what;
     if (w->now_ns < c->client->stalled_until_ns && !w->calm && !c->dead) {
-        world_after(w, c->client->stalled_until_ns - w->now_ns, frame_at_client, a, 0);
+        world_after(w, c->client->stalled_until_ns - w->now_ns, frame_at_client, c, 0);
         return;
     }
+    struct arriving *a = list_of(list_take(&c->arriving), struct arriving, link);
     c->queued--;
     if (!c->dead && a->frame == NULL)
         connection_ends(w, c);
@@ -317,7 +325,8 @@ static void travels(struct connection *c, struct frame *frame)
 {
     struct world *w = c->client->world;
     struct arriving *a = mem_new(struct arriving);
-    *a = (struct arriving){c, frame};
+    a->frame = frame;
+    list_append(&c->arriving, &a->link);
     uint64_t at = w->now_ns + world_pick(w, 50000, 2000000);
     if (at < c->arrive_ns + 1)
         at = c->arrive_ns + 1;
@@ -325,7 +334,7 @@ static void travels(struct connection *c, struct frame *frame)
         at = c->client->stalled_until_ns;
     c->arrive_ns = at;
     c->queued++;
-    world_after(w, at - w->now_ns, frame_at_client, a, 0);
+    world_after(w, at - w->now_ns, frame_at_client, c, 0);
 }
 
 /* ---- what the core calls ---- */
@@ -469,9 +478,14 @@ static void connects(struct world *w, void *what)
     struct connection *c = mem_new(struct connection);
     struct session_params params = {.protocol = WIRE_V2, .mode = s->mode, .window_index = s->window, .echo = true};
     c->client = s;
+    list_init(&c->arriving);
     c->shard = &w->shards[world_pick(w, 0, w->shards_count - 1)];
     c->life = w->life;
     s->conn = c;
+    if (s->resuming_late) { /* cut short: what it has is in doubt */
+        forget_all(s);
+        s->fresh = true;
+    }
     s->resuming_late = false;
     if (s->stalled_until_ns == 0) {
         s->stalled_until_ns = 1;
