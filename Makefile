@@ -93,6 +93,7 @@ $(OUT)/bench/%: $(OUT)/bench/%.o $(LIB)
 $(OUT)/sockudo-sim: $(SIM_OBJ) $(LIB)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+$(OUT)/test/unit/%.o: CFLAGS += -Itest/unit/support
 $(OUT)/unit/%: $(OUT)/test/unit/%.o $(UNIT_LIB) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
