@@ -1,12 +1,12 @@
 // append.mjs - durable appends: CPU against the sum of what cannot be avoided, latency against fdatasync.
 // SPDX-License-Identifier: Apache-2.0
-import { LOAD_CORE, SERVER_CORE, load, medianOf, release, removeDir, runJson, tempDir } from './tools.mjs';
+import { LOAD_CORE, SERVER_CORE, programs, load, medianOf, removeDir, runJson, tempDir } from './tools.mjs';
 import { metrics, startServer, stopServer } from './server.mjs';
 import { round } from './report.mjs';
 
 const PUBLISHERS = 64;
 const ROW_BYTES = 160; // a fragment of 40 bytes with its position, serials and receipt
-const parts = `${release}/bench/parts`;
+const parts = `${programs}/parts`;
 
 async function oneRun(o, rate) {
     const server = await startServer('durable');

@@ -1,6 +1,6 @@
 // fanout.mjs - one message to many V1 subscribers, against a bare send() loop with the same bytes.
 // SPDX-License-Identifier: Apache-2.0
-import { SERVER_CORE, freePort, load, medianOf, release, startPinned, stop } from './tools.mjs';
+import { SERVER_CORE, programs, freePort, load, medianOf, startPinned, stop } from './tools.mjs';
 import { startServer, stopServer } from './server.mjs';
 import { round } from './report.mjs';
 
@@ -15,7 +15,7 @@ export async function withSockudo(profile, work) {
 
 export async function withBare(subscribers, work) {
     const port = await freePort();
-    const child = await startPinned(SERVER_CORE, [`${release}/bench/bare_send`, String(port), String(subscribers)]);
+    const child = await startPinned(SERVER_CORE, [`${programs}/bare_send`, String(port), String(subscribers)]);
     await new Promise((done) => setTimeout(done, 200));
     try {
         return await work({ port, 'server-pid': child.pid, peer: 'bare' });

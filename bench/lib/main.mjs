@@ -46,7 +46,7 @@ mkdirSync(workDir, { recursive: true });
 process.on('exit', endAll);
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(130));
 
-await build();
+build();
 const report = new Report(`${bench}/report.md`);
 report.line(`# Benchmark report\n\n${machine(o)}`);
 let failed = 0;

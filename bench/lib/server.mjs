@@ -1,6 +1,6 @@
 // server.mjs - sockudo as the benchmarks start it.
 // SPDX-License-Identifier: Apache-2.0
-import { SERVER_CORE, freePort, release, startPinned, stop, tempDir, removeDir, workDir } from './tools.mjs';
+import { SERVER_CORE, programs, freePort, startPinned, stop, tempDir, removeDir, workDir } from './tools.mjs';
 
 // Without any file the server runs its demo profile: durable history, versioned messages and AI Transport on, rate
 // limits off. `plain` takes away what a plain Pusher server does not have.
@@ -15,7 +15,7 @@ const profiles = {
     },
 };
 
-export const command = [`${release}/sockudo`];
+export const command = [`${programs}/sockudo`];
 
 /** Environment and ports of a server that is not started yet. */
 export async function plan(profile, { workers = 1, data = tempDir('data') } = {}) {

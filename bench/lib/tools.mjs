@@ -1,21 +1,32 @@
 // tools.mjs - processes, pinned and ended by id; ports; temporary directories; medians.
 // SPDX-License-Identifier: Apache-2.0
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, openSync, closeSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, copyFileSync, mkdirSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export const root = process.cwd();
 export const bench = `${root}/build/bench`;
 export const workDir = `${bench}/work`;
-export const release = `${root}/build/release`;
+/** Copies of the programs under test: a build beside us must not change them between two rounds. */
+export const programs = `${bench}/programs`;
 export const SERVER_CORE = '0';
 export const LOAD_CORE = '1';
 
-export async function build() {
-    const made = spawnSync('make', ['--no-print-directory', '-s', '-j2', 'all', 'bench-parts'], { stdio: 'inherit' });
-    if (made.status !== 0) throw new Error('the build failed');
+/** With BENCH_BUILD=no what is there is used. */
+export function build() {
+    const release = `${root}/build/release`;
+    const made = process.env.BENCH_BUILD === 'no' ||
+        spawnSync('make', ['--no-print-directory', '-s', '-j2', 'all', 'bench-parts'], { stdio: 'inherit' }).status === 0;
+    if (!made) throw new Error('the build failed');
+    rmSync(programs, { recursive: true, force: true });
+    mkdirSync(programs, { recursive: true });
+    for (const name of ['sockudo', 'sockudo-load', ...readdirSync(`${release}/bench`).map((n) => `bench/${n}`)])
+        if (!/\.[od]$/.test(name)) copyFileSync(`${release}/${name}`, `${programs}/${name.replace('bench/', '')}`);
 }
+
+/** On one core, and before whatever else the machine is doing (where that is allowed). */
+export const pinned = (core, command) => ['-c', core, 'nice', '-n', '-10', ...command];
 
 const running = new Set();
 const directories = new Set();
@@ -58,7 +69,7 @@ function opens(port) {
 /** A process on a core, its output in `log`; resolved once it listens on `port` (if given). */
 export async function startPinned(core, command, { port, env, cwd, log = `${workDir}/last.log` } = {}) {
     const output = openSync(log, 'w');
-    const child = spawn('taskset', ['-c', core, ...command],
+    const child = spawn('taskset', pinned(core, command),
                         { stdio: ['ignore', output, output], cwd, env: { ...process.env, ...env } });
     closeSync(output);
     running.add(child);
@@ -85,7 +96,7 @@ export async function stop(child, signal = 'SIGTERM') {
 
 /** Runs a program to its end and parses the JSON it printed last. */
 export function runJson(core, command) {
-    const ran = spawnSync('taskset', ['-c', core, ...command], { encoding: 'utf8', maxBuffer: 1 << 26 });
+    const ran = spawnSync('taskset', pinned(core, command), { encoding: 'utf8', maxBuffer: 1 << 26 });
     const line = ran.stdout.trim().split('\n').pop();
     if (ran.status !== 0) throw new Error(`${command.join(' ')}: ${ran.stderr.slice(-600)}`);
     return JSON.parse(line);
@@ -101,7 +112,7 @@ export async function load(mode, options, command = []) {
     }
     if (command.length) args.push('--', ...command);
     rmSync(file, { force: true });
-    const child = spawn('taskset', ['-c', LOAD_CORE, `${release}/sockudo-load`, ...args],
+    const child = spawn('taskset', pinned(LOAD_CORE, [`${programs}/sockudo-load`, ...args]),
                         { stdio: ['ignore', 'pipe', 'pipe'] });
     running.add(child);
     let said = '';
