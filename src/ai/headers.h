@@ -6,6 +6,7 @@
  */
 #pragma once
 #include "config/config.h"
+#include "store/store.h"
 #include "wire/envelope.h"
 
 enum { AI_MESSAGE_ID_MAX = 64, AI_KEYS_MAX = 32, AI_KEY_SIZE_MAX = 64 };

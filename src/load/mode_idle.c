@@ -37,6 +37,7 @@ static bool measure(struct rig *rig, struct swarm *swarm)
     report_number(&rig->report, "idle_seconds", rig->seconds);
     report_number(&rig->report, "wakeups_per_s", (double)(after.waits - full.waits) / rig->seconds);
     report_number(&rig->report, "idle_cpu_permille", rig->server_cpu_s / rig->seconds * 1000);
+    report_number(&rig->report, "others_cpu_share", rig->others_cpu_s / rig->seconds);
     report_count(&rig->report, "connections_lost", swarm->lost);
     return fine && swarm->lost == 0;
 }

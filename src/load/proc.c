@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 uint64_t proc_cpu_ns(uint64_t pid)
 {
@@ -63,4 +64,22 @@ bool proc_read(uint64_t pid, struct proc_usage *usage)
     usage->anonymous_bytes = number_in(path, "Anonymous:") * 1024;
     add_threads(pid, usage);
     return true;
+}
+
+/* The first line of /proc/stat: user nice system idle iowait irq softirq steal ..., in ticks. */
+uint64_t proc_machine_cpu_ns(void)
+{
+    enum { FIELDS = 8, IDLE = 3, IOWAIT = 4 };
+    char line[512];
+    uint64_t ticks = 0;
+    FILE *file = fopen("/proc/stat", "re");
+    char *at = file && fgets(line, sizeof line, file) ? line + strlen("cpu ") : NULL;
+    for (unsigned i = 0; at && i < FIELDS; i++) {
+        uint64_t value = strtoull(at, &at, 10);
+        if (i != IDLE && i != IOWAIT)
+            ticks += value;
+    }
+    if (file)
+        fclose(file);
+    return ticks * (1000000000ull / (uint64_t)sysconf(_SC_CLK_TCK));
 }

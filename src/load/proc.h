@@ -19,3 +19,5 @@ struct proc_usage {
 bool proc_read(uint64_t pid, struct proc_usage *usage);
 /* Only cpu_ns, cheaply; 0 if there is no such process. */
 uint64_t proc_cpu_ns(uint64_t pid);
+/* CPU that the whole machine has used, or that its host took away (steal), in ticks of 10 ms. */
+uint64_t proc_machine_cpu_ns(void);

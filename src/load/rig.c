@@ -43,6 +43,7 @@ void rig_begin(struct rig *rig)
     rig->begun_ns = clock_mono_ns(&clock_system);
     rig->server_cpu_ns = proc_cpu_ns(rig->options->server_pid);
     rig->own_cpu_ns = proc_cpu_ns((uint64_t)getpid());
+    rig->machine_cpu_ns = proc_machine_cpu_ns();
 }
 
 void rig_end(struct rig *rig)
@@ -50,6 +51,8 @@ void rig_end(struct rig *rig)
     rig->seconds = (double)(clock_mono_ns(&clock_system) - rig->begun_ns) / 1e9;
     rig->server_cpu_s = (double)(proc_cpu_ns(rig->options->server_pid) - rig->server_cpu_ns) / 1e9;
     rig->own_cpu_s = (double)(proc_cpu_ns((uint64_t)getpid()) - rig->own_cpu_ns) / 1e9;
+    rig->others_cpu_s =
+        (double)(proc_machine_cpu_ns() - rig->machine_cpu_ns) / 1e9 - rig->own_cpu_s - rig->server_cpu_s;
 }
 
 void rig_turn_ms(struct rig *rig, uint64_t ms)
@@ -80,6 +83,7 @@ void rig_report_rate(struct rig *rig, const char *what, uint64_t count)
     snprintf(key, sizeof key, "%s_per_s", what);
     report_number(&rig->report, key, (double)count / rig->seconds);
     report_number(&rig->report, "load_cpu_share", rig->own_cpu_s / rig->seconds);
+    report_number(&rig->report, "others_cpu_share", rig->others_cpu_s / rig->seconds);
     if (rig->options->server_pid == 0 || count == 0)
         return;
     report_number(&rig->report, "server_cpu_share", rig->server_cpu_s / rig->seconds);

@@ -14,8 +14,8 @@ struct rig {
     const struct peer *peer;
     struct wire wire;
     struct report report;
-    uint64_t begun_ns, server_cpu_ns, own_cpu_ns; /* at rig_begin() */
-    double seconds, server_cpu_s, own_cpu_s;      /* between rig_begin() and rig_end() */
+    uint64_t begun_ns, server_cpu_ns, own_cpu_ns, machine_cpu_ns; /* at rig_begin() */
+    double seconds, server_cpu_s, own_cpu_s, others_cpu_s;        /* between rig_begin() and rig_end() */
 };
 
 /* NULL, with a line on stderr, if the options name no address or no peer. */

@@ -10,7 +10,7 @@
  * to be called and then only frees. A request whose body never becomes complete is freed without
  * on_request(): an on_head() that returns false leaves nothing behind that the arena does not free.
  *
- * Limits: head 16 KiB (431), 100 headers (431), body body_max (413), 64 requests in the pipeline or 256 KiB
+ * Limits: head 32 KiB (431; a history cursor may take 16), 100 headers (431), body body_max (413), 64 requests in the pipeline or 256 KiB
  * of responses that the peer does not read (then reading pauses), head within 10 s and body within 30 s of
  * its last byte (408). Malformed: 400 and close. A peer that has sent FIN still gets its responses.
  *

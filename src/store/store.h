@@ -31,10 +31,10 @@
 #include "base/digest.h"
 #include "base/random.h"
 #include "net/mailbox.h"
+#include "wire/item.h"
 
 enum { STORE_QUEUE_OPS = 65536 };
 #define STORE_QUEUE_BYTES (256u << 20)
-enum { STREAM_ID_SIZE = 36, SERIAL_SIZE = 50 }; /* SERIAL_SIZE: 20 ':' 8 ':' 20 */
 
 enum store_op_kind {
     STORE_WRITE,    /* create, ordinary message, update, delete, append */
@@ -66,24 +66,9 @@ enum store_result {
     STORE_FAILED,           /* could not be made durable, or read; nothing is known to be stored */
 };
 
-enum store_action { ACTION_CREATE, ACTION_UPDATE, ACTION_DELETE, ACTION_APPEND, ACTION_ORDINARY };
-/* Status of a message as the `status` header of its current extras says (chapter 4, 5.1). */
-enum stream_status { STREAM_NONE, STREAM_OPEN, STREAM_COMPLETE, STREAM_CANCELLED };
 enum { CLEAR_NAME = 1, CLEAR_DATA = 2, CLEAR_EXTRAS = 4 };
 enum stream_state { STATE_HEALTHY, STATE_DEGRADED, STATE_RESET_REQUIRED };
 enum store_direction { NEWEST_FIRST, OLDEST_FIRST };
-
-/* Identity of a message within (app, channel); its text form is the message serial of chapter 3, 1.2. */
-struct message_id {
-    uint64_t create_delivery;
-    uint64_t history;
-    uint32_t stream8; /* the first eight hex digits of the stream id */
-};
-/* "00000000000000000043:9f3c01ab:00000000000000000012" and a NUL; also for version serials (delivery of that
- * version, same stream and history). */
-void serial_print(char out[SERIAL_SIZE + 1], uint64_t delivery, uint32_t stream8, uint64_t history);
-/* False if text is not of that form (it then names no message of ours). */
-bool serial_parse(struct str text, uint64_t *delivery, uint32_t *stream8, uint64_t *history);
 
 /* What a channel's stream looks like at one instant. */
 struct store_head {
@@ -145,21 +130,6 @@ struct store_written {
     struct str data;             /* update, delete: the whole data afterwards; append: the fragment; absent = none */
     struct str user_id;          /* creator */
     struct str tags;
-};
-
-/* One stored version, or the newest aggregate of a message. */
-struct store_item {
-    struct message_id message;
-    uint64_t delivery;           /* of this version (ordinary: its own) */
-    enum store_action action;
-    int64_t published_at_ms;     /* of the create */
-    int64_t version_at_ms;
-    uint64_t size_bytes;         /* what retention counts for it */
-    struct str event_name;       /* current name; of the create for ACTION_CREATE and ORDINARY */
-    struct str data;             /* whole data, or the fragment where said */
-    struct str extras, message_id, client_id, user_id, description, metadata, tags;
-    enum stream_status status;
-    bool mutated;                /* the aggregate has versions beyond its create */
 };
 
 struct store_read {

@@ -8,7 +8,8 @@
  */
 #pragma once
 #include "net/frame.h"
-#include "store/store.h"
+#include "base/arena.h"
+#include "wire/item.h"
 
 enum wire_protocol { WIRE_V1, WIRE_V2 };
 /* What a connection gets of an append: nothing, the fragment, or the whole text (chapter 3, 1.7). */

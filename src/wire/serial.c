@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "store/store.h"
+#include "wire/item.h"
 
 static void put_digits(char *out, uint64_t value)
 {
