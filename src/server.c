@@ -8,9 +8,12 @@
 #include "server.h"
 
 #include <errno.h>
+#include <netdb.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -127,18 +130,45 @@ static void listen_for_metrics(struct server *server)
 
 /* ---- the main listener ---- */
 
+/* Our sockets share their port with any other of the same user, so another server would go unnoticed: a socket that does
+ * not share finds it. */
+static bool port_is_taken(const struct config *config)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found = NULL;
+    char *host = str_dup(config->host), port[8];
+    snprintf(port, sizeof port, "%u", config->port);
+    bool taken = false;
+    if (getaddrinfo(host, port, &hints, &found) == 0) {
+        int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
+        taken = bind(fd, found->ai_addr, found->ai_addrlen) != 0 && errno == EADDRINUSE;
+        close(fd);
+        freeaddrinfo(found);
+    }
+    free(host);
+    return taken;
+}
+
+static bool refuse_port(const char *why, struct buf *error)
+{
+    buf_fmt(error, "%s. Is another server running there? `port` in the configuration, or PORT in the environment, chooses "
+                   "another one",
+            why);
+    return false;
+}
+
 /* Port 0 is any free one: the first shard draws it, the others share it. */
 static bool listen_all(struct server *server, struct buf *error)
 {
+    const struct config *config = server->config;
     char why[256];
-    server->port = server->config->port;
+    server->port = config->port;
+    snprintf(why, sizeof why, "cannot listen on %.*s:%u: Address already in use", STR_ARG(config->host), config->port);
+    if (config->port != 0 && port_is_taken(config))
+        return refuse_port(why, error);
     for (unsigned i = 0; i < server->shards_count; i++) {
-        if (!shard_listen(&server->shards[i], server->port, why)) {
-            buf_fmt(error, "%s. Is another server running there? `port` in the configuration, or PORT in the environment, "
-                           "chooses another one",
-                    why);
-            return false;
-        }
+        if (!shard_listen(&server->shards[i], server->port, why))
+            return refuse_port(why, error);
         server->port = listener_port(server->shards[i].listener);
     }
     return true;
