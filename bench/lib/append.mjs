@@ -1,6 +1,6 @@
 // append.mjs - durable appends: CPU against the sum of what cannot be avoided, latency against fdatasync.
 // SPDX-License-Identifier: Apache-2.0
-import { LOAD_CORE, SERVER_CORE, programs, load, medianOf, removeDir, runJson, tempDir } from './tools.mjs';
+import { LOAD_CORE, SERVER_CORE, programs, load, median, medianOf, quietly, removeDir, runJson, tempDir } from './tools.mjs';
 import { metrics, startServer, stopServer } from './server.mjs';
 import { round } from './report.mjs';
 
@@ -48,10 +48,11 @@ export async function append(report, o) {
     report.line(`\n## Durable appends: ${PUBLISHERS} keep-alive publishers, synced before the acknowledgement, stored text read back`);
     const runs = [], sums = [];
     for (let i = 0; i < o.rounds; i++) {
-        runs.push(await oneRun(o, 0));
+        runs.push(await quietly(() => oneRun(o, 0)));
         sums.push(measureParts(runs.at(-1), o));
     }
     const cpu = medianOf(runs, 'server_cpu_us_each'), sum = medianOf(sums, 'sum_us');
+    const ofSum = median(runs.map((run, i) => run.server_cpu_us_each / sums[i].sum_us));
     report.table(['', 'appends / s', 'µs CPU each', 'batch', 'commit ms', 'ack p50 ms', 'p99', 'p99.9', 'max'],
         [['closed loop', round(medianOf(runs, 'appends_per_s')), round(cpu), round(medianOf(runs, 'batch')),
             round(medianOf(runs, 'commit_ms')),
@@ -59,17 +60,17 @@ export async function append(report, o) {
     report.line('\nUnavoidable parts, CPU per append, measured between the runs:');
     report.table(['echo of the same bytes', 'HMAC', 'MD5', `one put of ${ROW_BYTES} bytes in such a batch`, 'sum', 'server / sum'],
         [[...['echo_us', 'hmac_us', 'md5_us', 'put_us'].map((k) => `${round(medianOf(sums, k))} µs`), `${round(sum)} µs`,
-            round(cpu / sum)]]);
+            round(ofSum)]]);
 
     const rate = Math.floor(medianOf(runs, 'appends_per_s') / 2);
     const half = [];
-    for (let i = 0; i < Math.max(1, o.rounds >> 1); i++) half.push(await oneRun(o, rate));
+    for (let i = 0; i < o.rounds; i++) half.push(await quietly(() => oneRun(o, rate)));
     const sync = medianOf(sums, 'sync_ms'), limit = 3 * sync + 2;
     report.line(`\nOn a schedule of ${rate} appends/s, half of that; one fdatasync takes ${round(sync)} ms (p99 ${round(medianOf(sums, 'sync_p99_ms'))} ms):`);
     report.table(['ack p50 ms', 'p99', 'p99.9', 'max', 'batch', 'µs CPU each'],
         [[...['p50', 'p99', 'p999', 'max'].map((p) => round(medianOf(half, `ack_${p}_ms`))),
             round(medianOf(half, 'batch')), round(medianOf(half, 'server_cpu_us_each'))]]);
-    report.goal('append: CPU / sum of its unavoidable parts', cpu / sum, { atMost: 1.8 });
+    report.goal('append: CPU / sum of its unavoidable parts', ofSum, { atMost: 1.8 });
     report.goal('append: ack p99 at half the maximum rate (3 × fdatasync + 2 ms)', medianOf(half, 'ack_p99_ms'),
         { atMost: Number(limit.toFixed(2)), unit: ' ms' });
 }

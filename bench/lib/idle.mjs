@@ -1,6 +1,6 @@
 // idle.mjs - memory and wake-ups of idle V2 connections.
 // SPDX-License-Identifier: Apache-2.0
-import { load, medianOf } from './tools.mjs';
+import { load, medianOf, quietly } from './tools.mjs';
 import { startServer, stopServer } from './server.mjs';
 import { round } from './report.mjs';
 
@@ -19,8 +19,8 @@ export async function idle(report, o) {
     report.line(`\n## ${CONNECTIONS.toLocaleString('en-US')} idle V2 connections, one worker`);
     const seconds = o.quick ? 5 : 20, runs = [], none = [];
     for (let i = 0; i < Math.max(1, o.rounds >> 1); i++) {
-        none.push(await oneRun('durable', 0, seconds));
-        runs.push(await oneRun('durable', CONNECTIONS, seconds));
+        none.push(await quietly(() => oneRun('durable', 0, seconds)));
+        runs.push(await quietly(() => oneRun('durable', CONNECTIONS, seconds)));
     }
     report.line('\nUser memory is what the process allocated (`Anonymous` of smaps_rollup) with them minus without them; ' +
         'a wake-up is a voluntary context switch of any of its threads.');

@@ -1,7 +1,7 @@
 // main.mjs - which pieces to run, and the report.
 // SPDX-License-Identifier: Apache-2.0
 import { mkdirSync } from 'node:fs';
-import { bench, build, endAll, workDir } from './tools.mjs';
+import { bench, build, endAll, rounds, workDir } from './tools.mjs';
 import { Report, machine } from './report.mjs';
 import { append } from './append.mjs';
 import { accumulated } from './accumulated.mjs';
@@ -63,4 +63,6 @@ for (const name of o.pieces) {
     console.error(`(${name}: ${((Date.now() - begun) / 1000).toFixed(0)} s)`);
 }
 report.goals();
+report.line(`\nOf ${rounds.all} rounds, ${rounds.disturbed} were disturbed: other processes, or the host of this virtual ` +
+    `machine, took more than a tenth of a core each time it was tried (at most ${rounds.others.toFixed(2)} cores).`);
 process.exit(failed ? 1 : 0);

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
-import { SERVER_CORE, bench, freePort, load, medianOf, root, sleep, startPinned, stop, tempDir, removeDir } from './tools.mjs';
+import { SERVER_CORE, bench, freePort, load, medianOf, quietly, root, sleep, startPinned, stop, tempDir, removeDir } from './tools.mjs';
 import { withBare, withSockudo } from './fanout.mjs';
 import { round } from './report.mjs';
 
@@ -112,8 +112,8 @@ async function size(report, subscribers, o) {
         for (const [name, run] of Object.entries(servers(subscribers))) {
             if (missing[name]) continue;
             try {
-                (found[name] ??= []).push(await run((target) =>
-                    load('fanout', { ...target, subscribers, seconds: o.seconds, depth: 1, drain: 30 })));
+                (found[name] ??= []).push(await quietly(() => run((target) =>
+                    load('fanout', { ...target, subscribers, seconds: o.seconds, depth: 1, drain: 30 }))));
             } catch (error) {
                 missing[name] = error.message.split('\n')[0].slice(0, 300);
                 console.error(`${name}: ${error.message}`);

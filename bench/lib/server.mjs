@@ -38,8 +38,8 @@ export async function startServer(profile, options) {
     return server;
 }
 
-export async function stopServer(server, { keep = false } = {}) {
-    const code = await stop(server.child);
+export async function stopServer(server, { keep = false, signal = 'SIGTERM' } = {}) {
+    const code = await stop(server.child, signal);
     if (!keep) removeDir(server.data);
     return code;
 }

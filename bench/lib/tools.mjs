@@ -102,6 +102,26 @@ export function runJson(core, command) {
     return JSON.parse(line);
 }
 
+/** What other processes, or the host, may take of the machine during a round, in cores. */
+const OTHERS_MAX = 0.1;
+const QUIET_TRIES = 4;
+export const rounds = { disturbed: 0, all: 0, others: 0 };
+
+/** run() until a round was disturbed little, at most QUIET_TRIES times; the least disturbed one. */
+export async function quietly(run) {
+    let best;
+    for (let i = 0; i < QUIET_TRIES; i++) {
+        const one = await run();
+        if (!best || one.others_cpu_share < best.others_cpu_share) best = one;
+        if (best.others_cpu_share <= OTHERS_MAX) break;
+        await sleep(1000);
+    }
+    rounds.all++;
+    rounds.others = Math.max(rounds.others, best.others_cpu_share);
+    if (best.others_cpu_share > OTHERS_MAX) rounds.disturbed++;
+    return best;
+}
+
 /** sockudo-load on its core; its figures. What it complains about is an error. */
 export async function load(mode, options, command = []) {
     const file = `${workDir}/load-${mode}.json`;
@@ -137,5 +157,8 @@ export function median(values) {
 
 /** The median of one figure over several rounds. */
 export const medianOf = (rounds, key) => median(rounds.map((r) => r[key]));
+
+/** The median of what a figure is, in each round, as a share of the same figure of another server. */
+export const medianRatio = (rounds, others, key) => median(rounds.map((r, i) => r[key] / others[i][key]));
 
 export { sleep };
