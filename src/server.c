@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "app/limiter.h"
+#include "ai/streams.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "server_internal.h"
@@ -202,6 +203,8 @@ static bool open_all(struct server *server, struct buf *error)
         shard_open(server, i);
     start_ops(server);
     start_connect_limit(server);
+    if (config->ai.enabled)
+        streams_count_open(server->envs[0]);
     return listen_all(server, error);
 }
 

@@ -71,7 +71,8 @@ struct publish {
     bool stored;                 /* took positions */
     bool versioned;
     uint32_t subscription_count, user_count;
-    struct channel *channel;     /* the hub's, as the next one */
+    struct channel *channel;     /* the hub's, as the next two */
+    uint64_t submitted_ns;
     bool completed;
 };
 struct publish *publish_new(struct env *env, struct app *app, void (*done)(struct publish *));

@@ -188,6 +188,8 @@ static void count_streams(struct channel *ch, const struct publish *p)
         was = false;
     if (was != is)
         metrics_gauge(ch->env, ch->app, active_streams, is ? 1 : -1);
+    if (was && !is)
+        metrics_observe(ch->env, ch->app, stream_duration, (double)(w->at_ms - w->created_ms) / 1000);
     metrics_count(ch->env, ch->app, stream_bytes, p->op.write.data.n);
 }
 
@@ -217,6 +219,7 @@ static void finish(struct channel *ch, struct publish *p)
 {
     if (p->stored) {
         metrics_gauge(ch->env, ch->app, history_queue, -1);
+        metrics_observe(ch->env, ch->app, history_write_latency, (double)(clock_mono_ns(ch->env->clock) - p->submitted_ns) / 1e6);
         /* What a failed commit had staged says nothing. */
         if (p->result < PUBLISH_BUSY && p->op.head.stream_id[0] != '\0') {
             ch->head = p->op.head;
@@ -305,6 +308,7 @@ static void submit(struct channel *ch, struct publish *p)
     p->op.channel = ch->name;
     p->op.shard = ch->env->shard;
     p->op.done = publish_stored;
+    p->submitted_ns = clock_mono_ns(ch->env->clock);
     metrics_gauge(ch->env, ch->app, history_queue, 1);
     store_submit(ch->env->store, &p->op);
 }

@@ -236,6 +236,7 @@ static void set_outputs(struct staging *s, uint64_t delivery)
     out->history = s->row.history;
     out->message = id_of(s->ch, s->row.create, s->row.history);
     out->at_ms = s->row.at_ms;
+    out->created_ms = s->row.published_ms;
     out->status = s->row.status;
     if (s->m != NULL)
         return;

@@ -120,6 +120,7 @@ struct store_written {
     struct message_id message;
     uint64_t delivery, history;  /* of this operation (or of the first one, if duplicate) */
     int64_t at_ms;               /* its label */
+    int64_t created_ms;          /* label of the message's create */
     uint64_t message_bytes;      /* accumulated bytes of data after it */
     uint32_t appends;            /* number of appends so far */
     enum stream_status status_before, status;
