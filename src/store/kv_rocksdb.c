@@ -192,7 +192,8 @@ static void set_options(struct kv_rocksdb *r)
     rocksdb_options_set_info_log_level(o, 2);
     rocksdb_options_set_keep_log_file_num(o, 3);
     rocksdb_options_set_stats_dump_period_sec(o, 0);
-    rocksdb_options_set_recycle_log_file_num(o, 2);
+    /* A torn record at the end is what a crash leaves; damage anywhere else must not be passed over in silence. */
+    rocksdb_options_set_wal_recovery_mode(o, rocksdb_tolerate_corrupted_tail_records_recovery);
     r->table = rocksdb_block_based_options_create();
     r->cache = rocksdb_cache_create_lru(32 << 20);
     rocksdb_block_based_options_set_block_cache(r->table, r->cache);
