@@ -37,7 +37,8 @@ function options(args) {
     }
     if (o.pieces.length === 0) o.pieces = Object.keys(pieces);
     o.rounds ||= o.quick ? 2 : 5;
-    o.seconds = o.quick ? 2 : 5;
+    o.seconds = o.quick ? 2 : 3;
+    if (o.quick) rounds.tries = 2;
     return o;
 }
 

@@ -51,6 +51,6 @@ export function machine(o) {
         `- ${new Date().toISOString().slice(0, 16)}Z, commit ${firstLine('git', 'rev-parse', '--short', 'HEAD')}`,
         `- ${os.cpus().length} × ${model}, ${Math.round(os.totalmem() / 2 ** 30)} GiB, Linux ${os.release()}`,
         `- load average before: ${os.loadavg().map((l) => l.toFixed(2)).join(' ')}`,
-        `- server on core 0, load on core 1, both at nice -10; medians of ${o.rounds} interleaved rounds of ${o.seconds} s${o.quick ? ' (--quick)' : ''}`,
+        `- server on core 0, load on core 1, both at nice -20; medians of ${o.rounds} interleaved rounds of ${o.seconds} s${o.quick ? ' (--quick)' : ''}`,
     ].join('\n');
 }

@@ -26,7 +26,7 @@ export function build() {
 }
 
 /** On one core, and before whatever else the machine is doing (where that is allowed). */
-export const pinned = (core, command) => ['-c', core, 'nice', '-n', '-10', ...command];
+export const pinned = (core, command) => ['-c', core, 'nice', '-n', '-20', ...command];
 
 const running = new Set();
 const directories = new Set();
@@ -104,17 +104,16 @@ export function runJson(core, command) {
 
 /** What other processes, or the host, may take of the machine during a round, in cores. */
 const OTHERS_MAX = 0.1;
-const QUIET_TRIES = 4;
-export const rounds = { disturbed: 0, all: 0, others: 0 };
+export const rounds = { tries: 3, disturbed: 0, all: 0, others: 0 };
 
-/** run() until a round was disturbed little, at most QUIET_TRIES times; the least disturbed one. */
+/** run() until a round was disturbed little, at most rounds.tries times; the least disturbed one. */
 export async function quietly(run) {
     let best;
-    for (let i = 0; i < QUIET_TRIES; i++) {
+    for (let i = 0; i < rounds.tries; i++) {
         const one = await run();
         if (!best || one.others_cpu_share < best.others_cpu_share) best = one;
         if (best.others_cpu_share <= OTHERS_MAX) break;
-        await sleep(1000);
+        await sleep(500);
     }
     rounds.all++;
     rounds.others = Math.max(rounds.others, best.others_cpu_share);
