@@ -34,8 +34,9 @@ struct store {
     pthread_cond_t wake, wake_reader;
     struct queue queue;        /* guarded by lock */
     struct queue reads;        /* planned ones; guarded by lock */
-    bool stopping;
+    bool stopping, reader_stopping;
     bool unsynced;             /* interval policy: something waits for a sync */
+    uint64_t work_dropped;     /* in this run of background retention */
     uint64_t next_work_ms, next_sync_ms, reopen_at_ms, reopen_pause_ms;
 };
 
@@ -135,6 +136,7 @@ static bool is_usable(struct store *s)
     if (now_ms(s) < s->reopen_at_ms)
         return false;
     if (s->kv->ops->reopen(s->kv, &error)) {
+        engine_forget(s->engine);
         atomic_store(&s->healthy, true);
         log_info("store", "open again; going on");
     } else {
@@ -196,7 +198,7 @@ static void run_batch(struct store *s, struct queue *taken, struct queue *reads)
         } else {
             if (engine_stage(s->engine, op) == COMMIT_FIRST) {
                 commit(s, &staged);
-                if (engine_stage(s->engine, op) == COMMIT_FIRST)
+                if (!is_usable(s) || engine_stage(s->engine, op) == COMMIT_FIRST)
                     op->result = STORE_FAILED;
             }
             push(&staged, op);
@@ -247,6 +249,20 @@ static void read_all(struct store *s, struct queue *reads)
     }
 }
 
+/* One slice; the next one follows at once, behind what waits, until the run is over. */
+static void work(struct store *s, struct buf *error)
+{
+    uint32_t batch = s->options.purge_batch ? s->options.purge_batch : 1000;
+    enum work_result result = engine_work(s->engine, clock_wall_ms(s->options.clock), batch, &s->work_dropped);
+    if (!engine_commit(s->engine, false, error))
+        becomes_unhealthy(s, buf_view(error));
+    if (result == WORK_GOES_ON && (s->options.purge_tick_max == 0 || s->work_dropped < s->options.purge_tick_max))
+        return;
+    s->work_dropped = 0;
+    s->next_work_ms = now_ms(s) + s->options.purge_interval_ms;
+}
+
+/* Also heals the store: a server that its health check took out of service gets no writes that would. */
 static void background(struct store *s)
 {
     struct buf error = {0};
@@ -257,12 +273,8 @@ static void background(struct store *s)
         if (!s->kv->ops->sync(s->kv, &error))
             becomes_unhealthy(s, buf_view(&error));
     }
-    if (s->options.purge_interval_ms > 0 && now >= s->next_work_ms && atomic_load(&s->healthy)) {
-        s->next_work_ms = now + s->options.purge_interval_ms;
-        if (engine_work(s->engine, clock_wall_ms(s->options.clock), s->options.purge_batch ? s->options.purge_batch : 1000) &&
-            !engine_commit(s->engine, false, &error))
-            becomes_unhealthy(s, buf_view(&error));
-    }
+    if (is_usable(s) && s->options.purge_interval_ms > 0 && now >= s->next_work_ms)
+        work(s, &error);
     buf_free(&error);
 }
 
@@ -304,6 +316,8 @@ static uint64_t wait_ms(const struct store *s)
         until = s->next_sync_ms;
     if (s->options.purge_interval_ms > 0 && s->next_work_ms < until)
         until = s->next_work_ms;
+    if (!atomic_load(&s->healthy) && s->reopen_at_ms < until)
+        until = s->reopen_at_ms;
     return until > now ? until - now : 0;
 }
 
@@ -313,7 +327,7 @@ static bool wait_for_work(struct store *s, struct queue *taken)
     if (s->queue.first == NULL && !s->stopping) {
         struct timespec until;
         uint64_t ms = wait_ms(s);
-        bool timed = s->unsynced || s->options.purge_interval_ms > 0;
+        bool timed = s->unsynced || s->options.purge_interval_ms > 0 || !atomic_load(&s->healthy);
         clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_nsec += (long)(ms % 1000) * 1000000;
         until.tv_sec += (time_t)(ms / 1000) + until.tv_nsec / 1000000000;
@@ -353,7 +367,7 @@ static void *committer_runs(void *arg)
         background(s);
     }
     pthread_mutex_lock(&s->lock);
-    s->stopping = true;
+    s->reader_stopping = true; /* not earlier: it has all reads now */
     pthread_cond_signal(&s->wake_reader);
     pthread_mutex_unlock(&s->lock);
     return NULL;
@@ -364,11 +378,11 @@ static void *reader_runs(void *arg)
     struct store *s = arg;
     for (;;) {
         pthread_mutex_lock(&s->lock);
-        while (s->reads.first == NULL && !s->stopping)
+        while (s->reads.first == NULL && !s->reader_stopping)
             pthread_cond_wait(&s->wake_reader, &s->lock);
         struct queue taken = s->reads;
         s->reads = (struct queue){0};
-        bool stop = s->stopping && taken.first == NULL;
+        bool stop = s->reader_stopping && taken.first == NULL;
         pthread_mutex_unlock(&s->lock);
         if (stop)
             return NULL;
@@ -402,9 +416,6 @@ static void stop_threads(struct store *s)
     pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->lock);
     pthread_join(s->committer, NULL);
-    pthread_mutex_lock(&s->lock);
-    pthread_cond_signal(&s->wake_reader);
-    pthread_mutex_unlock(&s->lock);
     pthread_join(s->reader, NULL);
     pthread_cond_destroy(&s->wake);
     pthread_cond_destroy(&s->wake_reader);

@@ -30,6 +30,7 @@ void engine_free(struct engine *e)
     buf_free(&e->scratch);
     buf_free(&e->value);
     buf_free(&e->work_at);
+    buf_free(&e->receipts_at);
     free(e->pending);
     free(e);
 }
@@ -41,7 +42,14 @@ void engine_rollback(struct engine *e)
         channel_drop(e, list_of(e->touched.next, struct stored_channel, touched));
     e->pending_count = 0;
     e->cid_known = false;
-    e->failed = false;
+    e->failed = e->spoilt = false;
+}
+
+void engine_forget(struct engine *e)
+{
+    engine_rollback(e);
+    while (!list_empty(&e->channels_lru))
+        channel_drop(e, list_of(e->channels_lru.next, struct stored_channel, lru));
 }
 
 /* What the batch has touched is durable now: what is due for retention goes in a batch of its own, which need not be synced, since
@@ -52,9 +60,25 @@ static bool retain_touched(struct engine *e, struct buf *error)
     list_each(at, &e->touched)
     {
         struct stored_channel *ch = list_of(at, struct stored_channel, touched);
-        some |= retain(e, ch, ch->written_ms, EVICT_PER_WRITE);
+        struct eviction done = {0};
+        /* More than the batch has given, or a bound would not hold under load. */
+        some |= retain(e, ch, ch->written_ms, EVICT_PER_WRITE + 2 * ch->batch_places, &done);
+        if (ch->newest_write != NULL && done.messages > 0) {
+            ch->newest_write->written.evicted_messages = done.messages;
+            ch->newest_write->written.evicted_bytes = done.bytes;
+            head_output(ch, &ch->newest_write->head);
+        }
     }
-    return !some || kv_commit(e->kv, false, error);
+    return !e->failed && (!some || kv_commit(e->kv, false, error));
+}
+
+static void batch_is_over(struct engine *e)
+{
+    for (struct list *at; (at = list_take(&e->touched)) != NULL;) {
+        struct stored_channel *ch = list_of(at, struct stored_channel, touched);
+        ch->newest_write = NULL;
+        ch->batch_places = 0;
+    }
 }
 
 static void folds_are_durable(struct engine *e)
@@ -72,8 +96,8 @@ static void folds_are_durable(struct engine *e)
 bool engine_commit(struct engine *e, bool sync, struct buf *error)
 {
     engine_trim_before(e);
-    if (e->failed || !kv_commit(e->kv, sync, error)) {
-        if (e->failed)
+    if (e->failed || e->spoilt || !kv_commit(e->kv, sync, error)) {
+        if (e->failed || e->spoilt)
             buf_lit(error, "a row could not be read");
         engine_rollback(e);
         return false;
@@ -82,8 +106,7 @@ bool engine_commit(struct engine *e, bool sync, struct buf *error)
     folds_are_durable(e);
     if (!retain_touched(e, error))
         engine_rollback(e);
-    while (list_take(&e->touched) != NULL) {
-    }
+    batch_is_over(e);
     engine_trim_after(e);
     return true;
 }
@@ -92,24 +115,25 @@ bool engine_commit(struct engine *e, bool sync, struct buf *error)
 
 enum { WORK_CHANNELS = 256, WORK_RECEIPTS = 4096 };
 
-static bool work_channel(struct engine *e, struct str key, int64_t now_ms, uint32_t messages_max)
+static void work_channel(struct engine *e, struct str key, int64_t now_ms, uint32_t messages_max, uint64_t *dropped)
 {
+    struct eviction done = {0};
     struct str rest = str_from(key, 1);
     struct str app_id = str_split(&rest, '\0');
     struct stored_channel *ch = channel_get(e, app_id, rest);
     if (ch == NULL)
-        return false;
+        return;
     if (ch->retention.window_ms == 0)
         ch->retention.window_ms = ch->record.window_ms;
-    return retain(e, ch, now_ms, messages_max);
+    retain(e, ch, now_ms, messages_max, &done);
+    *dropped += done.messages;
 }
 
-static bool work_channels(struct engine *e, int64_t now_ms, uint32_t messages_max)
+static void work_channels(struct engine *e, int64_t now_ms, uint32_t messages_max, uint64_t *dropped)
 {
     struct buf keys = {0};
     struct str key, value;
     size_t count = 0;
-    bool some = false;
     if (e->work_at.n == 0)
         buf_char(&e->work_at, 'C');
     struct kv_cursor *cursor = kv_scan(e->kv, buf_view(&e->work_at), STR("D"), false);
@@ -119,42 +143,52 @@ static bool work_channels(struct engine *e, int64_t now_ms, uint32_t messages_ma
         count++;
     }
     kv_end(e->kv, cursor);
-    buf_clear(&e->work_at);
     struct str rest = buf_view(&keys);
-    for (uint64_t n; take_varint(&rest, &n); rest = str_from(rest, n)) {
-        some |= work_channel(e, str_first(rest, n), now_ms, messages_max);
+    for (uint64_t n; *dropped < messages_max && take_varint(&rest, &n); rest = str_from(rest, n)) {
+        uint64_t before = *dropped;
+        work_channel(e, str_first(rest, n), now_ms, messages_max - (uint32_t)before, dropped);
         buf_clear(&e->work_at);
         buf_str(&e->work_at, str_first(rest, n));
-        buf_char(&e->work_at, '\0');
+        if (*dropped < messages_max)
+            buf_char(&e->work_at, '\0'); /* behind it; else it goes on with this one */
     }
-    if (count < WORK_CHANNELS)
-        buf_clear(&e->work_at); /* from the beginning next time */
+    e->channels_done = count < WORK_CHANNELS && *dropped < messages_max;
     buf_free(&keys);
-    return some;
 }
 
-static bool work_receipts(struct engine *e, int64_t now_ms)
+static void work_receipts(struct engine *e, int64_t now_ms)
 {
     struct str key, value;
     struct receipt r;
     size_t looked = 0;
-    bool some = false;
-    struct kv_cursor *cursor = kv_scan(e->kv, STR("R"), STR("S"), false);
+    if (e->receipts_at.n == 0)
+        buf_char(&e->receipts_at, 'R');
+    struct kv_cursor *cursor = kv_scan(e->kv, buf_view(&e->receipts_at), STR("S"), false);
     for (; looked < WORK_RECEIPTS && kv_next(e->kv, cursor, &key, &value); looked++) {
-        if (!receipt_read(value, &r) || r.expires_ms > now_ms)
-            continue;
-        kv_del(e->kv, key);
-        some = true;
+        if (receipt_read(value, &r) && r.expires_ms <= now_ms)
+            kv_del(e->kv, key);
+        buf_clear(&e->receipts_at);
+        buf_str(&e->receipts_at, key);
     }
     kv_end(e->kv, cursor);
-    return some;
+    buf_char(&e->receipts_at, '\0');
+    e->receipts_done = looked < WORK_RECEIPTS;
 }
 
-bool engine_work(struct engine *e, int64_t now_ms, uint32_t messages_max)
+enum work_result engine_work(struct engine *e, int64_t now_ms, uint32_t messages_max, uint64_t *dropped)
 {
-    bool some = work_channels(e, now_ms, messages_max);
-    some |= work_receipts(e, now_ms);
-    return some;
+    uint64_t slice = 0;
+    if (!e->channels_done)
+        work_channels(e, now_ms, messages_max, &slice);
+    if (!e->receipts_done)
+        work_receipts(e, now_ms);
+    *dropped += slice;
+    if (!e->channels_done || !e->receipts_done)
+        return WORK_GOES_ON;
+    e->channels_done = e->receipts_done = false;
+    buf_clear(&e->work_at);
+    buf_clear(&e->receipts_at);
+    return WORK_DONE;
 }
 
 /* ---- checking ---- */

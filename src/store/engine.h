@@ -34,14 +34,18 @@ enum stage_result engine_stage(struct engine *e, struct store_op *op);
 bool engine_commit(struct engine *e, bool sync, struct buf *error);
 /* The batch did not become durable, or is not wanted. */
 void engine_rollback(struct engine *e);
+/* Forgets everything in memory: after the kv was opened anew it may hold more, or less, than memory knows of. */
+void engine_forget(struct engine *e);
 
 /* LATEST, VERSIONS, PAGE, REPLAY, OPEN; nothing may be pending. The plan lives in op->arena. */
 struct read_plan;
 struct read_plan *engine_plan(struct engine *e, struct store_op *op);
 void engine_read(struct kv *kv, const struct read_plan *plan, struct store_op *op);
 
-/* A slice of background retention, into the pending batch. True if there was something to do. */
-bool engine_work(struct engine *e, int64_t now_ms, uint32_t messages_max);
+enum work_result { WORK_GOES_ON, WORK_DONE };
+/* A slice of background retention, into the pending batch; *dropped grows by what it removed. WORK_DONE: all channels and receipts
+ * were looked at, the next slice begins anew. */
+enum work_result engine_work(struct engine *e, int64_t now_ms, uint32_t messages_max, uint64_t *dropped);
 
 /* Heads in memory equal heads rebuilt from the kv, for all channels loaded; nothing may be pending. For tests. */
 bool engine_check(struct engine *e, struct buf *why);

@@ -43,6 +43,10 @@ struct stored_channel {
     bool folded;               /* some message is folding */
     struct store_retention retention; /* of the newest write */
     int64_t written_ms;               /* its label */
+    uint64_t retain_at;               /* places below it were looked at: only open streams are left of them */
+    int64_t retain_ms;                /* when that place was published; 0 = not known */
+    struct store_op *newest_write;    /* in the pending batch */
+    uint32_t batch_places;            /* places that the pending batch gives */
     struct map messages;       /* history (8 bytes) -> struct message */
 };
 
@@ -65,12 +69,17 @@ struct engine {
     struct pending_receipt *pending;
     size_t pending_count, pending_cap;
     struct buf scratch, value;
-    struct buf work_at;        /* where background retention goes on */
-    bool failed;               /* a read failed: what was loaded is not to be trusted */
+    struct buf work_at;        /* where background retention goes on: a channel's key; empty = at the first */
+    struct buf receipts_at;    /* likewise, for receipts */
+    bool channels_done, receipts_done;
+    bool failed;               /* a read of the operation at hand failed: what it loaded is not to be trusted */
+    bool spoilt;               /* one failed when it had staged something already: the batch must not be committed */
 };
 
 /* load.c */
 struct stored_channel *channel_get(struct engine *e, struct str app_id, struct str name);
+/* The record alone, for a channel whose rows cannot be loaded. */
+bool channel_record_get(struct engine *e, struct str app_id, struct str name, struct channel_record *record);
 struct stored_channel *channel_make(struct engine *e, struct str app_id, struct str name);
 void channel_drop(struct engine *e, struct stored_channel *ch);
 void channel_touch(struct engine *e, struct stored_channel *ch);
@@ -80,7 +89,7 @@ void message_drop(struct engine *e, struct message *m);
 /* Moves m on by one row that is (or is about to be) stored at `delivery`; size = bytes of its value. */
 void message_apply(struct message *m, uint64_t delivery, const struct row *row, uint64_t size);
 void head_output(const struct stored_channel *ch, struct store_head *out);
-void load_oldest(struct engine *e, struct stored_channel *ch);
+bool load_place(struct engine *e, uint64_t cid, uint64_t history, struct place *place);
 
 /* fold.c */
 void message_fold(struct engine *e, struct message *m);
@@ -102,13 +111,12 @@ struct eviction {
     uint64_t messages, bytes;
 };
 enum evict_open { KEEP_OPEN, DROP_OPEN };
-/* Drops the oldest place in history. False: nothing there, an open stream that is kept, or one that is folding. */
-bool evict_oldest(struct engine *e, struct stored_channel *ch, enum evict_open open, struct eviction *done);
-/* By the retention that the newest write asked for, at most messages_max of them. True if something was dropped. */
-bool retain(struct engine *e, struct stored_channel *ch, int64_t now_ms, uint32_t messages_max);
+/* By the retention that the newest write asked for, at most messages_max of them; nothing may be pending. True if something was
+ * dropped. */
+bool retain(struct engine *e, struct stored_channel *ch, int64_t now_ms, uint32_t messages_max, struct eviction *done);
 void put_floor(struct engine *e, struct stored_channel *ch);
 void stage_reset(struct engine *e, struct store_op *op);
-void stage_purge(struct engine *e, struct store_op *op);
+enum stage_result stage_purge(struct engine *e, struct store_op *op);
 
 /* view.c: a message as the kv and a copied head have it; used by reads, and by the engine where nothing is pending */
 struct view {

@@ -81,6 +81,8 @@ static bool rocks_commit(struct kv *kv, bool sync, struct buf *error)
         rocksdb_writebatch_clear(r->batch);
         return false;
     }
+    if (rocksdb_writebatch_count(r->batch) == 0)
+        return true;
     rocksdb_write(r->db, sync ? r->sync : r->no_sync, r->batch, &err);
     rocksdb_writebatch_clear(r->batch);
     return !take_error(err, error);

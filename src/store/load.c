@@ -175,6 +175,7 @@ static struct stored_channel *channel_new(struct engine *e, struct str key)
     struct stored_channel *ch = mem_new(struct stored_channel);
     ch->key = own(key);
     ch->floor = (struct floor_record){.replay_floor = 1, .oldest_history = 1};
+    ch->retain_at = 1;
     list_init(&ch->touched);
     list_append(&e->channels_lru, &ch->lru);
     map_put(&e->channels, ch->key, ch);
@@ -224,13 +225,15 @@ static void replay_row(struct engine *e, struct stored_channel *ch, uint64_t del
         e->failed = true;
         return;
     }
-    ch->delivery = delivery;
-    ch->bytes_ever += value.n;
-    ch->since_checkpoint++;
-    if (row.action == ACTION_CREATE || row.action == ACTION_ORDINARY) {
-        ch->history = row.history;
-        return;
+    bool creates = row.action == ACTION_CREATE || row.action == ACTION_ORDINARY;
+    if (delivery > ch->delivery) { /* else the floor record has counted it */
+        ch->delivery = delivery;
+        ch->bytes_ever += value.n;
+        ch->history = creates ? row.history : ch->history;
     }
+    ch->since_checkpoint++;
+    if (creates)
+        return;
     struct message *m = message_get(e, ch, row.history);
     if (m == NULL || delivery <= m->h.last)
         return;
@@ -265,34 +268,30 @@ static uint32_t count_open(struct engine *e, uint64_t cid)
     return n;
 }
 
-static bool load_place(struct engine *e, uint64_t cid, uint64_t history, struct place *place)
+bool load_place(struct engine *e, uint64_t cid, uint64_t history, struct place *place)
 {
     struct key key = key_of2('H', cid, history);
     buf_clear(&e->value);
     return kv_get(e->kv, key_str(&key), &e->value, &e->failed) && place_read(buf_view(&e->value), place);
 }
 
-void load_oldest(struct engine *e, struct stored_channel *ch)
+
+bool channel_record_get(struct engine *e, struct str app_id, struct str name, struct channel_record *record)
 {
-    struct place place;
-    ch->oldest_ms = 0;
-    if (ch->floor.oldest_history <= ch->history && load_place(e, ch->record.cid, ch->floor.oldest_history, &place))
-        ch->oldest_ms = place.published_ms;
+    buf_clear(&e->value);
+    if (!kv_get(e->kv, record_key(e, app_id, name), &e->value, &e->failed))
+        return false;
+    e->failed = !channel_record_read(buf_view(&e->value), record);
+    return !e->failed;
 }
 
 static struct stored_channel *channel_load(struct engine *e, struct str app_id, struct str name)
 {
     struct channel_record record;
-    buf_clear(&e->value);
-    struct str key = record_key(e, app_id, name);
-    if (!kv_get(e->kv, key, &e->value, &e->failed))
+    if (!channel_record_get(e, app_id, name, &record))
         return NULL;
-    if (!channel_record_read(buf_view(&e->value), &record)) {
-        e->failed = true;
-        return NULL;
-    }
-    struct stored_channel *ch = channel_new(e, str_from(key, 1));
-    struct place newest;
+    struct stored_channel *ch = channel_new(e, str_from(record_key(e, app_id, name), 1));
+    struct place oldest, newest;
     ch->record = record;
     ch->delivery = record.checkpoint;
     ch->history = record.history;
@@ -302,9 +301,16 @@ static struct stored_channel *channel_load(struct engine *e, struct str app_id, 
     buf_clear(&e->value);
     if (kv_get(e->kv, key_str(&floor), &e->value, &e->failed) && !floor_read(buf_view(&e->value), &ch->floor))
         e->failed = true;
+    if (ch->floor.delivery > record.checkpoint) {
+        ch->delivery = ch->floor.delivery;
+        ch->history = ch->floor.history;
+        ch->bytes_ever = ch->floor.bytes_ever;
+    }
+    ch->retain_at = ch->floor.oldest_history;
     replay_rows(e, ch);
     ch->open = count_open(e, record.cid);
-    load_oldest(e, ch);
+    if (ch->floor.oldest_history <= ch->history && load_place(e, record.cid, ch->floor.oldest_history, &oldest))
+        ch->oldest_ms = oldest.published_ms;
     if (ch->history > 0 && load_place(e, record.cid, ch->history, &newest))
         ch->newest_ms = newest.published_ms;
     if (!e->failed)
@@ -359,7 +365,7 @@ void head_output(const struct stored_channel *ch, struct store_head *out)
         return;
     out->oldest_history = ch->floor.oldest_history;
     out->oldest_ms = ch->oldest_ms;
-    out->retained_messages = ch->history - ch->floor.oldest_history + 1;
+    out->retained_messages = ch->history - ch->floor.messages_evicted;
     out->messages = (uint32_t)out->retained_messages;
     out->retained_bytes = ch->bytes_ever - ch->floor.bytes_evicted;
 }

@@ -82,6 +82,7 @@ static void learn(struct engine *e, struct message *m)
     m->receipts.known = true;
     if (!view_rows(e->kv, &v, &rows, &arena)) {
         e->failed = true;
+        m->receipts.known = false;
         rows.count = 0;
     }
     for (size_t i = 0; i < rows.count; i++) {

@@ -1,8 +1,8 @@
 /* retain.c - forgetting: retention at each write and in the background, reset, purge (chapter 3, 2.4 and 2.7).
  *
- * Places in history are dropped from the oldest on, each with all rows, segments and the head of its message, so that what is
- * retained has no hole: [oldest, newest]. An open stream stops retention until it is closed. The replay floor rises above
- * everything dropped, in the same batch.
+ * Places in history are dropped from the oldest on, each with all rows, segments and the head of its message. An open stream is
+ * passed over; when it closes, retention looks at it again. The replay floor rises above everything dropped, and the counters are
+ * noted beside it, in the same batch: a position must not be given twice because its row is gone.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -52,6 +52,9 @@ static void del_message(struct engine *e, const struct view *v, const struct vie
 void put_floor(struct engine *e, struct stored_channel *ch)
 {
     struct key key = key_of('F', ch->record.cid);
+    ch->floor.delivery = ch->delivery;
+    ch->floor.history = ch->history;
+    ch->floor.bytes_ever = ch->bytes_ever;
     buf_clear(&e->scratch);
     floor_put(&e->scratch, &ch->floor);
     kv_put(e->kv, key_str(&key), buf_view(&e->scratch));
@@ -70,18 +73,53 @@ static uint64_t size_of(struct engine *e, struct stored_channel *ch, uint64_t hi
     return place.size;
 }
 
-bool evict_oldest(struct engine *e, struct stored_channel *ch, enum evict_open open, struct eviction *done)
+/* The first place at or above `from` that is left; 0 = none. Nothing at or above it may be pending. */
+static uint64_t next_place(struct engine *e, struct stored_channel *ch, uint64_t from, struct place *place)
 {
-    uint64_t history = ch->floor.oldest_history;
+    struct key low = key_of2('H', ch->record.cid, from), high = key_of2('H', ch->record.cid, ch->history + 1);
+    struct str key, value;
+    uint64_t history = 0;
+    if (from > ch->history)
+        return 0;
+    if (load_place(e, ch->record.cid, from, place))
+        return from;
+    struct kv_cursor *cursor = kv_scan(e->kv, key_str(&low), key_str(&high), false);
+    if (kv_next(e->kv, cursor, &key, &value) && place_read(value, place))
+        history = key_u64(key, 9);
+    if (!kv_end(e->kv, cursor))
+        e->failed = true;
+    return history;
+}
+
+static void forget_place(struct engine *e, struct stored_channel *ch, uint64_t history, uint64_t last, uint64_t size)
+{
+    struct floor_record *floor = &ch->floor;
+    if (last >= floor->replay_floor)
+        floor->replay_floor = last + 1;
+    floor->messages_evicted++;
+    floor->bytes_evicted += size;
+    if (history == floor->oldest_history) { /* else an open stream before it is kept */
+        struct place place;
+        uint64_t next = next_place(e, ch, history + 1, &place);
+        floor->oldest_history = next ? next : ch->history + 1;
+        ch->oldest_ms = next ? place.published_ms : 0;
+    }
+}
+
+enum evicted { EVICTED, EVICTED_NOT, EVICT_FAILED };
+
+static enum evicted evict(struct engine *e, struct stored_channel *ch, uint64_t history, enum evict_open open,
+                          struct eviction *done)
+{
     struct arena arena = {0};
     struct view v;
     struct view_rows rows;
-    if (history > ch->history)
-        return false;
     struct message *m = message_get(e, ch, history); /* NULL: an ordinary message */
     bool opened = m != NULL && is_open(m->h.status, m->h.action);
-    if (e->failed || (m != NULL && m->folding) || (opened && open == KEEP_OPEN))
-        return false;
+    if (e->failed)
+        return EVICT_FAILED;
+    if (opened && open == KEEP_OPEN)
+        return EVICTED_NOT;
     uint64_t size = size_of(e, ch, history, m);
     bool ok = message_view(e, ch, history, m, &v, &arena) && view_rows(e->kv, &v, &rows, &arena);
     if (ok) {
@@ -91,17 +129,14 @@ bool evict_oldest(struct engine *e, struct stored_channel *ch, enum evict_open o
             kv_del(e->kv, key_str(&key));
             ch->open--;
         }
-        if (v.last >= ch->floor.replay_floor)
-            ch->floor.replay_floor = v.last + 1;
-        ch->floor.oldest_history++;
-        ch->floor.bytes_evicted += size;
+        forget_place(e, ch, history, v.last, size);
         done->messages++;
         done->bytes += size;
     }
     if (ok && m != NULL)
         message_drop(e, m);
     arena_free(&arena);
-    return ok;
+    return ok ? EVICTED : EVICT_FAILED;
 }
 
 static void after_eviction(struct engine *e, struct stored_channel *ch, struct eviction done)
@@ -113,23 +148,29 @@ static void after_eviction(struct engine *e, struct stored_channel *ch, struct e
     atomic_fetch_add_explicit(&e->stats->evicted_bytes, done.bytes, memory_order_relaxed);
 }
 
-static bool is_due(const struct stored_channel *ch, const struct store_retention *r, int64_t now_ms)
+/* retain_ms not known counts as due: then it is looked up. */
+static bool is_due(const struct stored_channel *ch, int64_t now_ms)
 {
-    uint64_t retained = ch->history - ch->floor.oldest_history + 1;
-    if (ch->history < ch->floor.oldest_history)
-        return false;
-    return (r->window_ms > 0 && ch->oldest_ms != 0 && ch->oldest_ms < now_ms - (int64_t)r->window_ms) ||
-           (r->messages_max > 0 && retained > r->messages_max) ||
+    const struct store_retention *r = &ch->retention;
+    return (r->window_ms > 0 && ch->retain_ms < now_ms - (int64_t)r->window_ms) ||
+           (r->messages_max > 0 && ch->history - ch->floor.messages_evicted > r->messages_max) ||
            (r->bytes_max > 0 && ch->bytes_ever - ch->floor.bytes_evicted > r->bytes_max);
 }
 
-bool retain(struct engine *e, struct stored_channel *ch, int64_t now_ms, uint32_t messages_max)
+bool retain(struct engine *e, struct stored_channel *ch, int64_t now_ms, uint32_t messages_max, struct eviction *done)
 {
-    struct eviction done = {0};
-    while (done.messages < messages_max && is_due(ch, &ch->retention, now_ms) && evict_oldest(e, ch, KEEP_OPEN, &done))
-        load_oldest(e, ch);
-    after_eviction(e, ch, done);
-    return done.messages > 0;
+    while (done->messages < messages_max && ch->retain_at <= ch->history && is_due(ch, now_ms)) {
+        struct place place;
+        uint64_t history = next_place(e, ch, ch->retain_at, &place);
+        ch->retain_at = history ? history : ch->history + 1;
+        ch->retain_ms = history ? place.published_ms : 0;
+        if (history == 0 || e->failed || !is_due(ch, now_ms) || evict(e, ch, history, KEEP_OPEN, done) == EVICT_FAILED)
+            break;
+        ch->retain_at++;
+        ch->retain_ms = 0;
+    }
+    after_eviction(e, ch, *done);
+    return done->messages > 0;
 }
 
 /* ---- by hand ---- */
@@ -146,9 +187,17 @@ static void del_channel_rows(struct engine *e, uint64_t cid)
 void stage_reset(struct engine *e, struct store_op *op)
 {
     struct stored_channel *ch = channel_get(e, op->app_id, op->channel);
-    if (ch != NULL) {
+    struct channel_record damaged;
+    if (ch == NULL && e->failed) { /* a reset is the way out for a channel whose rows are damaged */
+        e->failed = false;
+        if (channel_record_get(e, op->app_id, op->channel, &damaged)) {
+            memcpy(op->found.previous_stream_id, damaged.stream_id, sizeof(op->found.previous_stream_id));
+            del_channel_rows(e, damaged.cid);
+        }
+        e->failed = false; /* not even its record: its rows stay behind, under a number that nobody uses again */
+    } else if (ch != NULL) {
         memcpy(op->found.previous_stream_id, ch->record.stream_id, sizeof(op->found.previous_stream_id));
-        op->found.purged_messages = ch->history - ch->floor.oldest_history + 1;
+        op->found.purged_messages = ch->history - ch->floor.messages_evicted;
         op->found.purged_bytes = ch->bytes_ever - ch->floor.bytes_evicted;
         del_channel_rows(e, ch->record.cid);
         channel_drop(e, ch);
@@ -157,27 +206,31 @@ void stage_reset(struct engine *e, struct store_op *op)
     head_output(ch, &op->head);
 }
 
-static bool purge_reaches(const struct stored_channel *ch, const struct store_read *r)
+static bool purge_reaches(const struct store_read *r, uint64_t history, const struct place *place)
 {
-    if (ch->floor.oldest_history > ch->history)
-        return false;
     if (r->purge_all)
         return true;
-    if (r->before_history > 0)
-        return ch->floor.oldest_history < r->before_history;
-    return ch->oldest_ms < r->before_ms;
+    return r->before_history > 0 ? history < r->before_history : place->published_ms < r->before_ms;
 }
 
-void stage_purge(struct engine *e, struct store_op *op)
+enum stage_result stage_purge(struct engine *e, struct store_op *op)
 {
     struct stored_channel *ch = channel_get(e, op->app_id, op->channel);
     struct eviction done = {0};
+    struct place place;
     if (ch == NULL)
-        return;
-    while (purge_reaches(ch, &op->read) && evict_oldest(e, ch, DROP_OPEN, &done))
-        load_oldest(e, ch);
+        return STAGED;
+    if (!list_empty(&ch->touched))
+        return COMMIT_FIRST; /* what is pending must go too, and cannot be found yet */
+    for (uint64_t at = ch->floor.oldest_history; (at = next_place(e, ch, at, &place)) != 0; at++) {
+        if (purge_reaches(&op->read, at, &place) && evict(e, ch, at, DROP_OPEN, &done) == EVICT_FAILED)
+            e->failed = true;
+        if (e->failed || (op->read.before_history > 0 && at >= op->read.before_history))
+            break;
+    }
     after_eviction(e, ch, done);
     op->found.purged_messages = done.messages;
     op->found.purged_bytes = done.bytes;
     head_output(ch, &op->head);
+    return STAGED;
 }

@@ -230,15 +230,16 @@ bool channel_record_read(struct str in, struct channel_record *r)
 
 void floor_put(struct buf *out, const struct floor_record *r)
 {
-    put_numbers(out, (uint64_t[]){r->replay_floor, r->oldest_history, r->bytes_evicted}, 3);
+    put_numbers(out, (uint64_t[]){r->replay_floor, r->oldest_history, r->bytes_evicted, r->messages_evicted, r->delivery, r->history,
+                                  r->bytes_ever}, 7);
 }
 
 bool floor_read(struct str in, struct floor_record *r)
 {
-    uint64_t n[3];
-    if (!take_numbers(&in, n, 3))
+    uint64_t n[7];
+    if (!take_numbers(&in, n, 7))
         return false;
-    *r = (struct floor_record){n[0], n[1], n[2]};
+    *r = (struct floor_record){n[0], n[1], n[2], n[3], n[4], n[5], n[6]};
     return true;
 }
 

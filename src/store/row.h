@@ -3,7 +3,7 @@
  * Keys (all integers big endian, so that byte order is number order); cid = the channel's number:
  *
  *   'C' app-id 00 channel         channel record     made once, written again at checkpoints
- *   'F' cid8                      floor record       what retention and purge have removed
+ *   'F' cid8                      floor record       what retention and purge have removed, and the counters then
  *   'L' cid8 delivery8            row                one per create, ordinary message or mutation: the log
  *   'H' cid8 history8             place in history   of creates and ordinary messages
  *   'M' cid8 history8             message head       of mutated messages, when folded
@@ -66,7 +66,10 @@ void channel_record_put(struct buf *out, const struct channel_record *r);
 bool channel_record_read(struct str value, struct channel_record *r);
 
 struct floor_record {
-    uint64_t replay_floor, oldest_history, bytes_evicted;
+    uint64_t replay_floor, oldest_history; /* oldest retained; newest + 1 if none is */
+    uint64_t bytes_evicted, messages_evicted;
+    /* The counters when it was written: rows that would say so may be among those removed. */
+    uint64_t delivery, history, bytes_ever;
 };
 void floor_put(struct buf *out, const struct floor_record *r);
 bool floor_read(struct str value, struct floor_record *r);

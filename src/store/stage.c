@@ -102,7 +102,7 @@ static enum store_result check_limits(const struct staging *s)
     if (w->bytes_max > 0 && bytes_after(s) > w->bytes_max)
         return STORE_BYTES_MAX;
     bool opens = is_open(status_after(s), w->action) && !was_open(s);
-    return opens && w->open_max > 0 && s->ch->open >= w->open_max ? STORE_OPEN_MAX : STORE_OK;
+    return opens && w->open_max > 0 && s->ch != NULL && s->ch->open >= w->open_max ? STORE_OPEN_MAX : STORE_OK;
 }
 
 /* ---- the row ---- */
@@ -144,6 +144,7 @@ static void put_place(struct staging *s, uint64_t delivery, uint64_t size)
     kv_put(e->kv, key_str(&key), buf_view(&e->scratch));
     s->ch->history = s->row.history;
     s->ch->newest_ms = s->w->now_ms;
+    s->ch->batch_places++;
     if (s->ch->oldest_ms == 0 || s->ch->floor.oldest_history == s->row.history)
         s->ch->oldest_ms = s->w->now_ms;
 }
@@ -173,6 +174,10 @@ static void count_open(struct staging *s, bool was, bool is)
     if (was == is)
         return;
     s->ch->open += is ? 1 : (uint32_t)-1;
+    if (!is && s->row.history < s->ch->retain_at) {
+        s->ch->retain_at = s->row.history; /* retention passed it over while it was open */
+        s->ch->retain_ms = 0;
+    }
     if (is)
         kv_put(s->e->kv, key_str(&key), s->ch->key);
     else
@@ -240,6 +245,7 @@ static void set_outputs(struct staging *s, uint64_t delivery)
     out->status = s->row.status;
     if (s->m != NULL)
         return;
+    out->message_bytes = bytes_after(s);
     out->name = s->w->event_name;
     out->extras = s->w->extras;
     out->data = s->w->data;
@@ -307,6 +313,7 @@ static void note_retention(struct staging *s)
     struct stored_channel *ch = s->ch;
     ch->retention = s->w->retention;
     ch->written_ms = s->w->now_ms;
+    ch->newest_write = s->op;
     if (ch->record.window_ms == s->w->retention.window_ms)
         return;
     ch->record.window_ms = s->w->retention.window_ms; /* for the background worker of a later process */
@@ -314,27 +321,36 @@ static void note_retention(struct staging *s)
     channel_touch(s->e, ch);
 }
 
+/* What could not be read concerns this operation alone: the rest of the batch goes on. */
+static enum stage_result nothing_staged(struct engine *e)
+{
+    e->failed = false;
+    return STAGED;
+}
+
 static enum stage_result stage_write(struct engine *e, struct store_op *op)
 {
     struct staging s = {.e = e, .op = op, .w = &op->write};
     op->written = (struct store_written){0};
     s.ch = channel_get(e, op->app_id, op->channel);
-    if (s.ch == NULL && !e->failed && !is_mutation(s.w))
-        s.ch = channel_make(e, op->app_id, op->channel);
     if (s.ch == NULL) {
-        op->result = STORE_NOT_FOUND;
-        return STAGED;
+        op->result = e->failed ? STORE_FAILED : is_mutation(s.w) ? STORE_NOT_FOUND : check_limits(&s);
+        if (op->result != STORE_OK)
+            return nothing_staged(e);
+        s.ch = channel_make(e, op->app_id, op->channel);
     }
-    if (find_target(&s)) {
-        if (needs_commit(&s))
-            return COMMIT_FIRST;
-        if (!answered_by_receipt(&s)) {
-            op->result = check_limits(&s);
-            if (op->result == STORE_OK && !e->failed)
-                write_row(&s);
-        }
-        note_retention(&s);
+    if (find_target(&s) && needs_commit(&s))
+        return COMMIT_FIRST;
+    if (op->result == STORE_OK && !answered_by_receipt(&s))
+        op->result = check_limits(&s);
+    if (e->failed)
+        op->result = STORE_FAILED;
+    if (op->result != STORE_OK) {
+        head_output(s.ch, &op->head);
+        return nothing_staged(e);
     }
+    write_row(&s);
+    note_retention(&s);
     head_output(s.ch, &op->head);
     return STAGED;
 }
@@ -342,6 +358,11 @@ static enum stage_result stage_write(struct engine *e, struct store_op *op)
 static void stage_head(struct engine *e, struct store_op *op)
 {
     struct stored_channel *ch = channel_get(e, op->app_id, op->channel);
+    if (e->failed) {
+        op->result = STORE_FAILED;
+        e->failed = false;
+        return;
+    }
     if (ch == NULL && op->read.materialise && !e->failed)
         ch = channel_make(e, op->app_id, op->channel);
     if (ch != NULL)
@@ -363,10 +384,13 @@ enum stage_result engine_stage(struct engine *e, struct store_op *op)
             stage_head(e, op);
         else if (op->kind == STORE_RESET)
             stage_reset(e, op);
-        else
-            stage_purge(e, op);
+        else if (stage_purge(e, op) == COMMIT_FIRST)
+            return COMMIT_FIRST;
     }
-    if (e->failed)
+    if (e->failed) {
         op->result = STORE_FAILED;
+        e->spoilt = true;
+        e->failed = false;
+    }
     return STAGED;
 }

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "base/log.h"
 #include "store/engine.h"
 
 /* ---- a kv in front of the memory one, whose commits can be made to fail ---- */
@@ -250,6 +251,36 @@ static void unreadable_channel_fails_alone(void **state)
     fixture_free(f);
 }
 
+/* 2.7: a reset clears what no load can read. */
+static void damaged_channel_can_be_reset(void **state)
+{
+    struct faulty *kv;
+    struct fixture *f = open_faulty(&kv);
+    ordinary(f, "0");
+    struct store_head before = head(f);
+    store_close(f->store);
+    /* a store over the same rows, one of which has rotted */
+    kv = faulty_new();
+    f->store = store_open_inline(&kv->kv, &f->options);
+    ordinary(f, "0");
+    kv->next = LOST;
+    f->w.event_name = STR("n");
+    assert_int_equal(write_of(f, ACTION_ORDINARY, "0"), STORE_FAILED); /* memory forgets the channel */
+    wait_for_back_off();
+    kv_put(kv->inner, str_make("L\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\1", 17), STR("rot"));
+    assert_true(kv_commit(kv->inner, true, NULL));
+    f->w.event_name = STR("n");
+    assert_int_equal(write_of(f, ACTION_ORDINARY, "0"), STORE_FAILED);
+    assert_true(store_is_healthy(f->store));
+
+    reset(f);
+
+    assert_string_not_equal(f->head.stream_id, before.stream_id);
+    ordinary(f, "0");
+    assert_int_equal(f->last.delivery, 1);
+    fixture_free(f);
+}
+
 static void refused_create_leaves_no_channel(void **state)
 {
     struct faulty *kv;
@@ -274,7 +305,7 @@ static void expired_receipts_go_however_many_there_are(void **state)
     f->store = store_open_inline(kv, &f->options);
     for (int i = 0; i < RECEIPTS; i++) {
         /* the first half of the keys lives on */
-        struct hash128 k = {(uint64_t)i << 40, (uint64_t)i};
+        struct hash128 k = {(uint64_t)i << 40, (uint64_t)i + 1};
         f->w = (struct store_write){.event_name = STR("n"), .data = STR("0"), .receipt_key = k, .fingerprint = k, .now_ms = 1000,
                                     .receipt_ttl_ms = i < RECEIPTS / 2 ? 1000000 : 10};
         assert_int_equal(write_of(f, ACTION_ORDINARY, ""), STORE_OK);
@@ -321,9 +352,11 @@ static void close_brings_everything_home(void **state)
 
 /* ---- the process dies ---- */
 
-/* Writes until it is killed; each acknowledged position goes through the pipe. */
-static void writer_process(struct fixture *f, int pipe_fd)
+/* Another process, as `fault_test writer DIR FD`: writes until it is killed; each acknowledged position goes through the pipe. */
+static void writer_process(const char *dir, int pipe_fd)
 {
+    struct fixture *f = fixture_new(ROCKSDB);
+    f->options.path = dir;
     fixture_open(f);
     struct message_id m = create(f, "\"\"");
     for (uint64_t i = 1;; i++) {
@@ -341,9 +374,13 @@ static void acknowledged_appends_survive_kill(void **state)
         int fds[2];
         uint64_t acknowledged = 0, delivery;
         assert_int_equal(pipe(fds), 0);
+        char fd[16];
+        snprintf(fd, sizeof fd, "%d", fds[1]);
         pid_t child = fork();
-        if (child == 0)
-            writer_process(f, fds[1]);
+        if (child == 0) {
+            execl("/proc/self/exe", "fault_test", "writer", f->dir, fd, NULL);
+            _exit(1);
+        }
         close(fds[1]);
         for (int i = 0; i < 300 + 1000 * round && read(fds[0], &delivery, sizeof delivery) == sizeof delivery; i++)
             acknowledged = delivery;
@@ -356,7 +393,9 @@ static void acknowledged_appends_survive_kill(void **state)
         fixture_open(f);
         struct store_head h = head(f);
         assert_true(h.delivery >= acknowledged && h.delivery <= acknowledged + 1);
-        struct message_id m = {1, 1, (uint32_t)strtoul(str_dup(str_make(h.stream_id, 8)), NULL, 16)};
+        char stream8[9] = {0};
+        memcpy(stream8, h.stream_id, 8);
+        struct message_id m = {1, 1, (uint32_t)strtoul(stream8, NULL, 16)};
         char expected[32];
         size_t n = (size_t)snprintf(expected, sizeof expected, "%llu:append\"\"", (unsigned long long)h.delivery);
         assert_int_equal(latest(f, m).n, n + h.delivery - 1);
@@ -408,14 +447,18 @@ static void directory_is_private(void **state)
     fixture_free(f);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc == 4 && strcmp(argv[1], "writer") == 0)
+        writer_process(argv[2], (int)strtol(argv[3], NULL, 10));
+    log_setup(&(struct log_options){.filter = "off"}); /* faults are planted by the hundred */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(failed_write_shows_nothing_and_takes_no_position),
         cmocka_unit_test(failed_batch_fails_all_of_it),
         cmocka_unit_test(batch_that_failed_but_was_written_is_seen_after_reopening),
         cmocka_unit_test(store_heals_without_being_asked),
         cmocka_unit_test(unreadable_channel_fails_alone),
+        cmocka_unit_test(damaged_channel_can_be_reset),
         cmocka_unit_test(refused_create_leaves_no_channel),
         cmocka_unit_test(expired_receipts_go_however_many_there_are),
         cmocka_unit_test(close_brings_everything_home),
