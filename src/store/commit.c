@@ -89,7 +89,7 @@ static void send_home(struct store *s, struct queue *done)
 void store_submit(struct store *s, struct store_op *op)
 {
     pthread_mutex_lock(&s->lock);
-    bool full = s->queue.ops >= STORE_QUEUE_OPS || s->queue.bytes >= STORE_QUEUE_BYTES;
+    bool full = s->queue.ops + s->reads.ops >= STORE_QUEUE_OPS || s->queue.bytes + s->reads.bytes >= STORE_QUEUE_BYTES;
     bool was_empty = s->queue.first == NULL;
     if (!full)
         push(&s->queue, op);

@@ -1,6 +1,6 @@
 /* load.c - channels and messages in memory: found, loaded, moved on by rows, dropped.
  *
- * Loading a channel reads its record, then the rows above its checkpoint: at most CHECKPOINT_ROWS and one batch. Each of them
+ * Loading a channel reads its record, then the rows above its checkpoint: at most CHECKPOINT_ROWS_MAX and one batch. Each of them
  * moves its message on exactly as it did when it was written.
  *
  * SPDX-License-Identifier: Apache-2.0

@@ -17,6 +17,13 @@
 #include "store/commit.h"
 #include "store/store.h"
 
+/* RocksDB is not built with ThreadSanitizer, which so cannot see its memory barriers. */
+const char *__tsan_default_suppressions(void);
+const char *__tsan_default_suppressions(void)
+{
+    return "called_from_lib:librocksdb\n";
+}
+
 enum backend { MEMORY, ROCKSDB, INLINE };
 
 struct fixture {
