@@ -15,6 +15,7 @@ import http from 'node:http';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 export const root = fileURLToPath(new URL('../../..', import.meta.url));
@@ -82,6 +83,9 @@ const baseConfig = {
 };
 
 let started = 0;
+const launched = new Set();
+/* What a failed test leaves running must not keep its file from ending. */
+after(() => { for (const process of launched) process.kill('SIGKILL'); });
 
 export class Server {
   /* apps: all of them, the demo's by default. text: a configuration as it stands, with {{port}}, {{metrics}}, {{data}} filled in. */
@@ -120,7 +124,9 @@ export class Server {
       this.process.on('exit', (code, signal) => resolve({ code, signal })).on('error', error => resolve({ code: -1, signal: null, error }));
     });
     this.running = true;
-    this.exited.then(() => { this.running = false; });
+    const { process: child } = this;
+    launched.add(child);
+    this.exited.then(() => { this.running = false; launched.delete(child); });
   }
 
   async ready(ms = 15000) {
