@@ -356,6 +356,7 @@ static void close_brings_everything_home(void **state)
 static void writer_process(const char *dir, int pipe_fd)
 {
     struct fixture *f = fixture_new(ROCKSDB);
+    rmdir(f->dir); /* its own, unused */
     f->options.path = dir;
     fixture_open(f);
     struct message_id m = create(f, "\"\"");
