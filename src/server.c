@@ -258,23 +258,23 @@ static uint64_t spread_ms(const struct server *server)
     return wanted < max ? wanted : max;
 }
 
-static bool all_done(struct server *server)
+static bool all_are(struct server *server, enum shard_phase phase)
 {
     for (unsigned i = 0; i < server->shards_count; i++)
-        if (atomic_load(&server->shards[i].phase) != SHARD_DONE)
+        if (atomic_load(&server->shards[i].phase) != (int)phase)
             return false;
     return true;
 }
 
 /* False when the grace period is over. */
-static bool wait_until_done(struct server *server)
+static bool wait_until_all_are(struct server *server, enum shard_phase phase)
 {
     sigset_t stop;
     struct timespec look = {.tv_nsec = LOOK_MS * 1000000};
     uint64_t begun_ms = clock_mono_ms(&clock_system);
     uint64_t until_ms = begun_ms + server->config->shutdown_grace_period_seconds * 1000;
     block_signals(&stop);
-    while (!all_done(server)) {
+    while (!all_are(server, phase)) {
         if (clock_mono_ms(&clock_system) >= until_ms)
             return false;
         if (sigtimedwait(&stop, NULL, &look) > 0 && clock_mono_ms(&clock_system) > begun_ms + SAME_SIGNAL_MS) {
@@ -319,8 +319,11 @@ void server_stop(struct server *server)
     uint64_t spread = spread_ms(server);
     atomic_store(&server->ops.draining, true);
     for (unsigned i = 0; i < server->shards_count; i++)
+        shard_flush(&server->shards[i]);
+    bool in_time = wait_until_all_are(server, SHARD_FLUSHED);
+    for (unsigned i = 0; i < server->shards_count; i++)
         shard_drain(&server->shards[i], spread);
-    bool in_time = wait_until_done(server);
+    in_time = wait_until_all_are(server, SHARD_DONE) && in_time;
     for (unsigned i = 0; i < server->shards_count; i++)
         shard_join(&server->shards[i]);
     if (!in_time) {

@@ -20,7 +20,7 @@ struct outbox {
     size_t first, count, cap;
 };
 
-enum shard_phase { SHARD_SERVING, SHARD_DRAINING, SHARD_DONE };
+enum shard_phase { SHARD_SERVING, SHARD_FLUSHED, SHARD_DRAINING, SHARD_DONE };
 
 struct shard {
     struct server *server;
@@ -34,7 +34,7 @@ struct shard {
     struct outbox *outboxes;   /* one per shard */
     struct timer retry;        /* while an outbox is not empty */
     struct timer drain;
-    struct task drain_task;
+    struct task flush_task, drain_task;
     uint64_t drain_spread_ms;
     _Atomic uint64_t deferred; /* posts that had to wait in an outbox */
     _Atomic int phase;         /* enum shard_phase */
@@ -63,7 +63,10 @@ void shard_open(struct server *server, unsigned index);
 /* Listens. False with a reason in error[]. */
 bool shard_listen(struct shard *shard, uint16_t port, char error[256]);
 void shard_run(struct shard *shard); /* its thread starts */
-/* On its thread: flushes, tells clients, finishes requests; phase tells how far it is. */
+/* On its thread: what its channels hold back leaves; then phase is SHARD_FLUSHED. All shards flush before one drains: the
+ * frames of a channel go to clients of every shard. */
+void shard_flush(struct shard *shard);
+/* On its thread: tells clients, finishes requests; phase tells how far it is. */
 void shard_drain(struct shard *shard, uint64_t spread_ms);
 void shard_join(struct shard *shard);
 void shard_close(struct shard *shard);

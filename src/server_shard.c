@@ -215,10 +215,28 @@ static void look_how_far(struct timer *timer)
     wheel_set(shard->env.wheel, &shard->drain, env_now_ms(&shard->env) + DRAIN_LOOK_MS);
 }
 
+static void post_surely(struct shard *shard, struct task *task)
+{
+    while (mailbox_post(loop_mailbox(shard->loop), task) != MAILBOX_OK)
+        usleep(STORE_WAIT_US);
+}
+
+static void flush_begins(struct task *task)
+{
+    struct shard *shard = list_of(task, struct shard, flush_task);
+    hub_flush(&shard->env);
+    atomic_store(&shard->phase, SHARD_FLUSHED);
+}
+
+void shard_flush(struct shard *shard)
+{
+    shard->flush_task.run = flush_begins;
+    post_surely(shard, &shard->flush_task);
+}
+
 static void drain_begins(struct task *task)
 {
     struct shard *shard = list_of(task, struct shard, drain_task);
-    hub_flush(&shard->env);
     sessions_drain(shard->sessions, shard->drain_spread_ms);
     shard->drain.fire = look_how_far;
     wheel_set(shard->env.wheel, &shard->drain, env_now_ms(&shard->env) + DRAIN_LOOK_MS);
@@ -228,8 +246,7 @@ void shard_drain(struct shard *shard, uint64_t spread_ms)
 {
     shard->drain_spread_ms = spread_ms;
     shard->drain_task.run = drain_begins;
-    while (mailbox_post(loop_mailbox(shard->loop), &shard->drain_task) != MAILBOX_OK)
-        usleep(STORE_WAIT_US);
+    post_surely(shard, &shard->drain_task);
 }
 
 void shard_join(struct shard *shard)
