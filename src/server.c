@@ -267,11 +267,10 @@ static bool all_are(struct server *server, enum shard_phase phase)
 }
 
 /* False when the grace period is over. */
-static bool wait_until_all_are(struct server *server, enum shard_phase phase)
+static bool wait_until_all_are(struct server *server, enum shard_phase phase, uint64_t begun_ms)
 {
     sigset_t stop;
     struct timespec look = {.tv_nsec = LOOK_MS * 1000000};
-    uint64_t begun_ms = clock_mono_ms(&clock_system);
     uint64_t until_ms = begun_ms + server->config->shutdown_grace_period_seconds * 1000;
     block_signals(&stop);
     while (!all_are(server, phase)) {
@@ -316,14 +315,14 @@ static void free_server(struct server *server)
 
 void server_stop(struct server *server)
 {
-    uint64_t spread = spread_ms(server);
+    uint64_t spread = spread_ms(server), begun_ms = clock_mono_ms(&clock_system);
     atomic_store(&server->ops.draining, true);
     for (unsigned i = 0; i < server->shards_count; i++)
         shard_flush(&server->shards[i]);
-    bool in_time = wait_until_all_are(server, SHARD_FLUSHED);
+    bool in_time = wait_until_all_are(server, SHARD_FLUSHED, begun_ms);
     for (unsigned i = 0; i < server->shards_count; i++)
         shard_drain(&server->shards[i], spread);
-    in_time = wait_until_all_are(server, SHARD_DONE) && in_time;
+    in_time = wait_until_all_are(server, SHARD_DONE, begun_ms) && in_time;
     for (unsigned i = 0; i < server->shards_count; i++)
         shard_join(&server->shards[i]);
     if (!in_time) {
