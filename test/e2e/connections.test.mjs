@@ -6,7 +6,7 @@ import crypto from 'node:crypto';
 import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { Api, channelAuth, userAuth } from './lib/api.mjs';
-import { Server, appWith, demoApp, fresh, oneServer, sleep, until } from './lib/server.mjs';
+import { Server, appWith, demoApp, fresh, oneServer, sleep, until, within } from './lib/server.mjs';
 import { V1, V2 } from './lib/v2.mjs';
 import { OP, WsClient } from './lib/ws-client.mjs';
 
@@ -553,7 +553,7 @@ describe('HTTP on the wire', () => {
     socket.write('GET /up HTTP/1.1\r\nHost: x\r\n');
     const drip = setInterval(() => socket.write('X'), 1000);
     assert.equal((await held.server.get('/up')).status, 200);
-    const first = await Promise.race([ended.then(() => 'ended'), sleep(45_000).then(() => 'still open')]);
+    const first = await within(ended.then(() => 'ended'), 45_000) ?? 'still open';
     clearInterval(drip);
     socket.destroy();
     assert.equal(first, 'ended');

@@ -26,6 +26,12 @@ export const releaseProgram = fs.existsSync(path.join(root, 'build/release/socku
 
 export const sleep = ms => new Promise(resolve => setTimeout(resolve, ms));
 
+/* What the promise gives, or null after ms; keeps nothing waiting behind it. */
+export function within(promise, ms) {
+  let timer;
+  return Promise.race([promise, new Promise(resolve => { timer = setTimeout(resolve, ms, null); })]).finally(() => clearTimeout(timer));
+}
+
 /* Waits until condition() is truthy and returns it. */
 export async function until(condition, what = 'the condition', ms = 5000) {
   const deadline = Date.now() + ms;
@@ -171,7 +177,7 @@ export class Server {
 
   async stop({ signal = 'SIGTERM', ms = 20000 } = {}) {
     if (this.running) this.process.kill(signal);
-    const end = await Promise.race([this.exited, sleep(ms).then(() => null)]);
+    const end = await within(this.exited, ms);
     if (!end) {
       this.process.kill('SIGKILL');
       throw new Error(`the server did not end within ${ms} ms of ${signal}:\n${this.log().slice(-3000)}`);

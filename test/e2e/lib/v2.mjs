@@ -11,7 +11,7 @@
 //
 // What must never happen lands in client.faults.
 import { channelAuth } from './api.mjs';
-import { until } from './server.mjs';
+import { until, within } from './server.mjs';
 import { WsClient } from './ws-client.mjs';
 
 const SEEN_MAX = 1000;
@@ -159,7 +159,7 @@ export class V2 {
   async close() {
     const ws = this.ws;
     this.ws = null;
-    if (ws?.open) await Promise.race([ws.close(), new Promise(resolve => setTimeout(resolve, 1000))]);
+    if (ws?.open) await within(ws.close(), 1000);
     ws?.destroy();
   }
 }
