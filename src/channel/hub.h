@@ -129,9 +129,6 @@ void hub_detach(struct env *env, struct subscription *s, uint64_t lease_ms);
 /* Delivers what the gate holds above `above` (delivery position; frames without position always) in order, then live. Returns how many
  * frames were delivered from the gate; *last = position of the last one (unchanged if none). */
 uint32_t subscription_open(struct env *env, struct subscription *s, uint64_t above, uint64_t *last);
-/* Closes the gate again (late resume): what comes from now on is held back. Returns the delivery position up to which the
- * subscription has been served. */
-uint64_t subscription_close(struct env *env, struct subscription *s);
 struct str subscription_channel(const struct subscription *s);
 const struct filter *subscription_filter(const struct subscription *s);
 void subscription_set_filter(struct subscription *s, struct filter *filter);

@@ -34,7 +34,6 @@ struct listeners {
     uint32_t filters;      /* how many have a filter */
     uint64_t after_max;    /* largest `after` of those in lanes: above it nobody needs a closer look */
     struct list gated;     /* struct gate.link */
-    uint64_t served;       /* newest position that came by */
 };
 
 struct gated_frame {
@@ -143,15 +142,6 @@ static void gate_put(struct gate *gate, struct frame *frame, uint64_t first, uin
     }
     gate->frames[gate->count++] = (struct gated_frame){frame_take(frame), first, last};
     gate->bytes += size;
-}
-
-uint64_t subscription_close(struct env *env, struct subscription *s)
-{
-    if (s->gate == NULL) {
-        lane_remove(s->listeners, s);
-        s->gate = gate_new(s);
-    }
-    return s->served > s->listeners->served ? s->served : s->listeners->served;
 }
 
 uint32_t subscription_open(struct env *env, struct subscription *s, uint64_t above, uint64_t *last)
@@ -285,20 +275,25 @@ static void fan_out(struct listeners *l, const struct message_shared *m)
     }
     if (!list_empty(&l->gated))
         send_to_gates(l, m);
-    if (m->d.last > l->served)
-        l->served = m->d.last;
     metrics_count(l->env, l->app, messages_out, sent);
     metrics_count(l->env, l->app, bytes_out, bytes);
     if (m->d.arrived_ns != 0 && sent > 0)
         probe(l->env, m, sent);
 }
 
+/* Those whose gate is closed are told too. */
 static void tell_sinks(struct listeners *l, const struct message_shared *m)
 {
     struct hub *hub = l->env->hub;
     for (unsigned i = 0; i < LANES; i++)
         for (uint32_t j = l->lanes[i].count; (m->d.lanes & 1u << i) && j-- > 0;)
             hub->control(l->lanes[i].entries[j].sink, m->control_code, m->control_reason);
+    list_each(at, &l->gated)
+    {
+        const struct subscription *s = list_of(at, struct gate, link)->s;
+        if (m->d.lanes & 1u << s->lane)
+            hub->control(s->sink, m->control_code, m->control_reason);
+    }
 }
 
 void message_arrives(struct task *task)
@@ -336,7 +331,7 @@ static void become_gated(struct subscription *s, const struct attached *answer)
     s->listeners = listeners_of(s->env, s->app, s->channel);
     s->listeners->total++;
     s->listeners->filters += s->filter != NULL;
-    s->after = s->served = answer->head.delivery;
+    s->after = answer->head.delivery;
     s->attach_history = answer->head.history;
     s->gate = gate_new(s);
 }

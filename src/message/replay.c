@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "message/replay.h"
+#include "base/map.h"
 
 static bool same_message(const struct message_id *a, const struct message_id *b)
 {
@@ -29,22 +30,39 @@ static size_t run_end(const struct replay *r, size_t from)
     return end;
 }
 
-/* Whether a later mutation of the same message follows: then the whole is shown there, not here. */
-static bool mutated_later(const struct replay *r, size_t at)
+/* Where each message is mutated for the last time: there it is shown whole, and nowhere before. Built in one walk backwards. */
+struct last_mutations {
+    struct map at; /* history (8 bytes of the item) -> the item */
+};
+
+static struct str history_key(const struct store_item *item)
 {
-    for (size_t i = at + 1; i < r->count; i++)
-        if (is_mutation(&r->items[i]) && same_message(&r->items[i].message, &r->items[at].message))
-            return true;
-    return false;
+    return str_make(&item->message.history, sizeof(item->message.history));
+}
+
+static void last_mutations(struct last_mutations *last, const struct replay *r)
+{
+    *last = (struct last_mutations){0};
+    for (size_t i = r->count; i-- > 0;)
+        if (is_mutation(&r->items[i]) && map_get(&last->at, history_key(&r->items[i])) == NULL)
+            map_put(&last->at, history_key(&r->items[i]), (void *)&r->items[i]);
+}
+
+static bool is_last(const struct last_mutations *last, const struct store_item *item)
+{
+    return map_get(&last->at, history_key(item)) == item;
 }
 
 struct message_id *replay_mutated(const struct replay *r, size_t *count)
 {
     struct message_id *ids = arena_alloc(r->arena, (r->count ? r->count : 1) * sizeof(*ids));
+    struct last_mutations last;
+    last_mutations(&last, r);
     *count = 0;
-    for (size_t i = 0; i < r->count; i = run_end(r, i))
-        if (is_mutation(&r->items[i]) && !mutated_later(r, run_end(r, i) - 1))
+    for (size_t i = 0; i < r->count; i++)
+        if (is_last(&last, &r->items[i]))
             ids[(*count)++] = r->items[i].message;
+    map_free(&last.at);
     return ids;
 }
 
@@ -121,14 +139,17 @@ static void frame_of_whole(const struct replay *r, size_t at, struct replay_fram
     out->position = item->delivery;
 }
 
-/* Calls for each frame of the replay, in order; out NULL = count only. */
+/* Makes each frame of the replay, in order; out NULL = counts only. */
 static size_t walk(const struct replay *r, struct replay_frame *out)
 {
+    struct last_mutations last = {0};
     size_t n = 0;
+    if (r->shape != REPLAY_RUNS)
+        last_mutations(&last, r);
     for (size_t from = 0, end; from < r->count; from = end) {
         end = run_end(r, from);
         bool runs = r->shape == REPLAY_RUNS || !is_mutation(&r->items[from]);
-        if (!runs && mutated_later(r, end - 1))
+        if (!runs && !is_last(&last, &r->items[end - 1]))
             continue;
         if (out != NULL && runs)
             frame_of_run(r, from, end, &out[n]);
@@ -136,6 +157,7 @@ static size_t walk(const struct replay *r, struct replay_frame *out)
             frame_of_whole(r, end - 1, &out[n]);
         n++;
     }
+    map_free(&last.at);
     return n;
 }
 

@@ -131,23 +131,6 @@ static void live_messages_wait_in_the_gate_until_it_opens(void **state)
     assert_true(got(f, i, "\"after\""));
 }
 
-static void closed_gate_says_up_to_where_it_was_served(void **state)
-{
-    struct fixture *f = *state;
-    unsigned i = attach(f, "news", NULL);
-    open_gate(f, i);
-    publish(f, "news", "a", (struct socket_id){0}, NULL);
-    publish(f, "news", "b", (struct socket_id){0}, NULL);
-
-    assert_int_equal(subscription_close(&f->core->env, f->sub[i]), 2);
-    publish(f, "news", "c", (struct socket_id){0}, NULL);
-    assert_int_equal(f->sink[i]->frames, 2);
-    uint64_t last = 0;
-    assert_int_equal(subscription_open(&f->core->env, f->sub[i], 2, &last), 1);
-
-    assert_int_equal(last, 3);
-}
-
 static void excluded_socket_gets_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -238,6 +221,29 @@ static void lost_member_stays_for_the_lease(void **state)
     assert_true(got(f, a, "member_removed"));
 }
 
+static unsigned told;
+
+static void control(void *sink, int code, struct str reason)
+{
+    told += code == 4009;
+}
+
+/* Found by review: a terminate during a rewind passed over whoever was still gated. */
+static void user_is_terminated_behind_a_closed_gate_too(void **state)
+{
+    struct fixture *f = *state;
+    hub_on_control(f->core->env.hub, control);
+    told = 0;
+    unsigned a = attach(f, "#server-to-user-u1", NULL);
+    attach(f, "#server-to-user-u1", NULL);
+    open_gate(f, a);
+
+    hub_terminate_user(&f->core->env, f->core->app, STR("u1"), 4009, STR("You got disconnected by the app."));
+    core_settle(f->core);
+
+    assert_int_equal(told, 2);
+}
+
 static void answered(struct query *q)
 {
     struct fixture *f = q->user;
@@ -273,13 +279,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(live_messages_wait_in_the_gate_until_it_opens),
-        T(closed_gate_says_up_to_where_it_was_served),
         T(excluded_socket_gets_nothing),
         T(nothing_is_delivered_after_detach),
         T(detach_before_the_answer_leaves_no_trace),
         T(ephemeral_message_takes_no_position),
         T(joiner_is_in_the_snapshot_and_others_hear_of_him),
         T(lost_member_stays_for_the_lease),
+        T(user_is_terminated_behind_a_closed_gate_too),
         T(queries_count_who_is_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
