@@ -100,7 +100,7 @@ $(OUT)/unit/%: $(OUT)/test/unit/%.o $(UNIT_LIB) $(LIB)
 
 $(OUT)/fuzz/%: $(OUT)/test/fuzz/%.o $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
+	$(CXX) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
 
 $(OUT)/%.o: %.c
 	@mkdir -p $(@D)

@@ -73,7 +73,7 @@ describe('the demo', { skip: !built && 'build/release/sockudo is not built' }, (
       for (const index of [0, 1, 2]) await growing(index);
 
       await page.click('.viewer:nth-child(2) .cut');
-      assert.equal((await states())[1], 'cut');
+      await until(async () => (await states())[1] === 'cut', 'the cut to show');
       const held = (await texts())[1];
       await growing(0);
       assert.equal((await texts())[1], held, 'a cut viewer stands still');
