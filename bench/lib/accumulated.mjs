@@ -11,7 +11,7 @@ async function oneRun(bytes, o) {
     try {
         return await load('append', {
             ...server.target, connections: 64, channels: 64, channel: 'ai-bench', accumulated: bytes,
-            'appends-per-message': 0, warmup: 0, count: o.quick ? 20000 : 40000, verify: true,
+            'appends-per-message': 0, warmup: 0, settle: 4, count: o.quick ? 20000 : 40000, verify: true,
         });
     } finally {
         await stopServer(server);
@@ -20,7 +20,7 @@ async function oneRun(bytes, o) {
 
 export async function accumulated(report, o) {
     report.line('\n## An append to a message of 1 MB against one to a message of 1 KB');
-    report.line('\n64 messages, each grown first; then appends of 40 bytes, the server\'s CPU for each.');
+    report.line('\n64 messages, each grown first, then four seconds of rest (64 MB are flushed and compacted); then appends of 40 bytes, the server\'s CPU for each.');
     const found = {};
     for (let i = 0; i < o.rounds; i++)
         for (const [name, bytes] of Object.entries(SIZES)) (found[name] ??= []).push(await quietly(() => oneRun(bytes, o)));

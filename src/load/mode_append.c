@@ -29,6 +29,7 @@ static bool measure(struct append_run *a)
     const struct options *o = rig->options;
     drive(a, o->warmup_seconds, 0);
     feed_drain(&a->feed, o->drain_seconds);
+    rig_turn_ms(rig, o->settle_seconds * 1000);
 
     a->feed.from_ns = a->swarm.from_ns = clock_mono_ns(&clock_system);
     a->feed.to_ns = a->swarm.to_ns = UINT64_MAX;

@@ -63,6 +63,8 @@ static const struct option table[] = {
      "then begin a new message; 0 = never"},
     {"seconds", NUMBER, AT(seconds), "5", IN_ALL & ~IN_START, "length of the measurement"},
     {"warmup", NUMBER, AT(warmup_seconds), "1", HAS_PUBLISHERS, "seconds before it that do not count"},
+    {"settle", NUMBER, AT(settle_seconds), "0", IN_APPEND,
+     "seconds of rest before the measurement, for what growing left to be done in the background"},
     {"drain", NUMBER, AT(drain_seconds), "10", HAS_PUBLISHERS,
      "seconds to wait for what is under way at the end"},
     {"verify", FLAG, AT(verify), NULL, IN_APPEND, "read each message back at the end and check its text"},
