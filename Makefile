@@ -39,7 +39,8 @@ SIM_OBJ  := $(patsubst %.c,$(OUT)/%.o,$(wildcard test/sim/*.c))
 .PHONY: all run test help deps clean unit sim lint fuzz bench soak format
 all: $(OUT)/sockudo $(OUT)/sockudo-load
 
-run: deps ## install what is missing, build, start the server on its defaults, show the first stream
+run: ## install what is missing, build, start the server on its defaults, show the first stream
+	@tools/install-deps build
 	@$(MAKE) --no-print-directory -s -j$$(nproc) all
 	@tools/run-demo
 
