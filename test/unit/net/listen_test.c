@@ -84,7 +84,7 @@ static void shards_share_a_port(void **state)
 {
     struct fixture *f = *state;
     struct listener *second =
-        listener_new(f->loop, "localhost", listener_port(f->listener), on_accepted, f, f->error);
+        listener_new(f->loop, "127.0.0.1", listener_port(f->listener), on_accepted, f, f->error);
     assert_non_null(second);
     listener_close(second);
 }
