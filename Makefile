@@ -36,7 +36,7 @@ UNIT     := $(UNIT_SRC:test/unit/%.c=$(OUT)/unit/%)
 UNIT_LIB := $(patsubst %.c,$(OUT)/%.o,$(wildcard test/unit/support/*.c))
 SIM_OBJ  := $(patsubst %.c,$(OUT)/%.o,$(wildcard test/sim/*.c))
 
-.PHONY: all run test help deps clean unit sim lint fuzz bench soak format
+.PHONY: all run test help deps clean unit sim lint fuzz bench format
 all: $(OUT)/sockudo $(OUT)/sockudo-load
 
 run: ## install what is missing, build, start the server on its defaults, show the first stream

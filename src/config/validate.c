@@ -180,6 +180,22 @@ static bool check_cluster_health(struct loader *l)
     return true;
 }
 
+/* Keys that this build cannot honour with every value: silence would be a lie. */
+static bool check_not_yet(struct loader *l)
+{
+    const struct config *c = l->config;
+    uint64_t versions = c->versioned.retention_window_seconds;
+    if (c->recovery.buffer_ttl_seconds != 120)
+        return load_fail(l, "connection_recovery.buffer_ttl_seconds = %llu is not supported by this build yet: there is no hot "
+                            "buffer, positions are recovered from the store",
+                         (unsigned long long)c->recovery.buffer_ttl_seconds);
+    if (versions != 0 && versions != c->history.retention_window_seconds)
+        return load_fail(l, "versioned_messages.retention_window_seconds = %llu is not supported by this build yet: versions are "
+                            "kept as long as their message, so it must be 0 or history.retention_window_seconds",
+                         (unsigned long long)versions);
+    return true;
+}
+
 /* What the table does not know, because the reference does not check it or does not have it. */
 static bool check_ours(struct loader *l)
 {
@@ -212,5 +228,5 @@ bool validate(struct loader *l)
         return false;
     if (is_on(l, "annotations.enabled") && !l->config->versioned.enabled)
         return FAIL(l, "annotations.enabled requires versioned_messages.enabled");
-    return check_rollup(l) && validate_push_rules(l) && positive(l, "adapter.nats.") && check_ours(l);
+    return check_rollup(l) && validate_push_rules(l) && positive(l, "adapter.nats.") && check_ours(l) && check_not_yet(l);
 }

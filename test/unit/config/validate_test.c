@@ -204,6 +204,14 @@ static void origins_of_cors_are_patterns(void **state)
     assert_loads("cors.origin=['https://*.example.com','any','localhost:3000','*.example.com']");
 }
 
+static void windows_that_the_store_does_not_keep_apart_are_refused(void **state)
+{
+    assert_refused("connection_recovery.buffer_ttl_seconds=60", "buffer_ttl_seconds = 60 is not supported by this build yet");
+    assert_refused("versioned_messages.retention_window_seconds=60\nhistory.retention_window_seconds=90",
+                   "retention_window_seconds = 60 is not supported by this build yet");
+    assert_loads("versioned_messages.retention_window_seconds=90\nhistory.retention_window_seconds=90");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -227,6 +235,7 @@ int main(void)
         cmocka_unit_test(a_key_at_its_default_is_never_refused),
         cmocka_unit_test(tuning_keys_share_one_warning),
         cmocka_unit_test(origins_of_cors_are_patterns),
+        cmocka_unit_test(windows_that_the_store_does_not_keep_apart_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
