@@ -24,7 +24,7 @@ static struct frame *frame_alloc(size_t n)
     return f;
 }
 
-static void put_head(struct frame *f, int opcode, size_t n)
+void frame_seal(struct frame *f, int opcode, size_t n)
 {
     unsigned char *at = (unsigned char *)f->bytes + FRAME_HEAD_MAX;
     unsigned extended = n < 126 ? 0 : n <= UINT16_MAX ? 2 : 8;
@@ -33,6 +33,7 @@ static void put_head(struct frame *f, int opcode, size_t n)
     *--at = (unsigned char)(extended == 0 ? n : extended == 2 ? 126 : 127);
     *--at = (unsigned char)(0x80 | opcode);
     f->head = (uint32_t)((char *)at - f->bytes);
+    f->end = (uint32_t)(FRAME_HEAD_MAX + n);
 }
 
 struct frame *frame_new(int opcode, struct str payload)
@@ -40,7 +41,7 @@ struct frame *frame_new(int opcode, struct str payload)
     struct frame *f = frame_alloc(payload.n);
     if (payload.n)
         memcpy(f->bytes + FRAME_HEAD_MAX, payload.p, payload.n);
-    put_head(f, opcode, payload.n);
+    frame_seal(f, opcode, payload.n);
     return f;
 }
 

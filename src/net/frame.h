@@ -31,8 +31,11 @@ struct frame {
 struct frame *frame_new(int opcode, struct str payload);
 /* code 1000..4999, reason at most 123 bytes (cut at a UTF-8 boundary). */
 struct frame *frame_new_close(unsigned code, struct str reason);
-/* n bytes without any header, for HTTP: the caller fills them, through frame_room(), before it sends them. */
+/* n bytes without any header: the caller fills them, through frame_room(), before it sends them; as they are for HTTP, or with
+ * the header of frame_seal() for at most that many bytes. */
 struct frame *frame_new_raw(size_t n);
+/* Writes the WebSocket header in front of the first n bytes; the frame ends behind them. */
+void frame_seal(struct frame *f, int opcode, size_t n);
 static inline char *frame_room(struct frame *f)
 {
     return f->bytes + f->head;

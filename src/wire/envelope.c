@@ -93,19 +93,6 @@ static char *out_envelope(char *p, const struct envelope *e, enum wire_protocol 
     return p;
 }
 
-/* Writes the header in front of n bytes of payload that already stand in their place (frame.h). */
-static void seal(struct frame *f, size_t n)
-{
-    unsigned char *at = (unsigned char *)f->bytes + FRAME_HEAD_MAX;
-    unsigned extended = n < 126 ? 0 : n <= UINT16_MAX ? 2 : 8;
-    for (unsigned i = 0; i < extended; i++)
-        *--at = (unsigned char)(n >> 8 * i);
-    *--at = (unsigned char)(extended == 0 ? n : extended == 2 ? 126 : 127);
-    *--at = 0x80 | FRAME_TEXT;
-    f->head = (uint32_t)((char *)at - f->bytes);
-    f->end = (uint32_t)(FRAME_HEAD_MAX + n);
-}
-
 struct frame *envelope_frame(const struct envelope *e, enum wire_protocol protocol)
 {
     size_t room = bound(e, protocol);
@@ -113,7 +100,7 @@ struct frame *envelope_frame(const struct envelope *e, enum wire_protocol protoc
     char *start = f->bytes + FRAME_HEAD_MAX;
     char *end = out_envelope(start, e, protocol);
     assert((size_t)(end - start) <= room);
-    seal(f, (size_t)(end - start));
+    frame_seal(f, FRAME_TEXT, (size_t)(end - start));
     return f;
 }
 
