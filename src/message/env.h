@@ -15,6 +15,7 @@
 #include "store/store.h"
 
 struct metrics; /* message/metrics.h: the figures the core keeps */
+struct notice;  /* message/notice.h: what webhooks are told */
 
 struct env {
     unsigned shard, shards;
@@ -31,6 +32,8 @@ struct env {
     void (*post)(struct env *env, unsigned shard, struct task *task);
     /* Hands a frame to a connection, with one reference. What `sink` is, only the provider knows. */
     void (*deliver)(void *sink, struct frame *frame);
+    /* Hears what notice_send() says; NULL = nobody listens. Returns at once. */
+    void (*notice)(struct env *env, const struct notice *notice);
     void *world; /* the provider's */
     struct hub *hub; /* channel/hub.h: this shard's channels */
 };

@@ -46,6 +46,8 @@ enum store_op_kind {
     STORE_OPEN,     /* open streams of all channels that have been idle for long */
     STORE_RESET,    /* forget a channel, new stream id */
     STORE_PURGE,    /* delete old rows of a channel with their messages */
+    STORE_NOTE_PUT, /* write and delete notes, all or none */
+    STORE_NOTE_SCAN,/* notes below a prefix, in byte order of their keys, a page */
 };
 
 enum store_result {
@@ -169,6 +171,22 @@ struct store_found {
     struct str *open_apps, *open_channels;       /* OPEN: app id and channel of items[i] */
 };
 
+/* Notes: small durable records of the server itself (webhook queue, dead letters, revocations) which belong to no
+ * channel and take no position. Keys are bytes, at most NOTE_KEY_MAX; by convention "<family>/...". */
+enum { NOTE_KEY_MAX = 512, NOTE_VALUE_MAX = 1 << 20 };
+struct store_note {
+    struct str key, value;       /* PUT: value absent = delete */
+};
+struct store_notes {
+    const struct store_note *put;   /* PUT */
+    size_t put_count;
+    struct str prefix, after;    /* SCAN: keys that begin with prefix and are greater than after (absent = all) */
+    uint32_t limit;
+    struct store_note *found;    /* output of SCAN, in the op's arena */
+    size_t found_count;
+    bool more;
+};
+
 struct store_op {
     struct task task;         /* the store's, to bring the op home */
     struct store_op *next;    /* the store's */
@@ -180,10 +198,11 @@ struct store_op {
     union {
         struct store_write write;
         struct store_read read;
+        struct store_notes notes; /* app_id and channel are not used */
     };
     /* outputs */
     enum store_result result;
-    struct store_head head;   /* after the operation; every kind but OPEN */
+    struct store_head head;   /* after the operation; every kind but OPEN and the notes */
     union {
         struct store_written written;
         struct store_found found;
