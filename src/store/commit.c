@@ -42,9 +42,13 @@ struct store {
 
 static size_t op_bytes(const struct store_op *op)
 {
+    size_t bytes = 256;
+    if (op->kind == STORE_NOTE_PUT)
+        for (size_t i = 0; i < op->notes.put_count; i++)
+            bytes += op->notes.put[i].key.n + op->notes.put[i].value.n;
     if (op->kind != STORE_WRITE)
-        return 256;
-    return 256 + op->write.data.n + op->write.extras.n + op->write.tags.n + op->write.metadata.n;
+        return bytes;
+    return bytes + op->write.data.n + op->write.extras.n + op->write.tags.n + op->write.metadata.n;
 }
 
 static void push(struct queue *q, struct store_op *op)
@@ -109,7 +113,8 @@ void store_submit(struct store *s, struct store_op *op)
 
 static bool is_staged_kind(const struct store_op *op)
 {
-    return op->kind == STORE_WRITE || op->kind == STORE_HEAD || op->kind == STORE_RESET || op->kind == STORE_PURGE;
+    return op->kind == STORE_WRITE || op->kind == STORE_HEAD || op->kind == STORE_RESET || op->kind == STORE_PURGE ||
+           op->kind == STORE_NOTE_PUT;
 }
 
 static uint64_t now_ms(const struct store *s)

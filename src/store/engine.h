@@ -29,7 +29,7 @@ enum stage_result {
     STAGED,       /* outputs are set; they are true once the commit has succeeded */
     COMMIT_FIRST, /* needs what is pending to be committed: commit, then stage it again */
 };
-/* WRITE, HEAD, RESET, PURGE. A refusal (op->result) is STAGED too, and leaves no trace. */
+/* WRITE, HEAD, RESET, PURGE, NOTE_PUT. A refusal (op->result) is STAGED too, and leaves no trace. */
 enum stage_result engine_stage(struct engine *e, struct store_op *op);
 bool engine_commit(struct engine *e, bool sync, struct buf *error);
 /* The batch did not become durable, or is not wanted. */
@@ -37,7 +37,7 @@ void engine_rollback(struct engine *e);
 /* Forgets everything in memory: after the kv was opened anew it may hold more, or less, than memory knows of. */
 void engine_forget(struct engine *e);
 
-/* LATEST, VERSIONS, PAGE, REPLAY, OPEN; nothing may be pending. The plan lives in op->arena. */
+/* LATEST, VERSIONS, PAGE, REPLAY, OPEN, NOTE_SCAN; nothing may be pending. The plan lives in op->arena. */
 struct read_plan;
 struct read_plan *engine_plan(struct engine *e, struct store_op *op);
 void engine_read(struct kv *kv, const struct read_plan *plan, struct store_op *op);

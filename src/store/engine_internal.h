@@ -118,6 +118,10 @@ void put_floor(struct engine *e, struct stored_channel *ch);
 void stage_reset(struct engine *e, struct store_op *op);
 enum stage_result stage_purge(struct engine *e, struct store_op *op);
 
+/* note.c */
+void stage_notes(struct engine *e, struct store_op *op);
+enum store_result read_notes(struct kv *kv, struct store_op *op);
+
 /* view.c: a message as the kv and a copied head have it; used by reads, and by the engine where nothing is pending */
 struct view {
     uint64_t cid, history, create, last;

@@ -112,7 +112,7 @@ struct read_plan *engine_plan(struct engine *e, struct store_op *op)
     op->found = (struct store_found){0};
     if (op->kind == STORE_OPEN)
         plan_open(e, plan, op);
-    else
+    else if (op->kind != STORE_NOTE_SCAN)
         plan_channel(e, plan, op);
     plan->failed = e->failed;
     e->failed = false;
@@ -469,9 +469,11 @@ static enum store_result read_open(struct reading *r)
 void engine_read(struct kv *kv, const struct read_plan *plan, struct store_op *op)
 {
     struct reading r = {.kv = kv, .plan = plan, .op = op, .arena = &op->arena};
-    const struct str wanted = op->read.stream_id;
+    const struct str wanted = op->kind == STORE_NOTE_SCAN ? STR_NONE : op->read.stream_id;
     op->head = plan->head;
-    if (plan->failed)
+    if (op->kind == STORE_NOTE_SCAN)
+        op->result = read_notes(kv, op);
+    else if (plan->failed)
         op->result = STORE_FAILED;
     else if (op->kind == STORE_OPEN)
         op->result = read_open(&r);

@@ -385,6 +385,8 @@ enum stage_result engine_stage(struct engine *e, struct store_op *op)
     if (op->kind == STORE_WRITE) {
         if (stage_write(e, op) == COMMIT_FIRST)
             return COMMIT_FIRST;
+    } else if (op->kind == STORE_NOTE_PUT) {
+        stage_notes(e, op);
     } else {
         op->found = (struct store_found){0};
         if (op->kind == STORE_HEAD)

@@ -172,8 +172,10 @@ struct store_found {
 };
 
 /* Notes: small durable records of the server itself (webhook queue, dead letters, revocations) which belong to no
- * channel and take no position. Keys are bytes, at most NOTE_KEY_MAX; by convention "<family>/...". */
-enum { NOTE_KEY_MAX = 512, NOTE_VALUE_MAX = 1 << 20 };
+ * channel and take no position. Keys are bytes, 1 to NOTE_KEY_MAX; by convention "<family>/...". A put with any other key, or a
+ * larger value, stores nothing: STORE_BYTES_MAX. Of two entries with one key the later one holds. A scan sees every put submitted
+ * before it; it stops at limit, or once it has NOTE_SCAN_BYTES_MAX of keys and values, with `more`; then ask again after the last. */
+enum { NOTE_KEY_MAX = 512, NOTE_VALUE_MAX = 1 << 20, NOTE_SCAN_BYTES_MAX = 16 << 20 };
 struct store_note {
     struct str key, value;       /* PUT: value absent = delete */
 };

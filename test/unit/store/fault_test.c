@@ -141,6 +141,33 @@ static struct fixture *open_faulty(struct faulty **kv)
     return f;
 }
 
+/* The note "at" = this number, and the one before is deleted, in one put. */
+static void note_written(struct fixture *f, uint64_t delivery)
+{
+    char key[32], before[32];
+    snprintf(key, sizeof key, "at/%08llu", (unsigned long long)delivery);
+    snprintf(before, sizeof before, "at/%08llu", (unsigned long long)delivery - 1);
+    struct store_note notes[] = {{str_of(key), STR("x")}, {str_of(before), STR_NONE}};
+    struct call *c = call_new(f, STORE_NOTE_PUT);
+    c->op.notes = (struct store_notes){.put = notes, .put_count = 2};
+    run(c);
+    assert_int_equal(c->op.result, STORE_OK);
+    call_free(c);
+}
+
+/* The number in the only note there is; fails if there are more. */
+static uint64_t noted(struct fixture *f)
+{
+    struct call *c = call_new(f, STORE_NOTE_SCAN);
+    c->op.notes = (struct store_notes){.prefix = STR("at/"), .limit = 10};
+    run(c);
+    assert_int_equal(c->op.notes.found_count, 1);
+    char digits[16] = {0};
+    memcpy(digits, c->op.notes.found[0].key.p + 3, 8);
+    call_free(c);
+    return strtoull(digits, NULL, 10);
+}
+
 /* The fault loop: the n-th write fails, for each n. */
 static void failed_write_shows_nothing_and_takes_no_position(void **state)
 {
@@ -208,6 +235,24 @@ static void batch_that_failed_but_was_written_is_seen_after_reopening(void **sta
     assert_str(latest(f, m), "3:append\"ab\"");
     f->w.receipt_key = f->w.fingerprint = key_for(1);
     assert_int_equal(mutate(f, m, ACTION_APPEND, "\"a\""), STORE_DUPLICATE);
+    fixture_free(f);
+}
+
+static void failed_batch_keeps_the_notes_as_they_were(void **state)
+{
+    struct faulty *kv;
+    struct fixture *f = open_faulty(&kv);
+    note_written(f, 1);
+    struct store_note notes[] = {{STR("at/00000001"), STR_NONE}, {STR("at/00000009"), STR("x")}};
+    struct call *c = call_new(f, STORE_NOTE_PUT);
+    c->op.notes = (struct store_notes){.put = notes, .put_count = 2};
+    kv->next = LOST;
+    run(c);
+    assert_int_equal(c->op.result, STORE_FAILED);
+    call_free(c);
+    wait_for_back_off();
+    store_step(f->store);
+    assert_int_equal(noted(f), 1);
     fixture_free(f);
 }
 
@@ -363,6 +408,7 @@ static void writer_process(const char *dir, int pipe_fd)
     for (uint64_t i = 1;; i++) {
         f->w.receipt_key = f->w.fingerprint = key_for(i);
         append(f, m, "\"x\"");
+        note_written(f, f->last.delivery);
         if (write(pipe_fd, &f->last.delivery, sizeof f->last.delivery) != sizeof f->last.delivery)
             _exit(1);
     }
@@ -394,6 +440,7 @@ static void acknowledged_appends_survive_kill(void **state)
         fixture_open(f);
         struct store_head h = head(f);
         assert_true(h.delivery >= acknowledged && h.delivery <= acknowledged + 1);
+        assert_true(noted(f) >= acknowledged && noted(f) <= h.delivery);
         char stream8[9] = {0};
         memcpy(stream8, h.stream_id, 8);
         struct message_id m = {1, 1, (uint32_t)strtoul(stream8, NULL, 16)};
@@ -457,6 +504,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(failed_write_shows_nothing_and_takes_no_position),
         cmocka_unit_test(failed_batch_fails_all_of_it),
         cmocka_unit_test(batch_that_failed_but_was_written_is_seen_after_reopening),
+        cmocka_unit_test(failed_batch_keeps_the_notes_as_they_were),
         cmocka_unit_test(store_heals_without_being_asked),
         cmocka_unit_test(unreadable_channel_fails_alone),
         cmocka_unit_test(damaged_channel_can_be_reset),
