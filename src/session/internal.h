@@ -11,6 +11,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
+#include "app/capability.h"
 #include "app/limiter.h"
 #include "message/metrics.h"
 #include "session/session.h"
@@ -37,10 +38,10 @@ struct sessions {
     struct list waiting;        /* struct job.link: for their turn */
 };
 
-struct user { /* who signed in (chapter 1, 4.1) */
+struct user { /* who the client is: by sign-in (chapter 1, 4.1) or by a capability token (4.4) */
     struct str id;
-    struct str info;         /* JSON text, "{}" if none */
-    struct str capabilities; /* JSON object text, absent if none */
+    struct str info;          /* JSON text, "{}" if none */
+    struct capabilities *may; /* NULL = no list for anything */
     char text[];
 };
 
@@ -172,7 +173,11 @@ void command_resume(struct session *s, const struct client_message *m, struct ar
 void command_client_event(struct session *s, const struct client_message *m, struct arena *arena);
 
 /* ---- signin.c ---- */
-/* V2, chapter 1, 4.4: what the identity may do. Without a list: subscribe, publish, history and presence are allowed. */
+void user_free(struct user *user);
+/* The verified identity: user id of a sign-in or client id of a token; absent = neither. A view, until the next command. */
+struct str session_identity(const struct session *s);
+/* V2, chapter 1, 4.4: what the identity may do; operation as capability_of() takes it. Without a list: subscribe, publish, history and
+ * presence are allowed, the rest is not. */
 bool user_may(const struct session *s, struct str operation, struct str channel);
 /* Text of a JSON string, which lives as long as the arena; absent if it is none. */
 struct str text_in(struct arena *arena, struct str value);

@@ -328,7 +328,7 @@ void session_closed(struct session *s, enum session_end how)
     metrics_gauge(env, s->app, connected, -1);
     list_remove(&s->link);
     s->all->count--;
-    free(s->user);
+    user_free(s->user);
     free(s->limits);
     free(s->doom_reason);
     free(s);

@@ -2,6 +2,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include <assert.h>
 #include <stdlib.h>
 
 #include "base/json.h"
@@ -18,76 +19,36 @@ struct str text_in(struct arena *arena, struct str value)
     return text;
 }
 
-/* ---- capabilities ---- */
+/* ---- identity ---- */
 
-/* Pattern: exact, or one `*` anywhere. */
-static bool matches(struct str pattern, struct str channel)
+struct str session_identity(const struct session *s)
 {
-    ptrdiff_t star = str_index(pattern, '*');
-    if (star < 0)
-        return str_eq(pattern, channel);
-    struct str before = str_first(pattern, (size_t)star), after = str_from(pattern, (size_t)star + 1);
-    return channel.n >= before.n + after.n && str_starts(channel, before) && str_ends(channel, after);
-}
-
-static bool is_open_by_default(struct str operation)
-{
-    return str_eq(operation, STR("subscribe")) || str_eq(operation, STR("publish")) ||
-           str_eq(operation, STR("history")) || str_eq(operation, STR("presence"));
+    return s->user != NULL ? s->user->id : STR_NONE;
 }
 
 bool user_may(const struct session *s, struct str operation, struct str channel)
 {
-    if (s->protocol == WIRE_V1 || s->user == NULL || s->user->capabilities.p == NULL)
-        return true;
-    struct str list = json_get(s->user->capabilities, operation), item;
-    if (list.p == NULL)
-        return is_open_by_default(operation);
-    struct json_iter it = json_iter(list);
-    struct buf scratch = {0};
-    bool allowed = false;
-    while (!allowed && json_next_item(&it, &item)) {
-        buf_clear(&scratch);
-        allowed = matches(json_text(item, &scratch), channel);
-    }
-    buf_free(&scratch);
-    return allowed;
+    enum capability asked = capability_of(operation);
+    assert(asked < CAPABILITIES);
+    return s->protocol == WIRE_V1 || capabilities_allow(s->user != NULL ? s->user->may : NULL, asked, channel);
 }
 
-/* NULL, or what is wrong. */
-static const char *check_capabilities(struct str capabilities)
+void user_free(struct user *user)
 {
-    struct str key, list, item;
-    if (capabilities.p == NULL)
-        return NULL;
-    if (!json_is(capabilities, JSON_OBJECT))
-        return "expected an object";
-    for (struct json_iter it = json_iter(capabilities); json_next_member(&it, &key, &list);) {
-        if (!json_is(list, JSON_ARRAY))
-            return "expected arrays of channel patterns";
-        for (struct json_iter items = json_iter(list); json_next_item(&items, &item);)
-            if (!json_is(item, JSON_STRING))
-                return "channel patterns must be strings";
-    }
-    return NULL;
+    if (user == NULL)
+        return;
+    capabilities_free(user->may);
+    free(user);
 }
 
 /* ---- sign-in ---- */
 
-static struct user *user_new(struct str id, struct str info, struct str capabilities)
+static struct user *user_new(struct str id, struct str info, struct capabilities *may)
 {
-    struct user *user = mem_alloc(sizeof(*user) + id.n + info.n + capabilities.n);
-    char *text = user->text;
-    memcpy(text, id.p, id.n);
-    user->id = str_make(text, id.n);
-    memcpy(text += id.n, info.p, info.n);
-    user->info = str_make(text, info.n);
-    text += info.n;
-    user->capabilities = STR_NONE;
-    if (capabilities.p != NULL) {
-        memcpy(text, capabilities.p, capabilities.n);
-        user->capabilities = str_make(text, capabilities.n);
-    }
+    struct user *user = mem_alloc(sizeof(*user) + id.n + info.n);
+    *user = (struct user){.id = str_make(user->text, id.n), .info = str_make(user->text + id.n, info.n), .may = may};
+    memcpy(user->text, id.p, id.n);
+    memcpy(user->text + id.n, info.p, info.n);
     return user;
 }
 
@@ -99,7 +60,7 @@ static void become(struct session *s, struct user *user)
     sub_identify(s, user->id);
     if (old != NULL)
         sub_forget_identity(s, old->id);
-    free(old);
+    user_free(old);
 }
 
 static void say_success(struct session *s, struct str user_data)
@@ -124,14 +85,15 @@ static void sign_in(struct session *s, struct str user_data, struct arena *arena
     }
     struct str id = text_in(arena, json_get(value, STR("id")));
     struct str info = json_get(value, STR("user_info"));
-    struct str capabilities = json_get(value, STR("capabilities"));
-    const char *wrong = check_capabilities(capabilities);
+    const char *wrong;
+    struct capabilities *may = capabilities_of_signin(json_get(value, STR("capabilities")), &wrong);
     if (id.n == 0) {
+        capabilities_free(may);
         session_error(s, CODE_UNAUTHORIZED, STR_NONE, "Authentication error: Missing 'id' field in user_data");
     } else if (wrong != NULL) {
         session_error(s, CODE_UNAUTHORIZED, STR_NONE, "Authentication error: Invalid capabilities in user_data: %s", wrong);
     } else {
-        become(s, user_new(id, info.p != NULL ? info : STR("{}"), capabilities));
+        become(s, user_new(id, info.p != NULL ? info : STR("{}"), may));
         say_success(s, user_data);
     }
 }

@@ -220,7 +220,7 @@ static bool has_capability(struct ask *a, struct str operation)
                   STR_ARG(operation), STR_ARG(a->to.channel));
 }
 
-static bool capabilities_allow(struct ask *a)
+static bool has_capabilities(struct ask *a)
 {
     return has_capability(a, STR("subscribe")) &&
            (a->to.name.kind != CHANNEL_PRESENCE || has_capability(a, STR("presence")));
@@ -311,7 +311,7 @@ static bool has_place(struct ask *a)
 
 static bool (*const checks[])(struct ask *a) = {
     has_channel,      is_plain,           has_good_name,  may_rewind, has_good_modes, has_good_filter, has_auth,
-    namespace_allows, capabilities_allow, user_may_enter, is_genuine, is_member,      has_place,       mentions_delta,
+    namespace_allows, has_capabilities, user_may_enter, is_genuine, is_member,      has_place,       mentions_delta,
 };
 
 /* ---- the commands ---- */
