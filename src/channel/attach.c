@@ -40,76 +40,10 @@ static void count_interest(struct channel *ch, unsigned shard, unsigned lane, in
         metrics_active_channel(ch->env, ch->app, type, change);
 }
 
-struct frame *internal_frame(struct env *env, enum wire_protocol protocol, const char *event, struct str channel, struct str data)
-{
-    struct wire_to to = {protocol, &env->random};
-    return frame_internal(to, str_of(event), channel, data);
-}
-
-/* member_added and member_removed: to everybody in the channel but `except`. */
-static void announce(struct channel *ch, const char *event, struct str data, struct socket_id except)
-{
-    struct delivery d = {.lanes = ALL_LANES, .except = except};
-    if (ch->subscriptions == 0)
-        return;
-    d.frames[LANE_V1] = internal_frame(ch->env, WIRE_V1, event, ch->name, data);
-    d.frames[LANE_DELTA] = internal_frame(ch->env, WIRE_V2, event, ch->name, data);
-    d.frames[LANE_FULL] = frame_take(d.frames[LANE_DELTA]);
-    channel_deliver(ch, &d);
-}
-
-static void announce_removed(struct channel *ch, struct str user_id, struct socket_id except)
-{
-    struct buf data = {0};
-    buf_lit(&data, "{\"user_id\":");
-    buf_json(&data, user_id);
-    buf_char(&data, '}');
-    announce(ch, "member_removed", buf_view(&data), except);
-    buf_free(&data);
-}
-
-static void announce_added(struct channel *ch, struct str user_id, struct str info, struct socket_id except)
-{
-    struct buf data = {0};
-    buf_lit(&data, "{\"user_id\":");
-    buf_json(&data, user_id);
-    buf_lit(&data, ",\"user_info\":");
-    buf_str(&data, info);
-    buf_char(&data, '}');
-    announce(ch, "member_added", buf_view(&data), except);
-    buf_free(&data);
-}
-
-static void lease_expired(void *user, struct str user_id)
-{
-    struct channel *ch = user;
-    announce_removed(ch, user_id, (struct socket_id){0});
-    owner_settle(ch);
-}
-
 static void refuse(struct attach_mail *mail, int code, struct str message)
 {
     mail->answer.code = code;
     mail->answer.message = message;
-}
-
-/* False: the channel is full. */
-static bool join(struct channel *ch, struct attach_mail *mail)
-{
-    uint32_t max = ch->app->config->max_presence_members_per_channel;
-    if (mail->member_id.p == NULL)
-        return true;
-    if (max > 0 && presence_count(ch->presence) >= max && !presence_has(ch->presence, mail->member_id))
-        return false;
-    if (ch->presence == NULL)
-        ch->presence = presence_new(ch->env->wheel, lease_expired, ch);
-    if (presence_join(ch->presence, mail->member_id, mail->member_info))
-        announce_added(ch, mail->member_id, mail->member_info, mail->socket);
-    struct buf json = {0};
-    presence_json(ch->presence, &json);
-    mail->answer.presence = arena_copy(&mail->arena, buf_view(&json));
-    buf_free(&json);
-    return true;
 }
 
 static void give_cached(struct channel *ch, struct attached *answer)
@@ -128,7 +62,7 @@ static void attach_now(struct channel *ch, struct attach_mail *mail)
     mail->answer.policy = ch->policy;
     if (ch->policy.history)
         mail->answer.head = ch->head;
-    if (!join(ch, mail)) {
+    if (!member_joins(ch, mail)) {
         refuse(mail, CODE_OVER_CAPACITY, STR("Over capacity"));
     } else {
         count_interest(ch, mail->home->shard, mail->lane, 1);
@@ -212,8 +146,8 @@ void detach_arrives(struct task *task)
     struct channel *ch = owner_find(mail->owner->hub, mail->app, mail->channel);
     if (ch != NULL) {
         count_interest(ch, mail->home_shard, mail->lane, -1);
-        if (mail->member_id.p != NULL && presence_leave(ch->presence, mail->member_id, mail->lease_ms))
-            announce_removed(ch, mail->member_id, mail->socket);
+        if (mail->member_id.p != NULL)
+            member_leaves(ch, mail->member_id, mail->socket, mail->lease_ms);
         owner_settle(ch);
     }
     free(mail);

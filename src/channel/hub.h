@@ -134,6 +134,18 @@ const struct filter *subscription_filter(const struct subscription *s);
 void subscription_set_filter(struct subscription *s, struct filter *filter);
 uint64_t subscription_attach_history(const struct subscription *s); /* attach_serial */
 
+/* A member replaces its info (chapter 1, 5.8). Everything is copied. */
+enum member_result { MEMBER_UPDATED = 0, MEMBER_UNKNOWN, MEMBER_TOO_OFTEN };
+struct member_update {
+    struct app *app;
+    struct str channel, user_id;
+    struct str user_info;        /* JSON text */
+    struct socket_id socket;     /* who says so */
+    void (*done)(void *user, enum member_result result); /* on this shard, once */
+    void *user;
+};
+void hub_update_member(struct env *env, const struct member_update *update);
+
 /* A control word for all connections of a user on all shards: reaches them through their subscription to
  * #server-to-user-<id>, as control(user, code, reason). Hub-wide callback, set by the session layer. */
 void hub_on_control(struct hub *hub, void (*control)(void *sink, int code, struct str reason));

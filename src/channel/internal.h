@@ -105,7 +105,11 @@ struct message_shared *message_shared_new(const struct channel *ch, const struct
 void attach_arrives(struct task *task);
 void detach_arrives(struct task *task);
 void attach_head_known(struct channel *ch);
-struct frame *internal_frame(struct env *env, enum wire_protocol protocol, const char *event, struct str channel, struct str data);
+
+/* member.c */
+/* Takes a place for the member of an attach, if it has one, and fills in answer.presence. False: the channel is full. */
+bool member_joins(struct channel *ch, struct attach_mail *mail);
+void member_leaves(struct channel *ch, struct str user_id, struct socket_id socket, uint64_t lease_ms);
 
 /* repair.c */
 /* Before p (completed, at the front) leaves: false if nothing lies between it and what has been delivered. Otherwise the channel is

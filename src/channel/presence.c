@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "channel/presence.h"
+#include "app/limiter.h"
 #include "base/mem.h"
 #include <stdlib.h>
 
@@ -12,6 +13,7 @@ struct member {
     struct str id, info;
     uint32_t places; /* leased ones included */
     struct list leases;
+    struct window updates; /* how often the info has been replaced in this second */
 };
 
 struct lease {
@@ -19,16 +21,18 @@ struct lease {
     struct list link;
     struct presence *presence;
     struct member *member;
+    struct socket_id socket;
 };
 
 struct presence {
     struct map members;
     struct wheel *wheel;
-    void (*expired)(void *user, struct str user_id);
+    void (*expired)(void *user, struct str user_id, struct socket_id socket);
     void *user;
 };
 
-struct presence *presence_new(struct wheel *wheel, void (*expired)(void *user, struct str user_id), void *user)
+struct presence *presence_new(struct wheel *wheel,
+                              void (*expired)(void *user, struct str user_id, struct socket_id socket), void *user)
 {
     struct presence *p = mem_new(struct presence);
     p->wheel = wheel;
@@ -107,15 +111,16 @@ static void lease_ends(struct timer *timer)
     struct lease *lease = list_of(timer, struct lease, timer);
     struct presence *p = lease->presence;
     struct member *m = lease->member;
+    struct socket_id socket = lease->socket;
     char *id = str_dup(m->id);
     size_t n = m->id.n;
     lease_free(lease);
     if (give_back(p, m))
-        p->expired(p->user, str_make(id, n));
+        p->expired(p->user, str_make(id, n), socket);
     free(id);
 }
 
-bool presence_leave(struct presence *p, struct str user_id, uint64_t lease_ms)
+bool presence_leave(struct presence *p, struct str user_id, struct socket_id socket, uint64_t lease_ms)
 {
     struct member *m = map_get(&p->members, user_id);
     if (m == NULL)
@@ -125,10 +130,24 @@ bool presence_leave(struct presence *p, struct str user_id, uint64_t lease_ms)
     struct lease *lease = mem_new(struct lease);
     lease->presence = p;
     lease->member = m;
+    lease->socket = socket;
     lease->timer.fire = lease_ends;
     list_append(&m->leases, &lease->link);
     wheel_set(p->wheel, &lease->timer, wheel_now_ms(p->wheel) + lease_ms);
     return false;
+}
+
+enum presence_change presence_update(struct presence *p, struct str user_id, struct str user_info, uint32_t per_second_max,
+                                     uint64_t now_ms)
+{
+    struct member *m = p != NULL ? map_get(&p->members, user_id) : NULL;
+    if (m == NULL)
+        return PRESENCE_UNKNOWN;
+    if (!window_take(&m->updates, per_second_max, 1000, now_ms))
+        return PRESENCE_TOO_OFTEN;
+    free((void *)m->info.p);
+    m->info = str_make(str_dup(user_info), user_info.n);
+    return PRESENCE_CHANGED;
 }
 
 void presence_json(const struct presence *p, struct buf *out)

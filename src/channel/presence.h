@@ -10,9 +10,12 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "net/wheel.h"
+#include "wire/system.h"
 
 struct presence;
-struct presence *presence_new(struct wheel *wheel, void (*expired)(void *user, struct str user_id), void *user);
+/* expired: the user is gone since the last of his leases ran out; socket: the connection that it was for. */
+struct presence *presence_new(struct wheel *wheel,
+                              void (*expired)(void *user, struct str user_id, struct socket_id socket), void *user);
 void presence_free(struct presence *p);
 size_t presence_count(const struct presence *p);
 bool presence_has(const struct presence *p, struct str user_id);
@@ -20,7 +23,11 @@ bool presence_has(const struct presence *p, struct str user_id);
 bool presence_join(struct presence *p, struct str user_id, struct str user_info);
 /* True if the user is gone now: announce it. With lease_ms > 0 the place is kept that long and expired() is called in the
  * end if the user has not come back. */
-bool presence_leave(struct presence *p, struct str user_id, uint64_t lease_ms);
+bool presence_leave(struct presence *p, struct str user_id, struct socket_id socket, uint64_t lease_ms);
+enum presence_change { PRESENCE_CHANGED, PRESENCE_UNKNOWN, PRESENCE_TOO_OFTEN };
+/* Replaces the member's info, at most per_second_max times in a second. */
+enum presence_change presence_update(struct presence *p, struct str user_id, struct str user_info, uint32_t per_second_max,
+                                     uint64_t now_ms);
 /* {"ids":[..],"hash":{..},"count":n} */
 void presence_json(const struct presence *p, struct buf *out);
 /* Walks the ids: *at starts as 0; absent at the end. */

@@ -34,16 +34,6 @@ static void refuse_history(struct session *s, const struct client_message *m, st
         session_error(s, CODE_CLIENT_EVENT, STR_NONE, "Client event error: channel_history is not available in this build");
 }
 
-static void refuse_presence_update(struct session *s, const struct client_message *m, struct arena *arena)
-{
-    if (m->family == FAMILY_INTERNAL)
-        return; /* not a spelling of the command */
-    if (s->protocol == WIRE_V1)
-        session_error(s, CODE_PRESENCE_UPDATE_INVALID, STR_NONE, "presence_update requires protocol V2");
-    else
-        session_error(s, CODE_CLIENT_EVENT, STR_NONE, "Client event error: presence_update is not available in this build");
-}
-
 static void refuse_delta(struct session *s, const struct client_message *m, struct arena *arena)
 {
     session_error(s, CODE_CLIENT_EVENT, STR_NONE, "Client event error: delta compression is not available in this build");
@@ -67,7 +57,7 @@ static const struct {
     {STR("resume"), command_resume},
     {STR("auth"), refuse_token},
     {STR("channel_history"), refuse_history},
-    {STR("presence_update"), refuse_presence_update},
+    {STR("presence_update"), command_presence_update},
     {STR("enable_delta_compression"), refuse_delta},
     {STR("delta_sync_error"), refuse_delta},
 };

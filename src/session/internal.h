@@ -170,6 +170,7 @@ void command_subscribe(struct session *s, const struct client_message *m, struct
 void command_unsubscribe(struct session *s, const struct client_message *m, struct arena *arena);
 void command_signin(struct session *s, const struct client_message *m, struct arena *arena);
 void command_resume(struct session *s, const struct client_message *m, struct arena *arena);
+void command_presence_update(struct session *s, const struct client_message *m, struct arena *arena);
 void command_client_event(struct session *s, const struct client_message *m, struct arena *arena);
 
 /* ---- signin.c ---- */

@@ -11,7 +11,7 @@ struct fixture {
     struct buf gone; /* ids that expired(), each followed by a space */
 };
 
-static void expired(void *user, struct str user_id)
+static void expired(void *user, struct str user_id, struct socket_id socket)
 {
     struct fixture *f = user;
     buf_str(&f->gone, user_id);
@@ -43,7 +43,7 @@ static bool join(struct fixture *f, const char *id)
 
 static bool leave(struct fixture *f, const char *id, uint64_t lease_ms)
 {
-    return presence_leave(f->presence, str_of(id), lease_ms);
+    return presence_leave(f->presence, str_of(id), (struct socket_id){1, 1}, lease_ms);
 }
 
 /* Two tabs of one person are one member. */
@@ -121,6 +121,24 @@ static void who_was_never_there_leaves_nothing(void **state)
     assert_int_equal(presence_count(NULL), 0);
 }
 
+static void info_is_replaced_for_members_and_not_too_often(void **state)
+{
+    struct fixture *f = *state;
+    struct buf json = {0};
+    join(f, "u1");
+    assert_int_equal(presence_update(f->presence, STR("ghost"), STR("1"), 2, 1000), PRESENCE_UNKNOWN);
+    assert_int_equal(presence_update(NULL, STR("u1"), STR("1"), 2, 1000), PRESENCE_UNKNOWN);
+
+    assert_int_equal(presence_update(f->presence, STR("u1"), STR("1"), 2, 1000), PRESENCE_CHANGED);
+    assert_int_equal(presence_update(f->presence, STR("u1"), STR("[2]"), 2, 1999), PRESENCE_CHANGED);
+    assert_int_equal(presence_update(f->presence, STR("u1"), STR("3"), 2, 1999), PRESENCE_TOO_OFTEN);
+
+    presence_json(f->presence, &json);
+    assert_str(buf_view(&json), "{\"ids\":[\"u1\"],\"hash\":{\"u1\":[2]},\"count\":1}");
+    buf_free(&json);
+    assert_int_equal(presence_update(f->presence, STR("u1"), STR("3"), 2, 2000), PRESENCE_CHANGED);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void)
 {
@@ -130,6 +148,7 @@ int main(void)
         T(lease_that_runs_out_removes_the_member),
         T(lease_of_one_place_leaves_the_other_place_alone),
         T(snapshot_has_each_user_once_and_counts_them),
+        T(info_is_replaced_for_members_and_not_too_often),
         T(who_was_never_there_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
