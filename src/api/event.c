@@ -9,6 +9,7 @@
 #include "ai/headers.h"
 #include "base/json.h"
 #include "base/map.h"
+#include "message/fingerprint.h"
 #include "message/metrics.h"
 
 enum { EVENT_NAME_MAX = 200 };
@@ -286,38 +287,8 @@ struct failure event_read(struct call *c, struct str object, struct str request_
 
 /* ---- identity ---- */
 
-static bool is_key_member(struct str key_raw)
-{
-    return str_eq(key_raw, STR("idempotencyKey")) || str_eq(key_raw, STR("idempotency_key"));
-}
-
-static void put_part(struct buf *out, struct str part)
-{
-    buf_char(out, part.p ? '+' : '-');
-    buf_u64(out, part.n);
-    buf_char(out, ':');
-    buf_str(out, part);
-}
-
-static void put_extras(struct buf *out, struct str extras)
-{
-    struct str key, value;
-    if (!extras.p)
-        return;
-    for (struct json_iter it = json_iter(extras); json_next_member(&it, &key, &value);)
-        if (!is_key_member(key)) {
-            put_part(out, key);
-            put_part(out, value);
-        }
-}
-
 struct hash128 event_fingerprint(const struct event *e, struct buf *scratch)
 {
-    buf_clear(scratch);
-    put_part(scratch, e->name);
-    put_part(scratch, e->text);
-    put_part(scratch, e->tags);
-    put_part(scratch, e->client_id);
-    put_extras(scratch, e->extras);
-    return hash128(buf_view(scratch));
+    const struct publish_content content = {e->name, e->text, e->tags, e->client_id, e->extras};
+    return publish_fingerprint(&content, scratch);
 }

@@ -4,23 +4,16 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "session/client_event.h"
+
 #include <stdlib.h>
 
 #include "base/json.h"
 #include "base/mem.h"
-#include "session/internal.h"
 
 enum { EVENT_NAME_SIZE_DEFAULT = 200, CHANNEL_SIZE_DEFAULT = 200 };
 
-struct event {
-    struct session *s;
-    const struct client_message *m;
-    struct arena *arena;
-    struct channel_name name;
-    const struct sub *sub;
-};
-
-static bool within_rate(struct event *e)
+bool client_event_within_rate(struct client_event *e)
 {
     struct session *s = e->s;
     const struct app_config *config = s->app->config;
@@ -38,23 +31,23 @@ static bool within_rate(struct event *e)
     return false;
 }
 
-static bool refuse(struct event *e, const char *why)
+static bool refuse(struct client_event *e, const char *why)
 {
     session_error(e->s, CODE_CLIENT_EVENT, STR_NONE, "Client event error: %s", why);
     return false;
 }
 
-static bool has_channel(struct event *e)
+static bool has_channel(struct client_event *e)
 {
     return e->m->channel.p != NULL || refuse(e, "Channel required for client event");
 }
 
-static bool is_enabled(struct event *e)
+static bool is_enabled(struct client_event *e)
 {
     return e->s->app->config->enable_client_messages || refuse(e, "Client events are not enabled for this app");
 }
 
-static bool fits_event_name(struct event *e)
+static bool fits_event_name(struct client_event *e)
 {
     uint32_t max = e->s->app->config->max_event_name_length;
     max = max > 0 ? max : EVENT_NAME_SIZE_DEFAULT;
@@ -64,7 +57,7 @@ static bool fits_event_name(struct event *e)
     return false;
 }
 
-static bool fits_channel_name(struct event *e)
+static bool fits_channel_name(struct client_event *e)
 {
     uint32_t max = e->s->app->config->max_channel_name_length;
     max = max > 0 ? max : CHANNEL_SIZE_DEFAULT;
@@ -74,7 +67,7 @@ static bool fits_channel_name(struct event *e)
     return false;
 }
 
-static bool targets_members(struct event *e)
+static bool targets_members(struct client_event *e)
 {
     struct str channel = e->m->channel;
     if (str_starts(channel, STR("[meta]")))
@@ -88,7 +81,7 @@ static bool targets_members(struct event *e)
     return true;
 }
 
-static bool fits_payload(struct event *e)
+bool client_event_fits_payload(struct client_event *e)
 {
     uint32_t max_kb = e->s->app->config->max_event_payload_in_kb;
     if (max_kb == 0 || e->m->data.n <= (size_t)max_kb * 1024)
@@ -98,13 +91,13 @@ static bool fits_payload(struct event *e)
     return false;
 }
 
-static bool deny(struct event *e, struct str why)
+static bool deny(struct client_event *e, struct str why)
 {
     session_error(e->s, CODE_UNAUTHORIZED, STR_NONE, "Authentication error: %.*s", STR_ARG(why));
     return false;
 }
 
-static bool may_publish(struct event *e)
+bool client_event_may_publish(struct client_event *e)
 {
     const struct namespace_config *ns = e->name.ns;
     struct str channel = e->m->channel;
@@ -122,7 +115,7 @@ static bool may_publish(struct event *e)
     return why.p == NULL || deny(e, why);
 }
 
-static bool is_subscribed(struct event *e)
+bool client_event_is_subscribed(struct client_event *e)
 {
     char socket[SOCKET_ID_TEXT];
     e->sub = sub_find(e->s, e->m->channel);
@@ -134,20 +127,25 @@ static bool is_subscribed(struct event *e)
     return false;
 }
 
-static bool (*const checks[])(struct event *e) = {
-    within_rate,     has_channel,  is_enabled,  fits_event_name, fits_channel_name,
-    targets_members, fits_payload, may_publish, is_subscribed,
+static bool (*const checks[])(struct client_event *e) = {
+    client_event_within_rate,  has_channel,     is_enabled,
+    fits_event_name,           fits_channel_name, targets_members,
+    client_event_fits_payload, client_event_may_publish, client_event_is_subscribed,
 };
 
 /* ---- publishing ---- */
 
-static void published(struct publish *p)
+void client_event_answer(struct handle *handle, const struct publish *p)
 {
-    struct handle *handle = p->user;
     bool lost = p->result == PUBLISH_BUSY || p->result == PUBLISH_FAILED || p->result == PUBLISH_UNHEALTHY;
     if (lost && handle->session != NULL && !handle->session->over)
         session_error(handle->session, CODE_OVER_CAPACITY, p->op.channel, "Over capacity");
     handle_drop(handle);
+}
+
+static void published(struct publish *p)
+{
+    client_event_answer(p->user, p);
     publish_free(p);
 }
 
@@ -166,15 +164,13 @@ static struct str cache_event(struct arena *arena, struct str event, struct str 
     return copy;
 }
 
-static void publish(struct event *e)
+struct publish *client_event_new(struct client_event *e, enum client_echo echo, void (*done)(struct publish *))
 {
     struct session *s = e->s;
     struct env *env = env_of(s);
-    struct publish *p = publish_new(env, s->app, published);
+    struct publish *p = publish_new(env, s->app, done);
     struct arena *arena = &p->op.arena;
     struct store_write *w = &p->op.write;
-    char uuid[37];
-    random_uuid(&env->random, uuid);
     p->op.app_id = s->app->id;
     p->op.channel = arena_copy(arena, e->m->channel);
     channel_name_check(s->app, p->op.channel, &p->name, arena);
@@ -182,22 +178,35 @@ static void publish(struct event *e)
     w->action = ACTION_CREATE;
     w->event_name = arena_copy(arena, e->m->event);
     w->data = e->m->data.p != NULL ? arena_copy(arena, e->m->data) : STR("null");
-    w->user_id = arena_copy(arena, e->sub->member);
-    w->message_id = arena_copy(arena, str_of(uuid));
     if (p->name.cache)
         p->cache_event = cache_event(arena, w->event_name, p->op.channel, w->data);
-    if (!s->echo)
+    if (echo == ECHO_NO)
         p->except = s->id;
-    if (!s->echo && s->protocol == WIRE_V2)
+    if (echo == ECHO_NO && s->protocol == WIRE_V2)
         metrics_count(env, s->app, echo_suppressed, 1);
     p->arrived_ns = clock_mono_ns(env->clock);
-    p->user = session_handle(s);
-    hub_publish(env, p);
+    return p;
+}
+
+struct str client_event_fresh_id(struct client_event *e, struct arena *arena)
+{
+    char uuid[37];
+    random_uuid(&env_of(e->s)->random, uuid);
+    return arena_copy(arena, str_of(uuid));
+}
+
+static void publish(struct client_event *e)
+{
+    struct publish *p = client_event_new(e, e->s->echo ? ECHO_YES : ECHO_NO, published);
+    p->user = session_handle(e->s);
+    p->op.write.user_id = arena_copy(&p->op.arena, e->sub->member);
+    p->op.write.message_id = client_event_fresh_id(e, &p->op.arena);
+    hub_publish(env_of(e->s), p);
 }
 
 void command_client_event(struct session *s, const struct client_message *m, struct arena *arena)
 {
-    struct event e = {.s = s, .m = m, .arena = arena};
+    struct client_event e = {.s = s, .m = m, .arena = arena};
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
         if (!checks[i](&e))
             return;

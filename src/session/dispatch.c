@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "ai/headers.h"
 #include "base/mem.h"
 #include "session/internal.h"
 
@@ -39,12 +40,6 @@ static void refuse_delta(struct session *s, const struct client_message *m, stru
     session_error(s, CODE_CLIENT_EVENT, STR_NONE, "Client event error: delta compression is not available in this build");
 }
 
-static void refuse_ai(struct session *s, const struct client_message *m, struct arena *arena)
-{
-    session_error(s, CODE_CLIENT_EVENT, STR_NONE,
-                  "Client event error: AI events over WebSocket are not available in this build");
-}
-
 static const struct {
     struct str event;
     command *run;
@@ -70,22 +65,13 @@ static command *find_command(struct str event)
     return NULL;
 }
 
-static bool is_ai_event(struct str event)
-{
-    static const struct str starts[] = {STR("ai-run-"), STR("ai-step-"), STR("ai-turn-")};
-    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
-        if (str_starts(event, starts[i]))
-            return true;
-    return str_eq(event, STR("ai-input")) || str_eq(event, STR("ai-cancel")) || str_eq(event, STR("ai-output"));
-}
-
 /* Events without one of our prefixes. */
 static command *find_plain(struct str event)
 {
     if (str_starts(event, STR("client-")))
         return command_client_event;
     if (is_ai_event(event))
-        return refuse_ai;
+        return command_ai_event;
     return str_eq(event, STR("channel_history")) ? refuse_history : NULL;
 }
 

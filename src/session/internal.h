@@ -172,6 +172,7 @@ void command_signin(struct session *s, const struct client_message *m, struct ar
 void command_resume(struct session *s, const struct client_message *m, struct arena *arena);
 void command_presence_update(struct session *s, const struct client_message *m, struct arena *arena);
 void command_client_event(struct session *s, const struct client_message *m, struct arena *arena);
+void command_ai_event(struct session *s, const struct client_message *m, struct arena *arena);
 
 /* ---- signin.c ---- */
 void user_free(struct user *user);
