@@ -19,6 +19,7 @@ struct engine *engine_new(struct kv *kv, const struct store_options *options, st
     list_init(&e->channels_lru);
     list_init(&e->messages);
     list_init(&e->touched);
+    list_init(&e->folding);
     return e;
 }
 
@@ -83,14 +84,8 @@ static void batch_is_over(struct engine *e)
 
 static void folds_are_durable(struct engine *e)
 {
-    list_each(at, &e->touched)
-    {
-        struct stored_channel *ch = list_of(at, struct stored_channel, touched);
-        size_t i = 0;
-        for (struct message *m; ch->folded && (m = map_next(&ch->messages, &i)) != NULL;)
-            m->folding = false;
-        ch->folded = false;
-    }
+    while (list_take(&e->folding) != NULL)
+        ;
 }
 
 bool engine_commit(struct engine *e, bool sync, struct buf *error)

@@ -24,8 +24,9 @@ struct message {
     uint64_t *rows;            /* their deliveries; room for FOLD_ROWS */
     uint32_t rows_count;
     bool tail_replaces, tail_is_string, tail_has_data;
-    bool dirty;                /* has rows that no segment holds, beyond an untouched create */
-    bool folding;              /* its newest segment is in the pending batch */
+    struct list dirty;         /* channel->dirty while it has rows that no segment holds, beyond an untouched create */
+    struct list folding;       /* engine->folding while its newest segment is in the pending batch */
+    uint64_t dirty_from;       /* delivery of the first such row */
     struct receipts receipts;
 };
 
@@ -39,8 +40,8 @@ struct stored_channel {
     uint64_t delivery, history, bytes_ever;
     int64_t oldest_ms, newest_ms;
     uint32_t open;
-    uint32_t since_checkpoint;
-    bool folded;               /* some message is folding */
+    struct list dirty;         /* its dirty messages, by dirty_from */
+    size_t dirty_count;
     struct store_retention retention; /* of the newest write */
     int64_t written_ms;               /* its label */
     uint64_t retain_at;               /* places below it were looked at: only open streams are left of them */
@@ -62,7 +63,7 @@ struct engine {
     struct random random;
     const struct clock *clock;
     struct map channels;
-    struct list channels_lru, messages, touched;
+    struct list channels_lru, messages, touched, folding;
     size_t messages_count;
     uint64_t next_cid;
     bool cid_known;
@@ -86,6 +87,7 @@ void channel_touch(struct engine *e, struct stored_channel *ch);
 struct message *message_get(struct engine *e, struct stored_channel *ch, uint64_t history);
 struct message *message_add(struct engine *e, struct stored_channel *ch, uint64_t history);
 void message_drop(struct engine *e, struct message *m);
+void message_is_clean(struct message *m);
 /* Moves m on by one row that is (or is about to be) stored at `delivery`; size = bytes of its value. */
 void message_apply(struct message *m, uint64_t delivery, const struct row *row, uint64_t size);
 void head_output(const struct stored_channel *ch, struct store_head *out);
@@ -93,7 +95,9 @@ bool load_place(struct engine *e, uint64_t cid, uint64_t history, struct place *
 
 /* fold.c */
 void message_fold(struct engine *e, struct message *m);
+/* All of it, or a few messages once it is due: called for each write. */
 void channel_checkpoint(struct engine *e, struct stored_channel *ch);
+void channel_checkpoint_some(struct engine *e, struct stored_channel *ch);
 void put_channel_record(struct engine *e, struct stored_channel *ch);
 void engine_trim_before(struct engine *e);
 void engine_trim_after(struct engine *e);
@@ -147,6 +151,19 @@ static inline struct str history_key(const uint64_t *history)
 static inline bool is_open(enum stream_status status, enum store_action action)
 {
     return status == STREAM_OPEN && action != ACTION_DELETE;
+}
+static inline bool is_dirty(const struct message *m)
+{
+    return !list_empty(&m->dirty);
+}
+static inline bool is_folding(const struct message *m)
+{
+    return !list_empty(&m->folding);
+}
+/* An update or delete that leaves the text as it was. */
+static inline bool keeps_text(const struct row *row)
+{
+    return (row->action == ACTION_UPDATE || row->action == ACTION_DELETE) && !row->replaces;
 }
 /* Escaped body of a JSON string, without its quotes. */
 static inline struct str string_body(struct str json)

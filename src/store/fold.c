@@ -42,8 +42,9 @@ void message_fold(struct engine *e, struct message *m)
     buf_clear(&m->tail);
     m->rows_count = 0;
     m->tail_replaces = m->tail_has_data = false;
-    m->dirty = false;
-    m->folding = m->channel->folded = true;
+    message_is_clean(m);
+    if (!is_folding(m))
+        list_append(&e->folding, &m->folding);
     channel_touch(e, m->channel);
 }
 
@@ -58,18 +59,48 @@ void put_channel_record(struct engine *e, struct stored_channel *ch)
     buf_free(&key);
 }
 
-void channel_checkpoint(struct engine *e, struct stored_channel *ch)
+static void put_checkpoint(struct engine *e, struct stored_channel *ch, uint64_t checkpoint)
 {
-    size_t at = 0;
-    for (struct message *m; (m = map_next(&ch->messages, &at)) != NULL;)
-        if (m->dirty)
-            message_fold(e, m);
-    ch->record.checkpoint = ch->delivery;
+    ch->record.checkpoint = checkpoint;
+    ch->record.delivery = ch->delivery;
     ch->record.history = ch->history;
     ch->record.bytes_ever = ch->bytes_ever;
-    ch->since_checkpoint = 0;
     put_channel_record(e, ch);
     channel_touch(e, ch);
+}
+
+static struct message *oldest_dirty(const struct stored_channel *ch)
+{
+    return list_empty(&ch->dirty) ? NULL : list_of(ch->dirty.next, struct message, dirty);
+}
+
+void channel_checkpoint(struct engine *e, struct stored_channel *ch)
+{
+    for (struct message *m; (m = oldest_dirty(ch)) != NULL;)
+        message_fold(e, m);
+    put_checkpoint(e, ch, ch->delivery);
+}
+
+/* Folding an open stream has to be paid for by many rows of it. */
+static uint64_t checkpoint_rows(const struct stored_channel *ch)
+{
+    uint64_t rows = CHECKPOINT_ROWS + 16 * (uint64_t)ch->open;
+    return rows < CHECKPOINT_ROWS_MAX ? rows : CHECKPOINT_ROWS_MAX;
+}
+
+/* Each write pays for a few of the oldest dirty messages, so no write pays for all of them. */
+void channel_checkpoint_some(struct engine *e, struct stored_channel *ch)
+{
+    uint64_t rows = checkpoint_rows(ch);
+    struct message *m;
+    if (ch->delivery - ch->record.checkpoint < rows)
+        return;
+    uint64_t wanted = ch->record.checkpoint + rows / 2;
+    for (int i = 0; i < FOLDS_PER_WRITE && (m = oldest_dirty(ch)) != NULL && m->dirty_from <= wanted; i++)
+        message_fold(e, m);
+    m = oldest_dirty(ch);
+    if (m == NULL || m->dirty_from > wanted)
+        put_checkpoint(e, ch, m != NULL ? m->dirty_from - 1 : ch->delivery);
 }
 
 /* Before a commit: what is to be dropped soon must be clean by then. */
@@ -81,7 +112,7 @@ void engine_trim_before(struct engine *e)
         struct message *m = list_of(at, struct message, lru);
         if (over-- == 0)
             break;
-        if (m->dirty)
+        if (is_dirty(m))
             message_fold(e, m);
     }
     size_t channels = e->channels.count > ENGINE_CHANNELS_MAX ? e->channels.count - ENGINE_CHANNELS_MAX : 0;
@@ -90,7 +121,7 @@ void engine_trim_before(struct engine *e)
         struct stored_channel *ch = list_of(at, struct stored_channel, lru);
         if (channels-- == 0)
             break;
-        if (ch->since_checkpoint > 0)
+        if (ch->record.checkpoint < ch->delivery)
             channel_checkpoint(e, ch);
     }
 }
@@ -103,7 +134,7 @@ void engine_trim_after(struct engine *e)
         struct message *m = list_of(at, struct message, lru);
         if (e->messages_count <= ENGINE_MESSAGES_MAX)
             break;
-        if (!m->dirty)
+        if (!is_dirty(m))
             message_drop(e, m);
     }
     list_each_safe(at, after, &e->channels_lru)
@@ -111,7 +142,7 @@ void engine_trim_after(struct engine *e)
         struct stored_channel *ch = list_of(at, struct stored_channel, lru);
         if (e->channels.count <= ENGINE_CHANNELS_MAX)
             break;
-        if (ch->since_checkpoint == 0)
+        if (ch->record.checkpoint == ch->delivery)
             channel_drop(e, ch);
     }
 }

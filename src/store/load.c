@@ -1,7 +1,7 @@
 /* load.c - channels and messages in memory: found, loaded, moved on by rows, dropped.
  *
- * Loading a channel reads its record, then the rows above its checkpoint: at most CHECKPOINT_ROWS_MAX and one batch. Each of them
- * moves its message on exactly as it did when it was written.
+ * Loading a channel reads its record, then the rows above its checkpoint: at most CHECKPOINT_ROWS_MAX and a quarter. Each of
+ * them moves its message on exactly as it did when it was written.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -28,6 +28,8 @@ struct message *message_add(struct engine *e, struct stored_channel *ch, uint64_
     struct message *m = mem_new(struct message);
     m->history = history;
     m->channel = ch;
+    list_init(&m->dirty);
+    list_init(&m->folding);
     m->rows = mem_alloc((FOLD_ROWS + 1) * sizeof(*m->rows));
     list_append(&e->messages, &m->lru);
     e->messages_count++;
@@ -35,11 +37,28 @@ struct message *message_add(struct engine *e, struct stored_channel *ch, uint64_
     return m;
 }
 
+static void message_is_dirty(struct message *m, uint64_t delivery)
+{
+    if (is_dirty(m))
+        return;
+    m->dirty_from = delivery;
+    list_append(&m->channel->dirty, &m->dirty);
+    m->channel->dirty_count++;
+}
+
+void message_is_clean(struct message *m)
+{
+    m->channel->dirty_count -= is_dirty(m);
+    list_remove(&m->dirty);
+}
+
 void message_drop(struct engine *e, struct message *m)
 {
     map_del(&m->channel->messages, history_key(&m->history));
     list_remove(&m->lru);
     e->messages_count--;
+    message_is_clean(m);
+    list_remove(&m->folding);
     receipts_free(&m->receipts);
     free((void *)m->h.name.p);
     free((void *)m->h.extras.p);
@@ -85,7 +104,7 @@ void message_apply(struct message *m, uint64_t delivery, const struct row *row, 
         replace(&h->user_id, row->user_id.p ? row->user_id : row->client_id);
         replace(&h->tags, row->tags);
     } else {
-        m->dirty = true;
+        message_is_dirty(m, delivery);
     }
     if (row->action == ACTION_APPEND)
         h->appends++;
@@ -176,6 +195,7 @@ static struct stored_channel *channel_new(struct engine *e, struct str key)
     ch->key = own(key);
     ch->floor = (struct floor_record){.replay_floor = 1, .oldest_history = 1};
     ch->retain_at = 1;
+    list_init(&ch->dirty);
     list_init(&ch->touched);
     list_append(&e->channels_lru, &ch->lru);
     map_put(&e->channels, ch->key, ch);
@@ -231,7 +251,6 @@ static void replay_row(struct engine *e, struct stored_channel *ch, uint64_t del
         ch->bytes_ever += value.n;
         ch->history = creates ? row.history : ch->history;
     }
-    ch->since_checkpoint++;
     if (creates)
         return;
     struct message *m = message_get(e, ch, row.history);
@@ -293,7 +312,7 @@ static struct stored_channel *channel_load(struct engine *e, struct str app_id, 
     struct stored_channel *ch = channel_new(e, str_from(record_key(e, app_id, name), 1));
     struct place oldest, newest;
     ch->record = record;
-    ch->delivery = record.checkpoint;
+    ch->delivery = record.delivery;
     ch->history = record.history;
     ch->bytes_ever = record.bytes_ever;
     set_stream8(ch);
@@ -301,7 +320,7 @@ static struct stored_channel *channel_load(struct engine *e, struct str app_id, 
     buf_clear(&e->value);
     if (kv_get(e->kv, key_str(&floor), &e->value, &e->failed) && !floor_read(buf_view(&e->value), &ch->floor))
         e->failed = true;
-    if (ch->floor.delivery > record.checkpoint) {
+    if (ch->floor.delivery > record.delivery) {
         ch->delivery = ch->floor.delivery;
         ch->history = ch->floor.history;
         ch->bytes_ever = ch->floor.bytes_ever;

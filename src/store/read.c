@@ -41,16 +41,68 @@ static struct view view_of(const struct message *m, struct arena *arena)
     return (struct view){m->channel->record.cid, m->history, m->h.create, m->h.last, m->h.segments, rows, m->rows_count};
 }
 
-static void copy_dirty(struct read_plan *plan, const struct stored_channel *ch, struct arena *arena)
+struct range {
+    uint64_t first, last; /* history, both inclusive */
+};
+
+static struct range page_range(const struct store_read *q, const struct store_head *head)
 {
-    size_t at = 0;
-    plan->dirty = arena_alloc(arena, (ch->messages.count + 1) * sizeof(*plan->dirty));
-    for (struct message *m; (m = map_next(&ch->messages, &at)) != NULL;)
-        if (m->dirty)
-            plan->dirty[plan->dirty_count++] = view_of(m, arena);
-    qsort(plan->dirty, plan->dirty_count, sizeof(*plan->dirty), by_history);
+    struct range range = {q->start_history ? q->start_history : 1, q->end_history ? q->end_history : UINT64_MAX - 1};
+    if (range.first < head->oldest_history)
+        range.first = head->oldest_history;
+    if (range.last > head->history)
+        range.last = head->history;
+    if (q->after != 0 && q->direction == NEWEST_FIRST && range.last >= q->after)
+        range.last = q->after - 1;
+    if (q->after != 0 && q->direction == OLDEST_FIRST && range.first <= q->after)
+        range.first = q->after + 1;
+    return range;
 }
 
+static void add_dirty(struct read_plan *plan, const struct message *m, struct arena *arena)
+{
+    if (m != NULL && is_dirty(m))
+        plan->dirty[plan->dirty_count++] = view_of(m, arena);
+}
+
+static void copy_named(struct read_plan *plan, const struct stored_channel *ch, struct store_op *op)
+{
+    plan->dirty = arena_alloc(&op->arena, (op->read.ids_count + 1) * sizeof(*plan->dirty));
+    for (size_t i = 0; i < op->read.ids_count; i++)
+        add_dirty(plan, map_get(&ch->messages, history_key(&op->read.ids[i].history)), &op->arena);
+}
+
+/* Of a page's dirty messages: where history has no gap and time does not matter, those are known that the page can show. */
+static void copy_page(struct read_plan *plan, const struct stored_channel *ch, struct store_op *op)
+{
+    const struct store_read *q = &op->read;
+    struct range range = page_range(q, &plan->head);
+    bool dense = plan->head.retained_messages == plan->head.history - plan->head.oldest_history + 1;
+    uint64_t newer = q->as_of_delivery != 0 && q->as_of_delivery < plan->head.delivery ? plan->head.delivery - q->as_of_delivery : 0;
+    uint64_t width = (uint64_t)q->limit + newer;
+    if (range.first > range.last)
+        return;
+    if (dense && q->start_ms == INT64_MIN && q->end_ms == INT64_MAX && range.last - range.first >= width) {
+        if (q->direction == NEWEST_FIRST)
+            range.first = range.last - width;
+        else
+            range.last = range.first + width;
+    }
+    plan->dirty = arena_alloc(&op->arena, (ch->dirty_count + 1) * sizeof(*plan->dirty));
+    if (range.last - range.first < ch->dirty_count) {
+        for (uint64_t history = range.first; history <= range.last; history++)
+            add_dirty(plan, map_get(&ch->messages, history_key(&history)), &op->arena);
+        return;
+    }
+    list_each(at, &ch->dirty)
+    {
+        const struct message *m = list_of(at, struct message, dirty);
+        if (m->history >= range.first && m->history <= range.last)
+            add_dirty(plan, m, &op->arena);
+    }
+}
+
+/* A replay needs nothing of what only memory knows: its rows hold their own data, or follow a segment that does. */
 static void plan_channel(struct engine *e, struct read_plan *plan, struct store_op *op)
 {
     struct stored_channel *ch = channel_get(e, op->app_id, op->channel);
@@ -60,7 +112,12 @@ static void plan_channel(struct engine *e, struct read_plan *plan, struct store_
     plan->cid = ch->record.cid;
     plan->stream8 = ch->stream8;
     head_output(ch, &plan->head);
-    copy_dirty(plan, ch, &op->arena);
+    if (op->kind == STORE_LATEST || op->kind == STORE_VERSIONS)
+        copy_named(plan, ch, op);
+    else if (op->kind == STORE_PAGE)
+        copy_page(plan, ch, op);
+    if (plan->dirty_count > 1)
+        qsort(plan->dirty, plan->dirty_count, sizeof(*plan->dirty), by_history);
 }
 
 struct open_key {
@@ -185,7 +242,9 @@ static uint64_t as_of(const struct reading *r)
 static bool find_view(const struct reading *r, uint64_t history, struct view *v, bool *found)
 {
     struct view wanted = {.history = history};
-    const struct view *dirty = bsearch(&wanted, r->plan->dirty, r->plan->dirty_count, sizeof(wanted), by_history);
+    const struct view *dirty = NULL;
+    if (r->plan->dirty_count > 0)
+        dirty = bsearch(&wanted, r->plan->dirty, r->plan->dirty_count, sizeof(wanted), by_history);
     *found = dirty != NULL;
     if (dirty == NULL)
         return view_load(r->kv, r->plan->cid, history, v, r->arena, found);
@@ -302,25 +361,6 @@ static enum store_result read_versions(struct reading *r)
 
 /* ---- pages ---- */
 
-struct range {
-    uint64_t first, last; /* history, both inclusive */
-};
-
-static struct range page_range(const struct reading *r)
-{
-    const struct store_read *q = &r->op->read;
-    struct range range = {q->start_history ? q->start_history : 1, q->end_history ? q->end_history : UINT64_MAX - 1};
-    if (range.first < r->plan->head.oldest_history)
-        range.first = r->plan->head.oldest_history;
-    if (range.last > r->plan->head.history)
-        range.last = r->plan->head.history;
-    if (q->after != 0 && q->direction == NEWEST_FIRST && range.last >= q->after)
-        range.last = q->after - 1;
-    if (q->after != 0 && q->direction == OLDEST_FIRST && range.first <= q->after)
-        range.first = q->after + 1;
-    return range;
-}
-
 static bool in_time(const struct store_read *q, int64_t published_ms)
 {
     return published_ms >= q->start_ms && published_ms <= q->end_ms;
@@ -330,7 +370,7 @@ static bool in_time(const struct store_read *q, int64_t published_ms)
 static bool page_places(struct reading *r, uint64_t *places, size_t *count)
 {
     const struct store_read *q = &r->op->read;
-    struct range range = page_range(r);
+    struct range range = page_range(q, &r->plan->head);
     struct key from = key_of2('H', r->plan->cid, range.first), to = key_of2('H', r->plan->cid, range.last + 1);
     struct str key, value;
     if (!r->plan->known || range.first > range.last)

@@ -212,18 +212,19 @@ static bool take_numbers(struct str *in, uint64_t *numbers, size_t count)
 
 void channel_record_put(struct buf *out, const struct channel_record *r)
 {
-    put_numbers(out, (uint64_t[]){r->cid, r->checkpoint, r->history, r->bytes_ever, r->window_ms}, 5);
+    put_numbers(out, (uint64_t[]){r->cid, r->checkpoint, r->delivery, r->history, r->bytes_ever, r->window_ms}, 6);
     put_text(out, str_of(r->stream_id));
 }
 
 bool channel_record_read(struct str in, struct channel_record *r)
 {
-    uint64_t n[5];
+    uint64_t n[6];
     struct str stream_id;
     *r = (struct channel_record){0};
-    if (!take_numbers(&in, n, 5) || !take_text(&in, &stream_id) || stream_id.n != STREAM_ID_SIZE)
+    if (!take_numbers(&in, n, 6) || !take_text(&in, &stream_id) || stream_id.n != STREAM_ID_SIZE)
         return false;
-    *r = (struct channel_record){.cid = n[0], .checkpoint = n[1], .history = n[2], .bytes_ever = n[3], .window_ms = n[4]};
+    *r = (struct channel_record){.cid = n[0], .checkpoint = n[1], .delivery = n[2], .history = n[3], .bytes_ever = n[4],
+                                  .window_ms = n[5]};
     memcpy(r->stream_id, stream_id.p, STREAM_ID_SIZE);
     return true;
 }

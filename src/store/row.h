@@ -59,8 +59,8 @@ struct channel_record {
     uint64_t cid;
     char stream_id[STREAM_ID_SIZE + 1];
     uint64_t checkpoint;           /* every message head is complete up to this delivery */
-    uint64_t history;              /* newest place given at the checkpoint */
-    uint64_t bytes_ever;           /* what was ever stored, at the checkpoint */
+    /* When it was written: newest positions given, and what was ever stored. */
+    uint64_t delivery, history, bytes_ever;
     uint64_t window_ms;            /* retention that the newest write asked for; 0 = keep */
 };
 void channel_record_put(struct buf *out, const struct channel_record *r);

@@ -255,13 +255,6 @@ static void set_outputs(struct staging *s, uint64_t delivery)
 
 /* ---- one write ---- */
 
-/* A checkpoint folds each open stream, so it has to be paid for by many rows of each. */
-static uint32_t checkpoint_rows(const struct stored_channel *ch)
-{
-    uint64_t rows = CHECKPOINT_ROWS + 16 * (uint64_t)ch->open;
-    return rows < CHECKPOINT_ROWS_MAX ? (uint32_t)rows : CHECKPOINT_ROWS_MAX;
-}
-
 static void write_row(struct staging *s)
 {
     struct stored_channel *ch = s->ch;
@@ -287,10 +280,10 @@ static void write_row(struct staging *s)
         set_mutation_outputs(s, &before);
     }
     count_open(s, was, is);
-    if (s->m != NULL && (s->m->rows_count >= FOLD_ROWS || s->m->tail.n >= FOLD_BYTES))
+    /* Text that a row keeps is put beside it, so that the row can be read without what memory knows. */
+    if (s->m != NULL && (s->m->rows_count >= FOLD_ROWS || s->m->tail.n >= FOLD_BYTES || keeps_text(&s->row)))
         message_fold(s->e, s->m);
-    if (++ch->since_checkpoint >= checkpoint_rows(ch))
-        channel_checkpoint(s->e, ch);
+    channel_checkpoint_some(s->e, ch);
 }
 
 /* An update or delete that keeps text which is just being folded, or a message whose create row is not in the kv yet. */
@@ -300,7 +293,7 @@ static bool needs_commit(const struct staging *s)
     if (s->m == NULL)
         return false;
     bool shows_kept_text = w->action != ACTION_APPEND && w->data.p == NULL;
-    return s->m->folding && (shows_kept_text || (!s->m->receipts.known && !hash128_is_zero(w->receipt_key)));
+    return is_folding(s->m) && (shows_kept_text || (!s->m->receipts.known && !hash128_is_zero(w->receipt_key)));
 }
 
 static bool find_target(struct staging *s)
