@@ -11,6 +11,7 @@
 #pragma once
 #include "api/api.h"
 #include "api/route.h"
+#include "base/json_put.h"
 
 struct replay_cache;
 
@@ -67,19 +68,3 @@ void call_answer(struct call *c,
 
 /* The JSON error body. */
 void failure_json(struct buf *out, const struct failure *failure);
-
-/* Members of a body: a comma before all but the first. `key` and numbers need no escape. */
-static inline void put_key(struct buf *out, const char *key)
-{
-    if (out->p[out->n - 1] != '{')
-        buf_char(out, ',');
-    buf_char(out, '"');
-    buf_str(out, str_of(key));
-    buf_lit(out, "\":");
-}
-void put_text(struct buf *out, const char *key, struct str text); /* absent = null */
-void put_u64(struct buf *out, const char *key, uint64_t value);
-void put_i64(struct buf *out, const char *key, int64_t value);
-void put_bool(struct buf *out, const char *key, bool value);
-void put_null(struct buf *out, const char *key);
-void put_json(struct buf *out, const char *key, struct str json); /* absent = null */

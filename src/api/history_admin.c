@@ -7,7 +7,7 @@
 
 #include "api/body.h"
 #include "api/lookup.h"
-#include "api/stream_json.h"
+#include "message/stream_json.h"
 
 struct order { /* a reset or a purge */
     struct str confirm_channel, confirm_operation, reason, requested_by, mode;

@@ -6,22 +6,10 @@
 
 static struct failure read_direction(struct call *c, enum store_direction *direction)
 {
-    static const struct {
-        struct str word;
-        enum store_direction direction;
-    } words[] = {
-        {STR("newest_first"), NEWEST_FIRST}, {STR("backwards"), NEWEST_FIRST}, {STR("reverse"), NEWEST_FIRST},
-        {STR("oldest_first"), OLDEST_FIRST}, {STR("forwards"), OLDEST_FIRST},  {STR("forward"), OLDEST_FIRST},
-    };
     struct str text = query_get(c->request->query, STR("direction"), call_arena(c));
     *direction = NEWEST_FIRST;
-    if (!text.p)
+    if (!text.p || history_direction(text, str_eq_nocase, direction))
         return NO_FAILURE;
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (str_eq_nocase(text, words[i].word)) {
-            *direction = words[i].direction;
-            return NO_FAILURE;
-        }
     return fail_fmt(
         c, 400, "invalid_input",
         "Invalid direction '%.*s'. Accepted values: newest_first, oldest_first, backwards, forwards",
@@ -49,15 +37,6 @@ static struct failure read_time(struct call *c, const char *key, const char *ali
     return refused;
 }
 
-static struct failure check_bounds(const struct history_bounds *b)
-{
-    if (b->has_start_serial && b->has_end_serial && b->start_serial > b->end_serial)
-        return fail_input(STR("start_serial must be less than or equal to end_serial"));
-    if (b->has_start_time && b->has_end_time && b->start_time_ms > b->end_time_ms)
-        return fail_input(STR("start_time_ms must be less than or equal to end_time_ms"));
-    return NO_FAILURE;
-}
-
 static struct failure read_bounds(struct call *c, struct history_bounds *b)
 {
     *b = (struct history_bounds){0};
@@ -68,7 +47,8 @@ static struct failure read_bounds(struct call *c, struct history_bounds *b)
         refused = read_time(c, "start_time_ms", "start", &b->has_start_time, &b->start_time_ms);
     if (!refused.status)
         refused = read_time(c, "end_time_ms", "end", &b->has_end_time, &b->end_time_ms);
-    return refused.status ? refused : check_bounds(b);
+    const char *wrong = refused.status ? NULL : history_bounds_check(b);
+    return wrong ? fail_input(str_of(wrong)) : refused;
 }
 
 static struct failure read_cursor(struct call *c, struct history_query *q)
@@ -91,32 +71,4 @@ struct failure history_query_read(struct call *c, struct str channel, struct his
     if (!refused.status)
         refused = read_bounds(c, &q->cursor.bounds);
     return refused.status ? refused : read_cursor(c, q);
-}
-
-void history_query_fill(const struct history_query *q, struct store_read *read)
-{
-    const struct history_bounds *b = &q->cursor.bounds;
-    read->direction = q->cursor.direction;
-    read->limit = q->limit;
-    read->start_history = b->start_serial;
-    read->end_history = b->end_serial;
-    if (b->has_end_serial && b->end_serial == 0) /* below every serial: nothing */
-        read->start_history = UINT64_MAX;
-    read->start_ms = b->has_start_time ? b->start_time_ms : INT64_MIN;
-    read->end_ms = b->has_end_time ? b->end_time_ms : INT64_MAX;
-    if (q->continued) {
-        read->after = q->cursor.serial;
-        read->stream_id = q->cursor.stream_id;
-    }
-}
-
-bool history_is_truncated(const struct history_bounds *b, const struct store_head *head)
-{
-    /* Nothing retained: the next serial is the oldest that there will be. */
-    uint64_t oldest = head->oldest_history ? head->oldest_history : head->history + 1;
-    if (b->has_start_serial && b->start_serial < oldest && oldest > 1)
-        return true;
-    if (b->has_start_time && head->oldest_history > 0 && b->start_time_ms < head->oldest_ms && oldest > 1)
-        return true;
-    return !b->has_start_serial && !b->has_start_time && oldest > 1;
 }

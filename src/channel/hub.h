@@ -132,7 +132,6 @@ uint32_t subscription_open(struct env *env, struct subscription *s, uint64_t abo
 struct str subscription_channel(const struct subscription *s);
 const struct filter *subscription_filter(const struct subscription *s);
 void subscription_set_filter(struct subscription *s, struct filter *filter);
-uint64_t subscription_attach_history(const struct subscription *s); /* attach_serial */
 
 /* A member replaces its info (chapter 1, 5.8). Everything is copied. */
 enum member_result { MEMBER_UPDATED = 0, MEMBER_UNKNOWN, MEMBER_TOO_OFTEN };

@@ -37,7 +37,6 @@ struct subscription {
     bool detached;                 /* while waiting */
     bool in_lane;
     uint64_t after;                /* nothing at or below this position */
-    uint64_t attach_history;
     uint64_t lease_ms;             /* of a detach that came while waiting */
     uint64_t gate_frames_max, gate_bytes_max;
     struct str member_id;          /* owned; absent = no presence member */

@@ -332,7 +332,6 @@ static void become_gated(struct subscription *s, const struct attached *answer)
     s->listeners->total++;
     s->listeners->filters += s->filter != NULL;
     s->after = answer->head.delivery;
-    s->attach_history = answer->head.history;
     s->gate = gate_new(s);
 }
 
@@ -455,11 +454,6 @@ void subscription_set_filter(struct subscription *s, struct filter *filter)
         s->listeners->filters += (filter != NULL) - (s->filter != NULL);
     filter_free(s->filter);
     s->filter = filter;
-}
-
-uint64_t subscription_attach_history(const struct subscription *s)
-{
-    return s->attach_history;
 }
 
 void local_free(struct hub *hub)

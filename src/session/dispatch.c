@@ -27,14 +27,6 @@ static void refuse_token(struct session *s, const struct client_message *m, stru
     session_error(s, CODE_UNAUTHORIZED, STR_NONE, "Authentication error: %s", why);
 }
 
-static void refuse_history(struct session *s, const struct client_message *m, struct arena *arena)
-{
-    if (s->protocol == WIRE_V1)
-        session_error(s, CODE_GENERIC, STR_NONE, "Protocol error: channel_history is only supported on protocol V2");
-    else
-        session_error(s, CODE_CLIENT_EVENT, STR_NONE, "Client event error: channel_history is not available in this build");
-}
-
 static void refuse_delta(struct session *s, const struct client_message *m, struct arena *arena)
 {
     session_error(s, CODE_CLIENT_EVENT, STR_NONE, "Client event error: delta compression is not available in this build");
@@ -51,7 +43,7 @@ static const struct {
     {STR("signin"), command_signin},
     {STR("resume"), command_resume},
     {STR("auth"), refuse_token},
-    {STR("channel_history"), refuse_history},
+    {STR("channel_history"), command_history},
     {STR("presence_update"), command_presence_update},
     {STR("enable_delta_compression"), refuse_delta},
     {STR("delta_sync_error"), refuse_delta},
@@ -72,7 +64,7 @@ static command *find_plain(struct str event)
         return command_client_event;
     if (is_ai_event(event))
         return command_ai_event;
-    return str_eq(event, STR("channel_history")) ? refuse_history : NULL;
+    return str_eq(event, STR("channel_history")) ? command_history : NULL;
 }
 
 /* Chapter 1, 10.2. */

@@ -82,6 +82,7 @@ struct session {
     char *doom_reason;       /* with doom_code; owned */
     uint16_t doom_code;      /* not 0: to be closed with it in the next turn */
     uint8_t protocol, mode, window_index;
+    uint8_t histories;       /* channel_history requests under way */
     bool echo;
     bool over;               /* closed by us, has left its channels */
 };
@@ -101,6 +102,8 @@ struct sub {
     uint8_t kind;                /* enum channel_kind */
     bool cache;
     bool shown;                  /* the client has asked for it */
+    bool has_attach;             /* it was told attach_serial: */
+    uint64_t attach_serial;      /* newest history serial at the acknowledgement (chapter 3, 5.1) */
     uint64_t first_at;           /* delivery position from which on it has been served live */
     uint64_t live_at;            /* that at which `live` attached */
     char stream_id[STREAM_ID_SIZE + 1]; /* that first_at is of */
@@ -171,6 +174,7 @@ void command_unsubscribe(struct session *s, const struct client_message *m, stru
 void command_signin(struct session *s, const struct client_message *m, struct arena *arena);
 void command_resume(struct session *s, const struct client_message *m, struct arena *arena);
 void command_presence_update(struct session *s, const struct client_message *m, struct arena *arena);
+void command_history(struct session *s, const struct client_message *m, struct arena *arena);
 void command_client_event(struct session *s, const struct client_message *m, struct arena *arena);
 void command_ai_event(struct session *s, const struct client_message *m, struct arena *arena);
 

@@ -176,8 +176,10 @@ static bool same_stream(const struct sub *sub, const struct attached *a)
 static void note_position(struct sub *sub, const struct attached *a, bool served_before)
 {
     sub->live_at = a->head.delivery;
-    if (!served_before || !same_stream(sub, a))
+    if (!served_before || !same_stream(sub, a)) {
         sub->first_at = sub->live_at;
+        sub->has_attach = false;
+    }
     memcpy(sub->stream_id, a->head.stream_id, sizeof sub->stream_id);
 }
 
@@ -194,8 +196,8 @@ static void acknowledge(struct sub *sub, const struct attached *a)
     struct session *s = sub->session;
     struct subscribed said = {.channel = sub->channel, .presence = a->presence};
     if (s->protocol == WIRE_V2) {
-        said.has_attach_serial = a->policy.history;
-        said.attach_serial = a->head.history;
+        sub->has_attach = said.has_attach_serial = a->policy.history;
+        sub->attach_serial = said.attach_serial = a->head.history;
         if (a->policy.recovery && a->head.stream_id[0] != '\0' && a->head.state == STATE_HEALTHY)
             said.stream_id = str_of(a->head.stream_id);
         said.serial = serial_to_tell(sub, a);

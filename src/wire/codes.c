@@ -21,7 +21,7 @@ static const struct {
     {CODE_AI_SPOOF, "ai_client_id_spoof"},
     {CODE_AI_EVENT_NOT_PERMITTED, "ai_event_not_permitted"},
     {104004, "ai_rollup_window_invalid"},
-    {104005, "ai_until_attach_gap"},
+    {CODE_AI_UNTIL_ATTACH_GAP, "ai_until_attach_gap"},
     {CODE_AI_OP_CONFLICT, "ai_op_duplicate_conflict"},
     {104007, "ai_stream_limit_exceeded"},
     {104008, "ai_capability_pattern_invalid"},

@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "api/stream_json.h"
+#include "message/stream_json.h"
 
 void put_stream_id(struct buf *out, const char *key, const char *stream_id)
 {

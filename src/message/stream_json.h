@@ -3,7 +3,9 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
-#include "api/call.h"
+#include "base/json_put.h"
+#include "config/config.h"
+#include "store/store.h"
 
 /* {"stream_id","durable_state","recovery_allowed",...} */
 void stream_state_json(struct buf *out, const struct config *config, const struct store_head *head);

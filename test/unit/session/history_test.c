@@ -1,0 +1,92 @@
+/* history_test.c - channel_history as one client sees it (chapter 3, 5.2).
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "session_fixture.h"
+
+static void tell_history(struct client *c, const char *channel, const char *more)
+{
+    tell(c, "{\"event\":\"sockudo:channel_history\",\"data\":{\"channel\":\"%s\"%s}}", channel, more);
+}
+
+static const char *history(struct client *c, const char *channel, const char *more)
+{
+    tell_history(c, channel, more);
+    return answer(c);
+}
+
+static void page_shows_the_newest_version_of_each_message(void **state)
+{
+    struct fixture *f = *state;
+    struct client *c = v2(f);
+    publish(f, "news", "\"a\"");
+    append(f, "news", "\"b\"");
+    subscribe(f, c, "news");
+    assert_string_equal(history(c, "news", ""), "channel_history(news)");
+    assert_true(said(c, "\"operation_kind\":\"append\""));
+    assert_true(said(c, "\"data\":\"ab\""));
+    assert_true(said(c, "\"until_attach\":false,\"attach_serial\":1}"));
+}
+
+/* Rows above the attach have come live: a page that showed them would repeat them. */
+static void until_attach_stays_where_the_acknowledgement_was_even_after_a_late_resume(void **state)
+{
+    struct fixture *f = *state;
+    struct client *c = v2(f);
+    publish(f, "news", "1");
+    subscribe(f, c, "news");
+    char stream[STREAM_ID_SIZE + 1];
+    memcpy(stream, stream_of(c), sizeof stream);
+    publish(f, "news", "2");
+    tell(c, "{\"event\":\"sockudo:resume\",\"data\":{\"channel_positions\":{\"news\":{\"stream_id\":\"%s\",\"serial\":0}}}}", stream);
+    answer(c);
+    history(c, "news", ",\"until_attach\":true");
+    assert_true(said(c, "\"end_serial\":1"));
+    assert_true(said(c, "\"attach_serial\":1}"));
+}
+
+static void until_attach_needs_an_acknowledgement(void **state)
+{
+    struct fixture *f = *state;
+    struct client *c = v2(f);
+    tell_subscribe(f, c, "news", "");
+    tell_history(c, "news", ",\"until_attach\":true");
+    assert_string_equal(answer(c), "error:4000 subscription_succeeded(news)@0");
+    assert_true(said(c, "No attach_serial is recorded for channel 'news'"));
+    assert_string_equal(history(c, "news", ",\"until_attach\":true"), "channel_history(news)");
+}
+
+static void third_request_under_way_is_refused_and_places_come_back(void **state)
+{
+    struct fixture *f = *state;
+    struct client *c = v2(f);
+    subscribe(f, c, "news");
+    for (int i = 0; i < 3; i++)
+        tell_history(c, "news", "");
+    assert_string_equal(answer(c), "error:4301 channel_history(news) channel_history(news)");
+    tell_history(c, "news", "");
+    tell_history(c, "news", "");
+    assert_string_equal(answer(c), "channel_history(news) channel_history(news)");
+}
+
+static void connection_may_end_before_its_page_comes(void **state)
+{
+    struct fixture *f = *state;
+    struct client *c = v2(f);
+    subscribe(f, c, "news");
+    tell_history(c, "news", "");
+    client_gone(c, END_LOST);
+    assert_string_equal(heard(c), "");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(page_shows_the_newest_version_of_each_message, setup, teardown),
+        cmocka_unit_test_setup_teardown(until_attach_stays_where_the_acknowledgement_was_even_after_a_late_resume, setup, teardown),
+        cmocka_unit_test_setup_teardown(until_attach_needs_an_acknowledgement, setup, teardown),
+        cmocka_unit_test_setup_teardown(third_request_under_way_is_refused_and_places_come_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(connection_may_end_before_its_page_comes, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
