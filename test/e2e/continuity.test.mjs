@@ -98,7 +98,9 @@ describe('channel_history over the socket', () => {
     ok(await api.publish(channel, 'n', 1));
     await client.subscribe(channel);
     const from = client.frames.length;
+    client.ws.socket.cork(); // one read at the other end
     for (let id = 1; id <= 3; id++) client.send('sockudo:channel_history', { channel, request_id: id });
+    client.ws.socket.uncork();
     await client.next(f => f.event === 'sockudo:channel_history' && f.data.request_id === 2, { from });
     const answers = client.frames.slice(from).map(f => [f.event, f.data.request_id, f.data.code]);
     assert.deepEqual(answers, [['sockudo:error', 3, 4301], ['sockudo:channel_history', 1, undefined], ['sockudo:channel_history', 2, undefined]]);
