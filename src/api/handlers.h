@@ -22,6 +22,10 @@ void serve_versions(struct call *c);
 void serve_update(struct call *c);
 void serve_delete(struct call *c);
 void serve_append(struct call *c);
+/* annotations.c */
+void serve_annotate(struct call *c);
+void serve_annotation_delete(struct call *c);
+void serve_annotations(struct call *c);
 /* history.c */
 void serve_history(struct call *c);
 /* history_admin.c */
@@ -30,7 +34,6 @@ void serve_history_reset(struct call *c);
 void serve_history_purge(struct call *c);
 /* not_built.c */
 void serve_revocations(struct call *c);
-void serve_annotations(struct call *c);
 void serve_presence_history(struct call *c);
 void serve_push(struct call *c);
 /* demo.c */

@@ -7,6 +7,7 @@
 
 #include "api/body.h"
 #include "api/lookup.h"
+#include "channel/annotations.h"
 #include "message/stream_json.h"
 
 struct order { /* a reset or a purge */
@@ -147,6 +148,22 @@ static void reset_done(struct lookup *lookup)
     end(lookup, refused);
 }
 
+/* The annotations go first: history positions are given anew afterwards, and old ones would stand on other messages. */
+static void annotations_reset(struct lookup *lookup)
+{
+    struct call *c = lookup->call;
+    struct order *o = lookup->user;
+    struct failure refused = lookup_failure(lookup);
+    lookup_end(lookup);
+    if (refused.status) {
+        call_refuse(c, refused);
+        return;
+    }
+    lookup = lookup_new(c, STORE_RESET, c->args[1], reset_done);
+    lookup->user = o;
+    lookup_start(lookup);
+}
+
 void serve_history_reset(struct call *c)
 {
     struct order *o = arena_zalloc(call_arena(c), sizeof *o);
@@ -157,7 +174,7 @@ void serve_history_reset(struct call *c)
         call_refuse(c, refused);
         return;
     }
-    struct lookup *lookup = lookup_new(c, STORE_RESET, c->args[1], reset_done);
+    struct lookup *lookup = lookup_new(c, STORE_RESET, annotation_channel(call_arena(c), c->args[1]), annotations_reset);
     lookup->user = o;
     lookup_start(lookup);
 }

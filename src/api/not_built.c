@@ -15,11 +15,6 @@ void serve_revocations(struct call *c)
     not_built(c, STR("Capability tokens and their revocation are not implemented by this build"));
 }
 
-void serve_annotations(struct call *c)
-{
-    not_built(c, STR("Annotations are not implemented by this build"));
-}
-
 void serve_presence_history(struct call *c)
 {
     not_built(c, STR("Presence history is not implemented by this build"));

@@ -82,7 +82,7 @@ const char *channel_name_check(const struct app *app, struct str channel, struct
 const char *channel_kind_word(enum channel_kind kind); /* "public", ... for metrics */
 
 struct channel_policy {
-    bool history, rewind, versioned, recovery, ai;
+    bool history, rewind, versioned, recovery, ai, annotations;
     uint64_t window_ms;               /* history retention; 0 = keep */
     uint64_t messages_max, bytes_max; /* 0 = no limit */
     uint64_t versions_window_ms;      /* 0 = keep */

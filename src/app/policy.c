@@ -36,6 +36,7 @@ static void set_history(struct channel_policy *p, const struct app *app, const s
     p->history = annotations || first_set(-1, a->enabled, g->history.enabled); /* no switch in namespaces */
     p->rewind = p->history && first_set(n->rewind_enabled, a->rewind_enabled, g->history.rewind_enabled);
     p->versioned = p->history && g->versioned.enabled;
+    p->annotations = annotations && g->annotations_enabled && p->versioned;
     p->window_ms = 1000 * (uint64_t)first_set(n->retention_window_seconds, a->retention_window_seconds,
                                               (int64_t)g->history.retention_window_seconds);
     p->messages_max = or_no_limit(first_set(n->max_messages_per_channel, a->max_messages_per_channel,

@@ -67,6 +67,8 @@ static void attach_now(struct channel *ch, struct attach_mail *mail)
     } else {
         count_interest(ch, mail->home->shard, mail->lane, 1);
         give_cached(ch, &mail->answer);
+        if (ch->policy.annotations && mail->lane != 0)
+            annotations_show(ch, &mail->answer, &mail->arena);
     }
     mail->task.run = attach_returns;
     ch->env->post(ch->env, mail->home->shard, &mail->task);
@@ -74,6 +76,8 @@ static void attach_now(struct channel *ch, struct attach_mail *mail)
 
 void attach_head_known(struct channel *ch)
 {
+    if (ch->policy.annotations && !list_empty(&ch->attaching) && !annotations_ready(ch))
+        return;
     for (struct list *link; !ch->held && (link = list_take(&ch->attaching)) != NULL;)
         attach_now(ch, list_of(link, struct attach_mail, link));
 }
@@ -83,7 +87,7 @@ struct head_read {
     struct channel *channel;
 };
 
-static void refuse_waiting(struct channel *ch)
+void attach_store_failed(struct channel *ch)
 {
     for (struct list *link; (link = list_take(&ch->attaching)) != NULL;) {
         struct attach_mail *mail = list_of(link, struct attach_mail, link);
@@ -108,7 +112,7 @@ static void head_read_done(struct store_op *op)
     if (ch->head_known)
         attach_head_known(ch);
     else
-        refuse_waiting(ch);
+        attach_store_failed(ch);
     owner_settle(ch);
 }
 

@@ -24,6 +24,7 @@ struct interest {
     uint32_t lanes[LANES];
 };
 
+struct annotations;
 struct presence;
 struct repair;
 struct rollup;
@@ -49,6 +50,7 @@ struct channel {
     struct interest *interests;
     uint32_t interests_count;
     struct repair *repair;         /* repair.c; NULL = nothing is missing */
+    struct annotations *annotations; /* annotations.c; NULL = nobody has asked yet */
     struct presence *presence;     /* presence channels with members */
     struct rollup *rollup;         /* ai/rollup.c */
     struct full_texts *texts;      /* ai/full_text.c; NULL = no full subscriber */
@@ -84,6 +86,7 @@ struct delivery {
     struct socket_id except;       /* zero = nobody */
     struct str event_name, tags;   /* for filters; tags absent = none */
     uint64_t arrived_ns;           /* of the newest operation in it; 0 = not measured */
+    bool annotation;               /* only for those that asked for annotation events */
     bool append;                   /* counts in append_delivery_latency_ms */
 };
 enum { ALL_LANES = (1 << LANES) - 1 };

@@ -104,6 +104,7 @@ struct attach_request {
     void *sink;                  /* env->deliver's */
     struct socket_id socket;     /* who */
     unsigned lane;
+    bool annotations;            /* wants annotation events, not only summaries */
     struct filter *filter;       /* owned by the subscription from then on; NULL = none */
     struct presence_member member; /* copied */
     /* On the subscriber's shard, once; the subscription is gated then: nothing live is delivered until
@@ -121,6 +122,8 @@ struct attached {
     struct store_head head;      /* positions at the attach; stream_id "" = no history */
     struct str presence;         /* JSON {"ids","hash","count"}; absent unless a presence channel */
     struct frame *cached_v1, *cached_v2; /* cache channels: last event; NULL = none (borrowed) */
+    struct frame **summaries;    /* V2: of the channel's annotations, newest messages first (borrowed) */
+    size_t summaries_count;
 };
 struct subscription *hub_attach(struct env *env, const struct attach_request *request);
 /* Ends it, whether attached yet or not; its callbacks are never called again. Nothing of the channel is delivered after. A presence
@@ -132,6 +135,7 @@ uint32_t subscription_open(struct env *env, struct subscription *s, uint64_t abo
 struct str subscription_channel(const struct subscription *s);
 const struct filter *subscription_filter(const struct subscription *s);
 void subscription_set_filter(struct subscription *s, struct filter *filter);
+void subscription_set_annotations(struct subscription *s, bool wanted);
 
 /* A member replaces its info (chapter 1, 5.8). Everything is copied. */
 enum member_result { MEMBER_UPDATED = 0, MEMBER_UNKNOWN, MEMBER_TOO_OFTEN };

@@ -36,6 +36,7 @@ struct subscription {
     bool waiting;                  /* the attach is under way */
     bool detached;                 /* while waiting */
     bool in_lane;
+    bool annotations;              /* wants annotation events */
     uint64_t after;                /* nothing at or below this position */
     uint64_t lease_ms;             /* of a detach that came while waiting */
     uint64_t gate_frames_max, gate_bytes_max;
@@ -104,6 +105,7 @@ struct message_shared *message_shared_new(const struct channel *ch, const struct
 void attach_arrives(struct task *task);
 void detach_arrives(struct task *task);
 void attach_head_known(struct channel *ch);
+void attach_store_failed(struct channel *ch); /* those who wait are refused */
 
 /* member.c */
 /* Takes a place for the member of an attach, if it has one, and fills in answer.presence. False: the channel is full. */
@@ -117,6 +119,15 @@ bool repair_begins(struct channel *ch, const struct publish *p);
 /* A write failed, and may have been stored all the same: finds out. */
 void repair_doubt(struct channel *ch);
 void repair_free(struct channel *ch);
+
+/* annotations.c */
+/* The channel's annotations are in memory; if not, they are being loaded, and attach_head_known() will be called. */
+bool annotations_ready(struct channel *ch);
+/* The summaries for a new subscriber. */
+void annotations_show(struct channel *ch, struct attached *answer, struct arena *arena);
+bool annotations_busy(const struct channel *ch);
+void annotations_forget(struct channel *ch); /* their rows may be gone */
+void annotations_free(struct channel *ch);
 
 /* local.c */
 void message_arrives(struct task *task);

@@ -174,6 +174,8 @@ static bool is_for(const struct message_shared *m, struct subscription *s)
     const struct delivery *d = &m->d;
     if (d->last != 0 && d->last <= s->after)
         return false;
+    if (d->annotation && !s->annotations)
+        return false;
     if ((d->except.a | d->except.b) != 0 && socket_id_eq(s->socket, d->except))
         return false;
     if (s->filter == NULL || d->event_name.n == 0 || filter_accepts(s->filter, d->event_name, d->tags))
@@ -261,7 +263,7 @@ static void probe(struct env *env, const struct message_shared *m, uint32_t reci
 
 static void fan_out(struct listeners *l, const struct message_shared *m)
 {
-    bool checked = l->filters > 0 || (m->d.except.a | m->d.except.b) != 0 || (m->d.last != 0 && m->d.last <= l->after_max);
+    bool checked = l->filters > 0 || m->d.annotation || (m->d.except.a | m->d.except.b) != 0 || (m->d.last != 0 && m->d.last <= l->after_max);
     uint32_t sent = 0;
     uint64_t bytes = 0;
     for (unsigned i = 0; i < LANES; i++) {
@@ -322,6 +324,8 @@ static void mail_free(struct attach_mail *mail)
         frame_drop(mail->answer.cached_v1);
     if (mail->answer.cached_v2 != NULL)
         frame_drop(mail->answer.cached_v2);
+    for (size_t i = 0; i < mail->answer.summaries_count; i++)
+        frame_drop(mail->answer.summaries[i]);
     arena_free(&mail->arena);
     free(mail);
 }
@@ -391,6 +395,7 @@ static struct subscription *subscription_new(struct env *env, const struct attac
     s->overflow = r->overflow;
     s->socket = r->socket;
     s->filter = r->filter;
+    s->annotations = r->annotations;
     s->lane = (uint8_t)r->lane;
     s->gate_frames_max = r->gate_frames_max;
     s->gate_bytes_max = r->gate_bytes_max;
@@ -454,6 +459,11 @@ void subscription_set_filter(struct subscription *s, struct filter *filter)
         s->listeners->filters += (filter != NULL) - (s->filter != NULL);
     filter_free(s->filter);
     s->filter = filter;
+}
+
+void subscription_set_annotations(struct subscription *s, bool wanted)
+{
+    s->annotations = wanted;
 }
 
 void local_free(struct hub *hub)

@@ -82,6 +82,7 @@ void owner_free(struct channel *ch)
     map_del(&hub->owned, ch->key);
     repair_free(ch);
     presence_free(ch->presence);
+    annotations_free(ch);
     drop_cached(ch);
     free(ch->interests);
     free(ch);
@@ -90,7 +91,7 @@ void owner_free(struct channel *ch)
 static bool is_referred_to(const struct channel *ch)
 {
     return ch->subscriptions > 0 || ch->in_flight_count > 0 || ch->head_loading || !list_empty(&ch->attaching) ||
-           presence_count(ch->presence) > 0 || ch->held || ch->repair != NULL ||
+           presence_count(ch->presence) > 0 || annotations_busy(ch) || ch->held || ch->repair != NULL ||
            (ch->cached_json != NULL && ch->cached_until_ms > env_now_ms(ch->env));
 }
 
@@ -358,8 +359,10 @@ static void forget_arrives(struct task *task)
 {
     struct forget_mail *mail = list_of(task, struct forget_mail, task);
     struct channel *ch = owner_find(mail->at->hub, mail->app, mail->channel);
-    if (ch != NULL)
+    if (ch != NULL) {
         ch->head_known = false;
+        annotations_forget(ch);
+    }
     free(mail);
 }
 

@@ -177,6 +177,7 @@ struct config {
         uint32_t max_page_size;
         uint64_t retention_window_seconds; /* 0 = keep */
     } versioned;                           /* versioned_messages */
+    bool annotations_enabled;              /* annotations.enabled */
     struct {
         struct str path;
         enum sync_policy sync;

@@ -299,7 +299,7 @@ static const struct config_key rows[] = {
     TUNES("delta_compression.cluster_coordination", NULL, BOOL, "false"),
     TUNES("delta_compression.coordination_backend", NULL, STR, "auto"),
     TUNES("delta_compression.omit_delta_algorithm", NULL, BOOL, "false"),
-    LATER("annotations.enabled", "ANNOTATIONS_ENABLED", BOOL, "false"),
+    ACTS("annotations.enabled", "ANNOTATIONS_ENABLED", BOOL, "false", annotations_enabled),
 
     /* 2.7 */
     ACTS("history.enabled", "HISTORY_ENABLED", BOOL, "false", history.enabled),

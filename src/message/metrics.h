@@ -36,6 +36,11 @@
     X(orphans_closed, "ai_orphans_closed_total")                                                             \
     X(slow_consumers, "slow_consumer_disconnects_total")                                                     \
     X(dropped_frames, "slow_consumer_dropped_frames_total")                                                  \
+    X(annotations_published, "annotations_published_total")                                                  \
+    X(annotations_deleted, "annotations_deleted_total")                                                      \
+    X(annotation_clipped, "annotation_summary_clipped_total")                                                \
+    X(annotation_summaries, "annotation_summary_deliveries_total")                                           \
+    X(annotation_rebuilds, "annotation_projection_rebuild_total")                                            \
     X(history_writes, "history_writes_total")                                                                \
     X(history_write_failures, "history_write_failures_total")                                                \
     X(history_evictions, "history_evictions_total")                                                          \
@@ -45,6 +50,7 @@
     X(connected, "connected")                                                                                \
     X(active_streams, "ai_active_streams")                                                                   \
     X(rollup_states, "active_streams")                                                                       \
+    X(annotation_bytes, "annotation_bytes")                                                                  \
     X(rollup_pending, "rollup_pending_bytes")                                                                \
     X(history_queue, "history_queue_depth")                                                                  \
     X(history_degraded, "history_degraded_channels")                                                         \
@@ -55,6 +61,7 @@
     X(flush_latency, "flush_latency", BUCKETS_FLUSH)                                                         \
     X(rollup_ratio, "rollup_ratio", BUCKETS_RATIO)                                                           \
     X(stream_duration, "ai_stream_duration_seconds", BUCKETS_SECONDS)                                        \
+    X(annotation_rebuild_seconds, "annotation_projection_rebuild_duration_seconds", BUCKETS_SECONDS)         \
     X(history_write_latency, "history_write_latency_ms", BUCKETS_LATENCY)
 
 struct app_metrics {

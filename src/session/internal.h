@@ -101,6 +101,7 @@ struct sub {
     uint16_t acks;               /* acknowledgements to send when the attach returns */
     uint8_t kind;                /* enum channel_kind */
     bool cache;
+    bool annotations;            /* annotation events too */
     bool shown;                  /* the client has asked for it */
     bool has_attach;             /* it was told attach_serial: */
     uint64_t attach_serial;      /* newest history serial at the acknowledgement (chapter 3, 5.1) */
@@ -149,6 +150,7 @@ struct sub_ask { /* a subscribe that has passed its checks */
     struct channel_name name;
     struct filter *filter;      /* taken over */
     struct str filter_json;     /* absent = none */
+    bool annotations;           /* annotation events, not only summaries */
     struct presence_member member;
     struct rewind rewind;
 };

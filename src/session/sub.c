@@ -136,6 +136,7 @@ static void attach(struct sub *sub, const struct channel_name *name, struct filt
         .socket = s->id,
         .lane = lane_of(s->mode, s->window_index),
         .filter = filter,
+        .annotations = sub->annotations,
         .member = {sub->member, user_info},
         .attached = attached,
         .user = sub,
@@ -245,6 +246,8 @@ static void answer(struct sub *sub, const struct attached *a)
         acknowledge(sub, a);
         if (sub->cache && first)
             say_cached(sub, a);
+        for (size_t i = 0; first && i < a->summaries_count; i++)
+            session_say(s, frame_take(a->summaries[i]));
     }
 }
 
@@ -319,6 +322,7 @@ void sub_subscribe(struct session *s, const struct sub_ask *ask)
     sub->shown = true;
     sub->acks++;
     set_filter_json(sub, ask->filter_json);
+    sub->annotations = ask->annotations;
     set_member(sub, ask->member.user_id);
     if (ask->rewind.kind != REWIND_NONE && !busy)
         work_of(sub)->rewind = ask->rewind;
@@ -328,6 +332,7 @@ void sub_subscribe(struct session *s, const struct sub_ask *ask)
         filter_free(ask->filter);
     } else if (sub->next != NULL) {
         subscription_set_filter(sub->next, ask->filter);
+        subscription_set_annotations(sub->next, ask->annotations);
     } else {
         attach(sub, &ask->name, ask->filter, ask->member.user_info);
     }

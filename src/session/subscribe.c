@@ -142,8 +142,10 @@ static bool has_good_modes(struct ask *a)
     if (!json_is(modes, JSON_ARRAY))
         return refuse(a, CODE_GENERIC, "Invalid message format: modes must be an array");
     for (struct json_iter it = json_iter(modes); json_next_item(&it, &mode);)
-        if (str_eq(text_in(a->arena, mode), STR("ANNOTATION_SUBSCRIBE")))
-            return refuse(a, CODE_CHANNEL, "Channel error: Annotations are not available in this build");
+        a->to.annotations |= str_eq(text_in(a->arena, mode), STR("ANNOTATION_SUBSCRIBE"));
+    if (a->to.annotations && !a->policy.annotations)
+        return refuse(a, CODE_CHANNEL, "Channel error: Annotations are disabled by channel policy for channel '%.*s'",
+                      STR_ARG(a->to.channel));
     return true;
 }
 
@@ -222,6 +224,8 @@ static bool has_capability(struct ask *a, struct str operation)
 
 static bool has_capabilities(struct ask *a)
 {
+    if (a->to.annotations && !has_capability(a, STR("annotation_subscribe")))
+        return false;
     return has_capability(a, STR("subscribe")) &&
            (a->to.name.kind != CHANNEL_PRESENCE || has_capability(a, STR("presence")));
 }

@@ -1,0 +1,413 @@
+/* annotations.c - requests to annotate, and the frames that they make.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "channel/annotations_held.h"
+
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "message/notice.h"
+
+enum { LOAD_PAGE = 1000, CLIENTS_SHOWN_MAX = 64 };
+
+/* ---- frames ---- */
+
+static struct frame *own_frame(const struct channel *ch, struct str event, struct str data, struct str extras)
+{
+    struct envelope e = {.event = event, .channel = ch->name, .data = data, .extras = extras};
+    return envelope_frame(&e, WIRE_V2);
+}
+
+static struct frame *summary_frame(const struct channel *ch, const struct message_id *id, const struct reaction *r,
+                                   size_t clients_max, bool *clipped)
+{
+    char serial[SERIAL_SIZE + 1];
+    struct buf data = {0};
+    serial_print(serial, id->create_delivery, id->stream8, id->history);
+    buf_fmt(&data, "{\"action\":\"message.summary\",\"serial\":\"%s\",\"annotations\":{\"summary\":{", serial);
+    buf_json(&data, r->type);
+    buf_char(&data, ':');
+    summary_json(&data, r->summary, clients_max, clipped);
+    buf_lit(&data, "}}}");
+    struct frame *frame =
+        own_frame(ch, STR("sockudo_internal:message"), buf_view(&data), STR("{\"ephemeral\":true}"));
+    buf_free(&data);
+    return frame;
+}
+
+static size_t frame_limit(const struct channel *ch)
+{
+    uint32_t kb = ch->app->config->max_event_payload_in_kb;
+    return 1024 * (size_t)(kb > 0 ? kb : ch->app->global->websocket_max_payload_kb);
+}
+
+/* Chapter 3, 7.1: whole, or with at most 64, 32 ... 1, 0 client ids. */
+static struct frame *frame_of(struct channel *ch, const struct message_id *id, struct reaction *r)
+{
+    bool clipped = false;
+    size_t shown = SIZE_MAX;
+    while (r->frame == NULL) {
+        struct frame *frame = summary_frame(ch, id, r, shown, &clipped);
+        if (shown == 0 || frame_payload(frame).n <= frame_limit(ch)) {
+            r->frame = frame;
+            break;
+        }
+        frame_drop(frame);
+        shown = shown == SIZE_MAX ? CLIENTS_SHOWN_MAX : shown / 2;
+    }
+    if (clipped)
+        metrics_count(ch->env, ch->app, annotation_clipped, 1);
+    return r->frame;
+}
+
+static void deliver(struct channel *ch, struct frame *frame, bool events_only)
+{
+    struct delivery d = {.lanes = ALL_LANES, .annotation = events_only};
+    d.frames[LANE_DELTA] = frame;
+    d.frames[LANE_FULL] = frame_take(frame);
+    channel_deliver(ch, &d);
+}
+
+static void announce(struct channel *ch, const struct annotation *a, struct reaction *r)
+{
+    struct buf json = {0};
+    if (ch->subscriptions == 0)
+        return;
+    annotation_json(&json, a);
+    deliver(ch, frame_take(frame_of(ch, &a->message, r)), false);
+    deliver(ch, own_frame(ch, STR("sockudo_internal:annotation"), buf_view(&json), STR_NONE), true);
+    metrics_count(ch->env, ch->app, annotation_summaries, 1);
+    buf_free(&json);
+}
+
+static void tell_webhooks(struct channel *ch, const struct annotation *a)
+{
+    enum notice_kind kind = a->deletes ? NOTICE_ANNOTATION_DELETED : NOTICE_ANNOTATION_CREATED;
+    char message[SERIAL_SIZE + 1], serial[ANNOTATION_SERIAL_SIZE + 1];
+    struct buf fields = {0};
+    if (!notice_wanted(ch->env, ch->app, kind))
+        return;
+    serial_print(message, a->message.create_delivery, a->message.stream8, a->message.history);
+    annotation_serial_print(serial, a->serial);
+    buf_fmt(&fields, "\"message_serial\":\"%s\",\"annotation_serial\":\"%s\",\"annotation_type\":", message, serial);
+    buf_json(&fields, a->type);
+    annotation_serial_print(serial, a->target);
+    if (a->deletes)
+        buf_fmt(&fields, ",\"deleted_annotation_serial\":\"%s\"", serial);
+    notice_send(ch->env, &(struct notice){kind, ch->app, ch->name, buf_view(&fields)});
+    buf_free(&fields);
+}
+
+void annotations_show(struct channel *ch, struct attached *answer, struct arena *arena)
+{
+    struct annotations *all = ch->annotations;
+    annotations_forget_gone(ch);
+    answer->summaries = arena_alloc(arena, ANNOTATION_SNAPSHOTS_MAX * sizeof(struct frame *));
+    for (size_t i = all->messages_count; i-- > 0;)
+        for (struct reaction *r = all->messages[i]->reactions; r != NULL; r = r->next) {
+            if (answer->summaries_count == ANNOTATION_SNAPSHOTS_MAX)
+                return;
+            answer->summaries[answer->summaries_count++] = frame_take(frame_of(ch, &all->messages[i]->id, r));
+        }
+}
+
+/* ---- requests ---- */
+
+struct annotate *annotate_new(struct env *env, struct app *app, enum annotate_kind kind, void (*done)(struct annotate *))
+{
+    struct annotate *a = mem_new(struct annotate);
+    list_init(&a->link);
+    a->kind = kind;
+    a->app = app;
+    a->reply_shard = env->shard;
+    a->done = done;
+    return a;
+}
+
+void annotate_free(struct annotate *a)
+{
+    arena_free(&a->op.arena);
+    free(a);
+}
+
+struct str annotation_channel(struct arena *arena, struct str channel)
+{
+    static const struct str prefix = STR("[annotations]");
+    char *text = arena_alloc(arena, prefix.n + channel.n);
+    memcpy(text, prefix.p, prefix.n);
+    memcpy(text + prefix.n, channel.p, channel.n);
+    return str_make(text, prefix.n + channel.n);
+}
+
+static void annotate_returns(struct task *task)
+{
+    struct annotate *a = list_of(task, struct annotate, task);
+    a->done(a);
+}
+
+static void answer(struct annotate *a, enum annotate_result result)
+{
+    struct channel *ch = a->channel;
+    struct env *env = ch->env;
+    a->result = result;
+    a->task.run = annotate_returns;
+    env->post(env, a->reply_shard, &a->task);
+    env->hub->publishes--;
+    if (--ch->annotations->in_flight == 0 && ch->annotations->stale && !ch->annotations->loading)
+        annotations_forget_all(ch);
+    owner_settle(ch);
+}
+
+static enum annotate_result result_of(enum store_result result)
+{
+    switch (result) {
+    case STORE_OK:
+        return ANNOTATE_OK;
+    case STORE_BUSY:
+        return ANNOTATE_BUSY;
+    case STORE_UNHEALTHY:
+        return ANNOTATE_UNHEALTHY;
+    default:
+        return ANNOTATE_FAILED;
+    }
+}
+
+static void row_stored(struct store_op *op)
+{
+    struct annotate *a = list_of(op, struct annotate, op);
+    struct channel *ch = a->channel;
+    struct reaction *changed = NULL;
+    if (op->result == STORE_OK) {
+        a->serial = a->event.serial = op->written.history;
+        changed = annotations_fold(ch, &a->event, op->write.data);
+    }
+    if (changed != NULL) {
+        announce(ch, &a->event, changed);
+        tell_webhooks(ch, &a->event);
+        if (a->event.deletes)
+            metrics_count(ch->env, ch->app, annotations_deleted, 1);
+        else
+            metrics_count(ch->env, ch->app, annotations_published, 1);
+        answer(a, ANNOTATE_OK);
+    } else {
+        a->serial = a->event.target;
+        answer(a, op->result == STORE_OK ? ANNOTATE_DUPLICATE : result_of(op->result));
+    }
+}
+
+static void write_row(struct annotate *a)
+{
+    struct channel *ch = a->channel;
+    struct store_op *op = &a->op;
+    struct buf json = {0};
+    a->event.at_ms = clock_wall_ms(ch->env->clock);
+    annotation_json(&json, &a->event);
+    op->kind = STORE_WRITE;
+    op->shard = ch->env->shard;
+    op->done = row_stored;
+    op->app_id = ch->app->id;
+    op->channel = annotation_channel(&op->arena, ch->name);
+    op->write = (struct store_write){
+        .action = ACTION_ORDINARY,
+        .now_ms = a->event.at_ms,
+        .event_name = a->event.deletes ? STR("annotation.delete") : STR("annotation.create"),
+        .data = arena_copy(&op->arena, buf_view(&json)),
+        .retention.window_ms = ch->policy.window_ms,
+    };
+    buf_free(&json);
+    store_submit(ch->env->store, op);
+}
+
+static void create(struct annotate *a)
+{
+    char id[37];
+    if (a->channel->annotations->by_serial.count >= ANNOTATIONS_MAX) {
+        answer(a, ANNOTATE_FULL);
+        return;
+    }
+    random_uuid(&a->channel->env->random, id);
+    a->event.id = arena_copy(&a->op.arena, str_of(id));
+    write_row(a);
+}
+
+/* The delete event says what its target said. */
+static enum annotate_result describe_delete(struct annotate *a)
+{
+    const struct event *target = annotations_event(a->channel->annotations, a->event.target);
+    uint64_t serial = a->event.target;
+    struct annotation was;
+    if (target == NULL || !annotation_parse(target->json, &a->op.arena, &was) ||
+        was.message.history != a->event.message.history)
+        return ANNOTATE_NOT_FOUND;
+    if (target->deletes)
+        return ANNOTATE_NOT_CREATE;
+    if (a->own_of.p != NULL && !str_eq(a->own_of, was.client_id))
+        return ANNOTATE_FORBIDDEN;
+    a->event = was;
+    a->event.deletes = true;
+    a->event.target = serial;
+    a->event.data = a->event.encoding = STR_NONE;
+    /* Views of an event that may be forgotten before the row is written. */
+    a->event.id = arena_copy(&a->op.arena, was.id);
+    a->event.type = arena_copy(&a->op.arena, was.type);
+    a->event.name = arena_copy(&a->op.arena, was.name);
+    a->event.client_id = arena_copy(&a->op.arena, was.client_id);
+    a->serial = serial;
+    return target->deleted ? ANNOTATE_DUPLICATE : ANNOTATE_OK;
+}
+
+static struct str item_json(struct annotate *a, const struct event *e)
+{
+    struct annotation event;
+    struct buf json = {0};
+    annotation_parse(e->json, &a->op.arena, &event); /* we wrote it */
+    event.serial = e->serial;
+    annotation_json(&json, &event);
+    struct str item = arena_copy(&a->op.arena, buf_view(&json));
+    buf_free(&json);
+    return item;
+}
+
+static void list(struct annotate *a)
+{
+    const struct annotated *m = annotations_find(a->channel->annotations, a->event.message.history);
+    a->items = arena_alloc(&a->op.arena, (a->limit + 1) * sizeof *a->items);
+    for (size_t i = 0; m != NULL && i < m->count; i++) {
+        const struct event *e = m->events[i];
+        if (e->serial <= a->after || (a->type.p != NULL && !str_eq(e->reaction->type, a->type)))
+            continue;
+        if (a->items_count == a->limit) {
+            a->more = true;
+            break;
+        }
+        a->items[a->items_count++] = item_json(a, e);
+        a->serial = e->serial;
+    }
+    answer(a, ANNOTATE_OK);
+}
+
+static void serve(struct annotate *a)
+{
+    annotations_forget_gone(a->channel);
+    if (a->kind == ANNOTATE_LIST) {
+        list(a);
+    } else if (a->kind == ANNOTATE_CREATE) {
+        create(a);
+    } else {
+        enum annotate_result result = describe_delete(a);
+        if (result == ANNOTATE_OK)
+            write_row(a);
+        else
+            answer(a, result);
+    }
+}
+
+/* ---- loading ---- */
+
+struct load {
+    struct store_op op;
+    struct channel *channel;
+    uint64_t started_ns;
+};
+
+static void load_ends(struct load *load, enum store_result result)
+{
+    struct channel *ch = load->channel;
+    struct annotations *all = ch->annotations;
+    double seconds = (double)(clock_mono_ns(ch->env->clock) - load->started_ns) / 1e9;
+    struct list waiting;
+    all->loading = false;
+    all->loaded = result == STORE_OK;
+    metrics_count(ch->env, ch->app, annotation_rebuilds, 1);
+    metrics_observe(ch->env, ch->app, annotation_rebuild_seconds, seconds);
+    if (!all->loaded)
+        annotations_forget_all(ch);
+    list_init(&waiting);
+    list_splice(&waiting, &all->waiting);
+    arena_free(&load->op.arena);
+    free(load);
+    for (struct list *link; (link = list_take(&waiting)) != NULL;) {
+        struct annotate *a = list_of(link, struct annotate, link);
+        if (result == STORE_OK)
+            serve(a);
+        else
+            answer(a, result_of(result));
+    }
+    if (result != STORE_OK)
+        attach_store_failed(ch);
+    else if (ch->head_known)
+        attach_head_known(ch);
+    owner_settle(ch);
+}
+
+static void page_loaded(struct store_op *op)
+{
+    struct load *load = list_of(op, struct load, op);
+    struct channel *ch = load->channel;
+    for (size_t i = 0; op->result == STORE_OK && i < op->found.count; i++) {
+        const struct store_item *item = &op->found.items[i];
+        struct annotation a;
+        op->read.after = item->message.history;
+        if (!annotation_parse(item->data, &op->arena, &a))
+            continue;
+        a.serial = item->message.history;
+        annotations_fold(ch, &a, item->data);
+    }
+    if (op->result != STORE_OK || !op->found.more) {
+        load_ends(load, op->result);
+        return;
+    }
+    arena_free(&op->arena);
+    op->channel = annotation_channel(&op->arena, ch->name);
+    store_submit(ch->env->store, op);
+}
+
+static void load(struct channel *ch)
+{
+    struct load *load = mem_new(struct load);
+    ch->annotations->loading = true;
+    load->channel = ch;
+    load->started_ns = clock_mono_ns(ch->env->clock);
+    load->op.kind = STORE_PAGE;
+    load->op.shard = ch->env->shard;
+    load->op.done = page_loaded;
+    load->op.app_id = ch->app->id;
+    load->op.channel = annotation_channel(&load->op.arena, ch->name);
+    load->op.read.direction = OLDEST_FIRST;
+    load->op.read.limit = LOAD_PAGE;
+    load->op.read.start_ms = INT64_MIN;
+    load->op.read.end_ms = INT64_MAX;
+    store_submit(ch->env->store, &load->op);
+}
+
+bool annotations_ready(struct channel *ch)
+{
+    struct annotations *all = annotations_of(ch);
+    if (!all->loaded && !all->loading)
+        load(ch);
+    return all->loaded;
+}
+
+static void annotate_arrives(struct task *task)
+{
+    struct annotate *a = list_of(task, struct annotate, task);
+    struct env *env = a->at;
+    struct channel *ch = a->channel = owner_channel(env, a->app, a->channel_name, &a->name);
+    struct annotations *all = annotations_of(ch);
+    env->hub->publishes++;
+    if (all->in_flight++ >= CHANNEL_WAITING_MAX)
+        answer(a, ANNOTATE_BUSY);
+    else if (annotations_ready(ch))
+        serve(a);
+    else
+        list_append(&all->waiting, &a->link);
+}
+
+void hub_annotate(struct env *env, struct annotate *a)
+{
+    unsigned owner = hub_owner(env, a->app, a->channel_name);
+    a->at = env->all[owner];
+    a->task.run = annotate_arrives;
+    env->post(env, owner, &a->task);
+}
