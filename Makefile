@@ -22,13 +22,13 @@ endif
 CFLAGS  := $(BASE) $(WARN) $($(VARIANT)_FLAGS) -MMD -MP
 CXXFLAGS:= -std=c++17 -Isrc -g -fno-omit-frame-pointer $($(VARIANT)_FLAGS) -MMD -MP
 LDFLAGS := $($(VARIANT)_FLAGS)
-LDLIBS  := -lrocksdb -lcrypto -lxxhash -lstdc++ -lpthread -lm
+LDLIBS  := -lrocksdb -lcrypto -lxxhash -lmsgpackc -lprotobuf-c -lstdc++ -lpthread -lm
 
 # Every .c below src is the server's, but for main.c (the program) and src/load (another program).
 LIB_SRC  := $(filter-out src/main.c,$(wildcard src/*.c src/[a-km-z]*/*.c src/l[a-np-z]*/*.c))
 LIB_CXX  := $(wildcard src/*/*.cc)
 LIB_OBJ  := $(LIB_SRC:%.c=$(OUT)/%.o) $(LIB_CXX:%.cc=$(OUT)/%.o) \
-            $(OUT)/llhttp/llhttp.o $(OUT)/llhttp/api.o $(OUT)/llhttp/http.o $(OUT)/gen/demo_page.o
+            $(OUT)/llhttp/llhttp.o $(OUT)/llhttp/api.o $(OUT)/llhttp/http.o $(OUT)/gen/demo_page.o $(OUT)/gen/envelope.pb-c.o
 LIB      := $(OUT)/libsockudo.a
 LOAD_OBJ := $(patsubst %.c,$(OUT)/%.o,$(wildcard src/load/*.c))
 UNIT_SRC := $(wildcard test/unit/*/*_test.c)
@@ -118,6 +118,17 @@ $(OUT)/gen/%.c: src/api/%.html tools/embed
 
 $(OUT)/gen/%.o: $(OUT)/gen/%.c
 	$(CC) $(CFLAGS) -c -o $@ $<
+
+# The Protobuf envelope of the wire.
+$(OUT)/gen/%.pb-c.c $(OUT)/gen/%.pb-c.h &: src/wire/%.proto
+	@mkdir -p $(@D)
+	protoc-c --c_out=$(OUT)/gen -Isrc/wire $<
+
+$(OUT)/gen/%.pb-c.o: $(OUT)/gen/%.pb-c.c
+	$(CC) $(CFLAGS) -Wno-missing-prototypes -c -o $@ $<
+
+$(OUT)/src/wire/binary_protobuf.o $(OUT)/src/wire/binary_protobuf_read.o: $(OUT)/gen/envelope.pb-c.h
+$(OUT)/src/wire/binary_protobuf.o $(OUT)/src/wire/binary_protobuf_read.o: CFLAGS += -I$(OUT)/gen
 
 # Node's own HTTP parser: Debian ships its C source.
 $(OUT)/llhttp/%.o: /usr/share/llhttp/%.c

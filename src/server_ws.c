@@ -97,8 +97,10 @@ static bool on_message(void *user, enum ws_kind kind, struct str payload)
     struct ws *ws = user;
     switch (kind) {
     case WS_TEXT:
-    case WS_BINARY:
         session_message(ws->session, payload);
+        break;
+    case WS_BINARY:
+        session_binary(ws->session, payload);
         break;
     case WS_PING:
         answer_ping(ws, payload);

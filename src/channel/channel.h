@@ -88,6 +88,7 @@ struct delivery {
     uint64_t arrived_ns;           /* of the newest operation in it; 0 = not measured */
     bool annotation;               /* only for those that asked for annotation events */
     bool append;                   /* counts in append_delivery_latency_ms */
+    enum data_form form;           /* of the data in frames[] */
 };
 enum { ALL_LANES = (1 << LANES) - 1 };
 static inline enum lane_mode lane_mode_of(unsigned lane)

@@ -23,6 +23,7 @@
 #include "app/app.h"
 #include "message/env.h"
 #include "wire/envelope.h"
+#include "wire/format.h"
 #include "wire/system.h"
 
 enum { CHANNEL_WAITING_MAX = 4096 };
@@ -59,6 +60,7 @@ struct publish {
     struct channel_name name;    /* checked */
     struct extras_facts extras;  /* of op.write.extras */
     bool ai_event;               /* the event is one of the eleven */
+    enum data_form form;         /* of op.write.data: what live subscribers of a binary format get */
     struct socket_id except;     /* not delivered to it; zero = nobody */
     struct str cache_event;      /* cache channels: JSON {"event","channel","data"} to keep; absent = not a cache channel */
     unsigned info;               /* INFO_*: counts wanted in the answer */
@@ -105,6 +107,7 @@ struct attach_request {
     struct socket_id socket;     /* who */
     unsigned lane;
     bool annotations;            /* wants annotation events, not only summaries */
+    enum wire_format format;     /* what the sink gets: frames of the lane are converted once for all that read it */
     struct filter *filter;       /* owned by the subscription from then on; NULL = none */
     struct presence_member member; /* copied */
     /* On the subscriber's shard, once; the subscription is gated then: nothing live is delivered until

@@ -32,7 +32,7 @@ struct subscription {
     struct filter *filter;
     struct gate *gate;             /* NULL = open */
     uint32_t index;                /* in its lane */
-    uint8_t lane;
+    uint8_t lane, format;
     bool waiting;                  /* the attach is under way */
     bool detached;                 /* while waiting */
     bool in_lane;
@@ -128,6 +128,26 @@ void annotations_show(struct channel *ch, struct attached *answer, struct arena 
 bool annotations_busy(const struct channel *ch);
 void annotations_forget(struct channel *ch); /* their rows may be gone */
 void annotations_free(struct channel *ch);
+
+/* formats.c */
+/* The frames of one delivery as this shard's subscribers read them; each is converted when the first one needs it. */
+struct formats {
+    const struct delivery *d;
+    struct frame *made[FORMATS][3]; /* by format and lane mode; JSON's are d's own */
+    bool any;
+};
+/* NULL: the mode gets nothing. Valid until formats_drop(). */
+struct frame *formats_convert(struct formats *f, enum wire_format format, enum lane_mode mode);
+static inline struct frame *formats_frame(struct formats *f, enum wire_format format, enum lane_mode mode)
+{
+    return format == FORMAT_JSON ? f->d->frames[mode] : formats_convert(f, format, mode);
+}
+void formats_drop_made(struct formats *f);
+static inline void formats_drop(struct formats *f)
+{
+    if (f->any)
+        formats_drop_made(f);
+}
 
 /* local.c */
 void message_arrives(struct task *task);

@@ -25,11 +25,16 @@ struct lane {
     uint32_t count, cap;
 };
 
+struct binary_lanes {
+    struct lane lanes[FORMATS][LANES]; /* none in FORMAT_JSON */
+};
+
 struct listeners {
     struct str key; /* owned */
     struct env *env;
     struct app *app;
-    struct lane lanes[LANES];
+    struct lane lanes[LANES];      /* who reads JSON */
+    struct binary_lanes *binary;   /* NULL = nobody has asked for another format */
     uint32_t total;        /* subscriptions, gated ones included */
     uint32_t filters;      /* how many have a filter */
     uint64_t after_max;    /* largest `after` of those in lanes: above it nobody needs a closer look */
@@ -51,9 +56,18 @@ struct gate {
 
 /* ---- lanes ---- */
 
+static struct lane *lane_for(struct listeners *l, const struct subscription *s)
+{
+    if (s->format == FORMAT_JSON)
+        return &l->lanes[s->lane];
+    if (l->binary == NULL)
+        l->binary = mem_new(struct binary_lanes);
+    return &l->binary->lanes[s->format][s->lane];
+}
+
 static void lane_add(struct listeners *l, struct subscription *s)
 {
-    struct lane *lane = &l->lanes[s->lane];
+    struct lane *lane = lane_for(l, s);
     if (lane->count == lane->cap) {
         lane->cap = lane->cap ? lane->cap * 2 : 4;
         lane->entries = mem_realloc(lane->entries, lane->cap * sizeof(*lane->entries));
@@ -67,9 +81,9 @@ static void lane_add(struct listeners *l, struct subscription *s)
 
 static void lane_remove(struct listeners *l, struct subscription *s)
 {
-    struct lane *lane = &l->lanes[s->lane];
     if (!s->in_lane)
         return;
+    struct lane *lane = lane_for(l, s);
     lane->entries[s->index] = lane->entries[--lane->count];
     lane->entries[s->index].s->index = s->index;
     s->in_lane = false;
@@ -98,6 +112,9 @@ static void listeners_free(struct listeners *l)
     map_del(&l->env->hub->local, l->key);
     for (unsigned i = 0; i < LANES; i++)
         free(l->lanes[i].entries);
+    for (unsigned i = 0; l->binary != NULL && i < FORMATS * LANES; i++)
+        free(l->binary->lanes[i / LANES][i % LANES].entries);
+    free(l->binary);
     free((void *)l->key.p);
     free(l);
 }
@@ -205,14 +222,15 @@ static uint32_t lane_send(struct env *env, struct lane *lane, struct frame *fram
     return count;
 }
 
-static void send_to_gates(struct listeners *l, const struct message_shared *m)
+static void send_to_gates(struct listeners *l, const struct message_shared *m, struct formats *formats)
 {
     list_each_safe(at, after, &l->gated)
     {
         struct gate *gate = list_of(at, struct gate, link);
-        struct frame *frame = m->d.frames[lane_mode_of(gate->s->lane)];
-        if (frame != NULL && (m->d.lanes & 1u << gate->s->lane) && is_for(m, gate->s))
-            gate_put(gate, frame, m->d.first, m->d.last);
+        const struct subscription *s = gate->s;
+        enum lane_mode mode = lane_mode_of(s->lane);
+        if (m->d.frames[mode] != NULL && (m->d.lanes & 1u << s->lane) && is_for(m, gate->s))
+            gate_put(gate, formats_frame(formats, s->format, mode), m->d.first, m->d.last);
     }
 }
 
@@ -261,26 +279,48 @@ static void probe(struct env *env, const struct message_shared *m, uint32_t reci
     all->probes[all->count++] = (struct probe){m->app, m->channel_type, m->d.arrived_ns, recipients, m->d.append};
 }
 
+struct tally {
+    uint32_t sent;
+    uint64_t bytes;
+};
+
+static void lanes_send(struct listeners *l, enum wire_format format, const struct message_shared *m, struct formats *formats,
+                       struct tally *tally)
+{
+    struct lane *lanes = format == FORMAT_JSON ? l->lanes : l->binary->lanes[format];
+    bool checked = l->filters > 0 || m->d.annotation || (m->d.except.a | m->d.except.b) != 0 ||
+                   (m->d.last != 0 && m->d.last <= l->after_max);
+    for (unsigned i = 0; i < LANES; i++) {
+        struct lane *lane = &lanes[i];
+        if (lane->count == 0 || m->d.frames[lane_mode_of(i)] == NULL || !(m->d.lanes & 1u << i))
+            continue;
+        struct frame *frame = formats_frame(formats, format, lane_mode_of(i));
+        uint32_t n = checked ? lane_send_checked(lane, frame, m) : lane_send(l->env, lane, frame);
+        tally->sent += n;
+        tally->bytes += n * frame_payload(frame).n;
+    }
+}
+
 static void fan_out(struct listeners *l, const struct message_shared *m)
 {
-    bool checked = l->filters > 0 || m->d.annotation || (m->d.except.a | m->d.except.b) != 0 || (m->d.last != 0 && m->d.last <= l->after_max);
-    uint32_t sent = 0;
-    uint64_t bytes = 0;
-    for (unsigned i = 0; i < LANES; i++) {
-        struct lane *lane = &l->lanes[i];
-        struct frame *frame = m->d.frames[lane_mode_of(i)];
-        if (lane->count == 0 || frame == NULL || !(m->d.lanes & 1u << i))
-            continue;
-        uint32_t n = checked ? lane_send_checked(lane, frame, m) : lane_send(l->env, lane, frame);
-        sent += n;
-        bytes += n * frame_payload(frame).n;
-    }
+    struct tally tally = {0};
+    struct formats formats = {.d = &m->d};
+    lanes_send(l, FORMAT_JSON, m, &formats, &tally);
+    for (unsigned format = FORMAT_JSON + 1; l->binary != NULL && format < FORMATS; format++)
+        lanes_send(l, format, m, &formats, &tally);
     if (!list_empty(&l->gated))
-        send_to_gates(l, m);
-    metrics_count(l->env, l->app, messages_out, sent);
-    metrics_count(l->env, l->app, bytes_out, bytes);
-    if (m->d.arrived_ns != 0 && sent > 0)
-        probe(l->env, m, sent);
+        send_to_gates(l, m, &formats);
+    formats_drop(&formats);
+    metrics_count(l->env, l->app, messages_out, tally.sent);
+    metrics_count(l->env, l->app, bytes_out, tally.bytes);
+    if (m->d.arrived_ns != 0 && tally.sent > 0)
+        probe(l->env, m, tally.sent);
+}
+
+static void tell_lane(struct hub *hub, const struct lane *lane, const struct message_shared *m)
+{
+    for (uint32_t i = lane->count; i-- > 0;)
+        hub->control(lane->entries[i].sink, m->control_code, m->control_reason);
 }
 
 /* Those whose gate is closed are told too. */
@@ -288,8 +328,11 @@ static void tell_sinks(struct listeners *l, const struct message_shared *m)
 {
     struct hub *hub = l->env->hub;
     for (unsigned i = 0; i < LANES; i++)
-        for (uint32_t j = l->lanes[i].count; (m->d.lanes & 1u << i) && j-- > 0;)
-            hub->control(l->lanes[i].entries[j].sink, m->control_code, m->control_reason);
+        if (m->d.lanes & 1u << i)
+            tell_lane(hub, &l->lanes[i], m);
+    for (unsigned i = 0; l->binary != NULL && i < FORMATS * LANES; i++)
+        if (m->d.lanes & 1u << i % LANES)
+            tell_lane(hub, &l->binary->lanes[i / LANES][i % LANES], m);
     list_each(at, &l->gated)
     {
         const struct subscription *s = list_of(at, struct gate, link)->s;
@@ -397,6 +440,7 @@ static struct subscription *subscription_new(struct env *env, const struct attac
     s->filter = r->filter;
     s->annotations = r->annotations;
     s->lane = (uint8_t)r->lane;
+    s->format = (uint8_t)r->format;
     s->gate_frames_max = r->gate_frames_max;
     s->gate_bytes_max = r->gate_bytes_max;
     return s;

@@ -178,6 +178,7 @@ struct publish *client_event_new(struct client_event *e, enum client_echo echo, 
     w->action = ACTION_CREATE;
     w->event_name = arena_copy(arena, e->m->event);
     w->data = e->m->data.p != NULL ? arena_copy(arena, e->m->data) : STR("null");
+    p->form = e->m->form;
     if (p->name.cache)
         p->cache_event = cache_event(arena, w->event_name, p->op.channel, w->data);
     if (echo == ECHO_NO)

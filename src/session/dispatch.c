@@ -94,7 +94,7 @@ static void run(struct session *s, const struct client_message *m, struct arena 
         within_limit(s); /* what we ignore counts, too */
 }
 
-void session_message(struct session *s, struct str text)
+static void read_message(struct session *s, struct str bytes, enum wire_format format)
 {
     struct arena arena = {0};
     struct client_message m;
@@ -104,8 +104,8 @@ void session_message(struct session *s, struct str text)
     if (s->protocol == WIRE_V1)
         s->ping_ms = 0;
     metrics_count(env_of(s), s->app, messages_in, 1);
-    metrics_count(env_of(s), s->app, bytes_in, text.n);
-    const char *wrong = client_message_read(text, &arena, &m);
+    metrics_count(env_of(s), s->app, bytes_in, bytes.n);
+    const char *wrong = client_message_decode(bytes, format, &arena, &m);
     if (wrong == client_message_no_event)
         session_error(s, CODE_GENERIC, STR_NONE, "Invalid event name: %s", wrong);
     else if (wrong != NULL)
@@ -113,4 +113,14 @@ void session_message(struct session *s, struct str text)
     else
         run(s, &m, &arena);
     arena_free(&arena);
+}
+
+void session_message(struct session *s, struct str text)
+{
+    read_message(s, text, FORMAT_JSON);
+}
+
+void session_binary(struct session *s, struct str bytes)
+{
+    read_message(s, bytes, s->format);
 }

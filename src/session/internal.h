@@ -81,8 +81,8 @@ struct session {
     struct handle *handle;   /* NULL = nobody has asked for it */
     char *doom_reason;       /* with doom_code; owned */
     uint16_t doom_code;      /* not 0: to be closed with it in the next turn */
-    uint8_t protocol, mode, window_index;
     uint8_t histories;       /* channel_history requests under way */
+    uint8_t protocol, mode, window_index, format;
     bool echo;
     bool over;               /* closed by us, has left its channels */
 };
@@ -126,7 +126,7 @@ static inline struct wire_to wire_of(const struct session *s)
 {
     return (struct wire_to){s->protocol, &s->all->env->random};
 }
-/* Sends; takes over the reference. */
+/* Sends a JSON frame, in the client's format; takes over the reference. */
 void session_say(struct session *s, struct frame *frame);
 /* An error frame; channel absent = none. */
 void session_error(struct session *s, int code, struct str channel, const char *format, ...)

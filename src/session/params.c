@@ -13,16 +13,9 @@ static const char *read_protocol(struct str text, struct session_params *out)
     return NULL;
 }
 
-static const char *read_format(struct str text)
+static const char *read_format(struct str format, struct str client, struct session_params *out)
 {
-    struct str format = str_trim(text);
-    if (format.n == 0 || str_eq_nocase(format, STR("json")))
-        return NULL;
-    if (str_eq_nocase(format, STR("msgpack")) || str_eq_nocase(format, STR("messagepack")))
-        return "wire format msgpack is not available in this build";
-    if (str_eq_nocase(format, STR("protobuf")) || str_eq_nocase(format, STR("proto")))
-        return "wire format protobuf is not available in this build";
-    return "format must be json, msgpack or protobuf";
+    return wire_format_read(format, client, &out->format) ? NULL : "format must be json, msgpack or protobuf";
 }
 
 static const char *read_echo(const struct config *config, struct str text, struct session_params *out)
@@ -71,7 +64,7 @@ const char *session_params_read(const struct config *config, struct str query, s
     if (wrong == NULL)
         wrong = read_window(config, query_get(query, STR("append_rollup_window"), arena), out);
     if (wrong == NULL && out->protocol == WIRE_V2)
-        wrong = read_format(query_get(query, STR("format"), arena));
+        wrong = read_format(query_get(query, STR("format"), arena), query_get(query, STR("client"), arena), out);
     if (wrong == NULL && out->protocol == WIRE_V2)
         wrong = read_append_mode(query_get(query, STR("append_mode"), arena), out);
     out->token = query_get(query, STR("token"), arena).p != NULL;

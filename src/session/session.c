@@ -22,9 +22,20 @@ enum { PONG_WAIT_MS = 30000, PING_INTERVAL_MIN_S = 5, ERROR_TEXT_MAX = 640, DRAI
 
 /* ---- saying something ---- */
 
+/* Takes over a JSON frame. */
+static struct frame *in_format(struct frame *json, enum wire_format format)
+{
+    if (format == FORMAT_JSON)
+        return json;
+    struct frame *converted = frame_convert(json, format, DATA_JSON);
+    frame_drop(json);
+    return converted;
+}
+
 void session_say(struct session *s, struct frame *frame)
 {
     struct env *env = env_of(s);
+    frame = in_format(frame, s->format);
     metrics_count(env, s->app, messages_out, 1);
     metrics_count(env, s->app, bytes_out, frame_payload(frame).n);
     env->deliver(s->sink, frame);
@@ -254,14 +265,14 @@ static struct refusal admit(const struct env *env, struct app *app, struct str o
     return take_quota(env, app);
 }
 
-static void refuse(struct sessions *all, void *sink, struct app *app, enum wire_protocol protocol,
+static void refuse(struct sessions *all, void *sink, struct app *app, const struct session_params *params,
                    const struct refusal *refusal)
 {
     struct env *env = all->env;
-    struct wire_to to = {protocol, &env->random};
+    struct wire_to to = {params->protocol, &env->random};
     if (app != NULL)
         metrics_connection_error(env, app, refusal->type);
-    env->deliver(sink, frame_error(to, refusal->code, refusal->text, STR_NONE));
+    env->deliver(sink, in_format(frame_error(to, refusal->code, refusal->text, STR_NONE), params->format));
     all->link->close(sink, (unsigned)refusal->code, refusal->text);
 }
 
@@ -291,7 +302,7 @@ struct session *session_new(struct sessions *all, void *sink, struct app *app, s
 {
     struct refusal refusal = admit(all->env, app, origin, params);
     if (refusal.code != 0) {
-        refuse(all, sink, app, params->protocol, &refusal);
+        refuse(all, sink, app, params, &refusal);
         return NULL;
     }
     struct session *s = mem_new(struct session);
@@ -301,6 +312,7 @@ struct session *session_new(struct sessions *all, void *sink, struct app *app, s
     s->protocol = params->protocol;
     s->mode = params->mode;
     s->window_index = (uint8_t)params->window_index;
+    s->format = (uint8_t)params->format;
     s->echo = params->echo;
     draw_id(s);
     list_append(&all->all, &s->link);

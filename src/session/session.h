@@ -26,6 +26,7 @@ struct session_params { /* from the query string, validated (chapter 1, 1.2) */
     enum wire_protocol protocol;
     enum lane_mode mode;     /* LANE_V1 for protocol V1 */
     unsigned window_index;
+    enum wire_format format; /* FORMAT_JSON for protocol V1 */
     bool echo;
     bool token;              /* a capability token was given */
 };
@@ -47,6 +48,8 @@ size_t sessions_count(const struct sessions *all);
 struct session *session_new(struct sessions *all, void *sink, struct app *app, struct str origin,
                             const struct session_params *params);
 void session_message(struct session *s, struct str text);
+/* A binary frame: in the connection's format, JSON for a connection that reads JSON (chapter 1, section 9). */
+void session_binary(struct session *s, struct str bytes);
 void session_native_ping(struct session *s);
 void session_native_pong(struct session *s);
 enum session_end { END_GRACEFUL, END_LOST }; /* the client's close frame; anything else */

@@ -135,6 +135,7 @@ static void attach(struct sub *sub, const struct channel_name *name, struct filt
         .sink = s->sink,
         .socket = s->id,
         .lane = lane_of(s->mode, s->window_index),
+        .format = s->format,
         .filter = filter,
         .annotations = sub->annotations,
         .member = {sub->member, user_info},

@@ -57,6 +57,9 @@ struct frame *frame_own(struct wire_to to, struct str event, struct str channel,
 /* As frame_own but data is a JSON string that contains data_json. */
 struct frame *frame_own_string(struct wire_to to, struct str event, struct str channel, struct str data_json);
 
+/* What `data` was when it came: JSON, or (binary formats only) bytes, which stand in JSON as an array of their numbers. */
+enum data_form { DATA_JSON, DATA_BYTES };
+
 enum family { FAMILY_NONE, FAMILY_COMMAND, FAMILY_INTERNAL }; /* pusher:/sockudo:, *_internal: */
 
 /* An inbound frame, read once: everything else stays raw (chapter 1, 2.3-11). */
@@ -65,6 +68,7 @@ struct client_message {
     enum family family;
     struct str channel; /* text or absent: the top-level key */
     struct str data;    /* JSON value text or absent */
+    enum data_form form; /* of data */
     struct str extras, message_id;
     struct str raw;
 };
