@@ -125,7 +125,7 @@ $(OUT)/gen/%.pb-c.c $(OUT)/gen/%.pb-c.h &: src/wire/%.proto
 	protoc-c --c_out=$(OUT)/gen -Isrc/wire $<
 
 $(OUT)/gen/%.pb-c.o: $(OUT)/gen/%.pb-c.c
-	$(CC) $(CFLAGS) -Wno-missing-prototypes -c -o $@ $<
+	$(CC) $(CFLAGS) -Wno-missing-braces -c -o $@ $<
 
 $(OUT)/src/wire/binary_protobuf.o $(OUT)/src/wire/binary_protobuf_read.o: $(OUT)/gen/envelope.pb-c.h
 $(OUT)/src/wire/binary_protobuf.o $(OUT)/src/wire/binary_protobuf_read.o: CFLAGS += -I$(OUT)/gen

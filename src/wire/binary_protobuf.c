@@ -77,7 +77,7 @@ static Pb__TextEntry **entries_of(struct writer *w, struct str object, size_t *c
     struct json_iter it = json_iter(object);
     for (size_t i = 0; json_next_member(&it, &key_raw, &value); i++) {
         entries[i] = arena_alloc(&w->arena, sizeof **entries);
-        *entries[i] = (Pb__TextEntry)PB__TEXT_ENTRY__INIT;
+        pb__text_entry__init(entries[i]);
         entries[i]->has_key = entries[i]->has_value = true;
         entries[i]->key = key_of(w, key_raw);
         entries[i]->value = text_of(w, value);
@@ -99,7 +99,7 @@ static bool as_bytes(struct writer *w, struct str array, ProtobufCBinaryData *ou
 static Pb__Data *data_of(struct writer *w, struct str value, enum data_form form)
 {
     Pb__Data *data = arena_alloc(&w->arena, sizeof *data);
-    *data = (Pb__Data)PB__DATA__INIT;
+    pb__data__init(data);
     if (form == DATA_BYTES && as_bytes(w, value, &data->binary)) {
         data->kind_case = PB__DATA__KIND_BINARY;
     } else if (json_is(value, JSON_STRING)) {
@@ -117,7 +117,7 @@ static Pb__Data *data_of(struct writer *w, struct str value, enum data_form form
 static Pb__Value *value_of(struct writer *w, struct str json)
 {
     Pb__Value *value = arena_alloc(&w->arena, sizeof *value);
-    *value = (Pb__Value)PB__VALUE__INIT;
+    pb__value__init(value);
     switch (json_type(json)) {
     case JSON_NULL:
         break;
@@ -148,7 +148,7 @@ static void put_headers(struct writer *w, struct str object, Pb__Extras *extras)
     struct json_iter it = json_iter(object);
     for (size_t i = 0; json_next_member(&it, &key_raw, &value); i++) {
         Pb__Header *header = arena_alloc(&w->arena, sizeof *header);
-        *header = (Pb__Header)PB__HEADER__INIT;
+        pb__header__init(header);
         header->has_key = true;
         header->key = key_of(w, key_raw);
         header->value = value_of(w, value);
@@ -159,7 +159,7 @@ static void put_headers(struct writer *w, struct str object, Pb__Extras *extras)
 static Pb__Ai *ai_of(struct writer *w, struct str object)
 {
     Pb__Ai *ai = arena_alloc(&w->arena, sizeof *ai);
-    *ai = (Pb__Ai)PB__AI__INIT;
+    pb__ai__init(ai);
     ai->transport = entries_of(w, json_get(object, STR("transport")), &ai->n_transport);
     ai->codec = entries_of(w, json_get(object, STR("codec")), &ai->n_codec);
     return ai;
@@ -193,7 +193,7 @@ static Pb__Extras *extras_of(struct writer *w, struct str object)
 {
     struct str key_raw, value;
     Pb__Extras *extras = arena_alloc(&w->arena, sizeof *extras);
-    *extras = (Pb__Extras)PB__EXTRAS__INIT;
+    pb__extras__init(extras);
     for (struct json_iter it = json_iter(object); json_next_member(&it, &key_raw, &value);)
         put_member(w, key_raw, value, extras);
     return extras;

@@ -52,7 +52,11 @@ static void v2_parameters_are_taken(void **state)
     assert_int_equal(out.mode, LANE_FULL);
     assert_int_equal(out.window_index, 3);
     assert_false(out.echo);
-    assert_string_equal(params(f, "protocol=2&format=msgpack", &out), "wire format msgpack is not available in this build");
+    assert_int_equal(out.format, FORMAT_JSON);
+    assert_null(params(f, "protocol=2&format=msgpack", &out));
+    assert_int_equal(out.format, FORMAT_MSGPACK);
+    assert_null(params(f, "protocol=2&format=protobuf&client=csharp", &out));
+    assert_int_equal(out.format, FORMAT_PROTOBUF_OLDER);
 }
 
 static void unknown_app_is_told_and_closed(void **state)
