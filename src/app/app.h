@@ -75,10 +75,21 @@ struct channel_name {
     const struct namespace_config *ns; /* NULL = none */
     struct str users;                  /* "u1,u2" of base#u1,u2; absent if not user-limited */
     bool server_to_user;               /* #server-to-user-<id> */
+    bool meta;                         /* [meta]<channel>; the others are those of <channel>, without its cache */
+    bool wildcard;                     /* a*b: no channel, but what is told of all that match; public, no namespace */
 };
 /* NULL, or the failure text of chapter 1, 5.1 (without "Channel error: "), in `arena`. */
 const char *channel_name_check(const struct app *app, struct str channel, struct channel_name *out,
                                struct arena *arena);
+/* The same for what may be subscribed to: also [meta]<channel> and a*b (chapter 1, 5.2, 5.3). */
+const char *subscription_name_check(const struct app *app, struct str name, struct channel_name *out,
+                                    struct arena *arena);
+/* <channel> of [meta]<channel>; any other name as it is. */
+static inline struct str without_meta(struct str name)
+{
+    bool meta = name.n > 6 && name.p[0] == '[' && memcmp(name.p, "[meta]", 6) == 0;
+    return meta ? str_make(name.p + 6, name.n - 6) : name;
+}
 const char *channel_kind_word(enum channel_kind kind); /* "public", ... for metrics */
 
 struct channel_policy {

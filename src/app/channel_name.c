@@ -230,3 +230,33 @@ const char *channel_name_check(const struct app *app, struct str channel, struct
     wrong = wrong ? wrong : check_namespace(app, channel, base, named, out->ns, arena);
     return wrong ? wrong : check_users(channel, out, arena);
 }
+
+/* ---- what is no channel, but may be subscribed to ---- */
+
+static const char *check_wildcard(const struct app *app, struct str pattern, struct channel_name *out,
+                                  struct arena *arena)
+{
+    *out = (struct channel_name){.kind = CHANNEL_PUBLIC, .wildcard = true, .logical = pattern};
+    if (str_index(str_from(pattern, (size_t)str_index(pattern, '*') + 1), '*') >= 0)
+        return "Wildcard subscriptions may contain only one '*'";
+    if (str_index(pattern, '#') >= 0)
+        return "Wildcard subscriptions may not contain '#'";
+    if (str_starts(pattern, STR("private-")) || str_starts(pattern, STR("presence-")))
+        return "Wildcard subscriptions are not allowed for private and presence channels";
+    for (size_t i = 0; i < pattern.n; i++)
+        if (!is_alnum(pattern.p[i]) && !strchr("-_=@.:*", pattern.p[i]))
+            return say(arena, "Wildcard subscription contains invalid characters: '%.*s'", STR_ARG(pattern));
+    return check_size(pattern, size_max(app, NULL), arena);
+}
+
+const char *subscription_name_check(const struct app *app, struct str name, struct channel_name *out,
+                                    struct arena *arena)
+{
+    struct str channel = without_meta(name);
+    if (str_index(name, '*') >= 0 && channel.p == name.p && !is_server_to_user(name))
+        return check_wildcard(app, name, out, arena);
+    const char *wrong = channel_name_check(app, channel, out, arena);
+    out->meta = channel.p != name.p;
+    out->cache = out->cache && !out->meta;
+    return wrong;
+}

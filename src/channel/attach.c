@@ -24,7 +24,7 @@ static struct interest *interest_of(struct channel *ch, unsigned shard)
     return interest;
 }
 
-static void count_interest(struct channel *ch, unsigned shard, unsigned lane, int change)
+static void count_interest(struct channel *ch, unsigned shard, unsigned lane, bool silent, int change)
 {
     struct interest *interest = interest_of(ch, shard);
     interest->lanes[lane] += (uint32_t)change;
@@ -32,10 +32,13 @@ static void count_interest(struct channel *ch, unsigned shard, unsigned lane, in
     ch->lanes[lane] += (uint32_t)change;
     bool was = ch->subscriptions > 0;
     ch->subscriptions += (uint32_t)change;
+    ch->silent += silent ? (uint32_t)change : 0;
     if (interest->total == 0)
         *interest = ch->interests[--ch->interests_count];
     const char *type = channel_kind_word(ch->kind.kind);
     metrics_subscription(ch->env, ch->app, type, change);
+    if (was != (ch->subscriptions > 0) && ch->kind.meta)
+        ch->env->hub->metas += (size_t)change;
     if (was != (ch->subscriptions > 0))
         metrics_active_channel(ch->env, ch->app, type, change);
 }
@@ -54,6 +57,17 @@ static void give_cached(struct channel *ch, struct attached *answer)
     answer->cached_v2 = frame_take(ch->cached[1]);
 }
 
+static void tell(struct channel *ch, const struct attach_mail *mail)
+{
+    if (mail->silent)
+        return;
+    tell_subscribed(ch);
+    if (mail->added)
+        tell_member_added(ch, mail->member_id);
+    if (ch->kind.cache && mail->answer.cached_v2 == NULL)
+        tell_cache_miss(ch);
+}
+
 static void attach_now(struct channel *ch, struct attach_mail *mail)
 {
     const struct egress *egress = ch->env->hub->egress;
@@ -65,10 +79,11 @@ static void attach_now(struct channel *ch, struct attach_mail *mail)
     if (!member_joins(ch, mail)) {
         refuse(mail, CODE_OVER_CAPACITY, STR("Over capacity"));
     } else {
-        count_interest(ch, mail->home->shard, mail->lane, 1);
+        count_interest(ch, mail->home->shard, mail->lane, mail->silent, 1);
         give_cached(ch, &mail->answer);
         if (ch->policy.annotations && mail->lane != 0)
             annotations_show(ch, &mail->answer, &mail->arena);
+        tell(ch, mail);
     }
     mail->task.run = attach_returns;
     ch->env->post(ch->env, mail->home->shard, &mail->task);
@@ -149,7 +164,9 @@ void detach_arrives(struct task *task)
     struct detach_mail *mail = list_of(task, struct detach_mail, task);
     struct channel *ch = owner_find(mail->owner->hub, mail->app, mail->channel);
     if (ch != NULL) {
-        count_interest(ch, mail->home_shard, mail->lane, -1);
+        count_interest(ch, mail->home_shard, mail->lane, mail->silent, -1);
+        if (!mail->silent)
+            tell_unsubscribed(ch);
         if (mail->member_id.p != NULL)
             member_leaves(ch, mail->member_id, mail->socket, mail->lease_ms);
         owner_settle(ch);

@@ -25,6 +25,7 @@ struct interest {
 };
 
 struct annotations;
+struct leavers;
 struct presence;
 struct repair;
 struct rollup;
@@ -46,12 +47,14 @@ struct channel {
     uint32_t in_flight_count;
     struct list attaching;         /* struct attach_mail.link: wait for the head */
     uint32_t subscriptions;        /* on all shards */
+    uint32_t silent;               /* of them, those that are not counted for the outside */
     uint32_t lanes[LANES];
     struct interest *interests;
     uint32_t interests_count;
     struct repair *repair;         /* repair.c; NULL = nothing is missing */
     struct annotations *annotations; /* annotations.c; NULL = nobody has asked yet */
     struct presence *presence;     /* presence channels with members */
+    struct leavers *leavers;       /* tell.c: whose leaving webhooks have not been told yet; NULL = none ever */
     struct rollup *rollup;         /* ai/rollup.c */
     struct full_texts *texts;      /* ai/full_text.c; NULL = no full subscriber */
     struct frame *cached[2];       /* cache channels: last event for V1, V2 */
@@ -59,6 +62,12 @@ struct channel {
     uint64_t cached_until_ms;
     char key_bytes[];
 };
+
+/* As the outside counts them. */
+static inline uint32_t channel_subscriptions(const struct channel *ch)
+{
+    return ch->subscriptions - ch->silent;
+}
 
 /* How committed operations leave: at once, or by rollup (ai/rollup.c). A table, since `channel` may not know `ai`. */
 struct egress {

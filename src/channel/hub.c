@@ -56,7 +56,7 @@ unsigned hub_owner(const struct env *env, const struct app *app, struct str chan
 {
     if (env->shards == 1)
         return 0;
-    return (unsigned)((map_hash(channel) ^ map_hash(app->id)) % env->shards);
+    return (unsigned)((map_hash(without_meta(channel)) ^ map_hash(app->id)) % env->shards);
 }
 
 unsigned lane_of(enum lane_mode mode, unsigned window)

@@ -31,7 +31,7 @@ enum { CHANNEL_WAITING_MAX = 4096 };
 struct hub;
 struct hub *hub_new(struct env *env); /* sets env->hub */
 void hub_free(struct hub *hub);
-/* The shard that owns the channel. */
+/* The shard that owns the channel; a [meta] channel lives with the one that it is about. */
 unsigned hub_owner(const struct env *env, const struct app *app, struct str channel);
 
 /* ---- publishing ---- */
@@ -110,6 +110,7 @@ struct attach_request {
     enum wire_format format;     /* what the sink gets: frames of the lane are converted once for all that read it */
     struct filter *filter;       /* owned by the subscription from then on; NULL = none */
     struct presence_member member; /* copied */
+    bool silent;                 /* another subscription of this connection stands for it: it is not counted, nobody is told */
     /* On the subscriber's shard, once; the subscription is gated then: nothing live is delivered until
      * subscription_open(). `attached` lives for the call. */
     void (*attached)(void *user, struct subscription *s, const struct attached *attached);
@@ -132,6 +133,8 @@ struct subscription *hub_attach(struct env *env, const struct attach_request *re
 /* Ends it, whether attached yet or not; its callbacks are never called again. Nothing of the channel is delivered after. A presence
  * member leaves at once, or after lease_ms if the connection was lost. */
 void hub_detach(struct env *env, struct subscription *s, uint64_t lease_ms);
+/* hub_detach() of `old`, whose place `fresh`, a silent one, takes: to the outside nothing has changed. */
+void hub_replace(struct env *env, struct subscription *old, struct subscription *fresh);
 /* Delivers what the gate holds above `above` (delivery position; frames without position always) in order, then live. Returns how many
  * frames were delivered from the gate; *last = position of the last one (unchanged if none). */
 uint32_t subscription_open(struct env *env, struct subscription *s, uint64_t above, uint64_t *last);

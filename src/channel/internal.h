@@ -16,6 +16,7 @@ struct hub {
     size_t idle_count;
     struct map local;              /* key -> struct listeners */
     void (*control)(void *sink, int code, struct str reason);
+    size_t metas;                  /* [meta] channels owned here that have subscribers */
     uint64_t publishes;            /* in flight, of all channels owned here */
     struct latency_probe *probe;   /* local.c */
 };
@@ -35,6 +36,7 @@ struct subscription {
     uint8_t lane, format;
     bool waiting;                  /* the attach is under way */
     bool detached;                 /* while waiting */
+    bool silent;
     bool in_lane;
     bool annotations;              /* wants annotation events */
     uint64_t after;                /* nothing at or below this position */
@@ -51,6 +53,8 @@ struct attach_mail {
     struct env *home, *owner;      /* env of either side */
     struct subscription *s;
     unsigned lane;
+    bool silent;
+    bool added;                    /* the owner's: the member was not there before */
     struct app *app;
     struct channel_name kind;
     struct str channel, member_id, member_info;
@@ -66,6 +70,7 @@ struct detach_mail {
     struct app *app;
     unsigned home_shard;
     unsigned lane;
+    bool silent;
     uint64_t lease_ms;
     struct socket_id socket;
     struct str channel, member_id;
@@ -106,6 +111,15 @@ void attach_arrives(struct task *task);
 void detach_arrives(struct task *task);
 void attach_head_known(struct channel *ch);
 void attach_store_failed(struct channel *ch); /* those who wait are refused */
+
+/* tell.c */
+/* The count of subscriptions (of the outside) has just changed by one. */
+void tell_subscribed(struct channel *ch);
+void tell_unsubscribed(struct channel *ch);
+void tell_cache_miss(struct channel *ch);
+void tell_member_added(struct channel *ch, struct str user_id);
+void tell_member_updated(struct channel *ch, struct str user_id, struct str user_info);
+void tell_member_removed(struct channel *ch, struct str user_id);
 
 /* member.c */
 /* Takes a place for the member of an attach, if it has one, and fills in answer.presence. False: the channel is full. */

@@ -397,6 +397,7 @@ static void post_detach(struct env *env, const struct subscription *s, uint64_t 
     mail->app = s->app;
     mail->home_shard = env->shard;
     mail->lane = s->lane;
+    mail->silent = s->silent;
     mail->lease_ms = lease_ms;
     mail->socket = s->socket;
     env->post(env, owner, &mail->task);
@@ -441,6 +442,7 @@ static struct subscription *subscription_new(struct env *env, const struct attac
     s->annotations = r->annotations;
     s->lane = (uint8_t)r->lane;
     s->format = (uint8_t)r->format;
+    s->silent = r->silent;
     s->gate_frames_max = r->gate_frames_max;
     s->gate_bytes_max = r->gate_bytes_max;
     return s;
@@ -457,6 +459,7 @@ struct subscription *hub_attach(struct env *env, const struct attach_request *r)
     mail->owner = env->all[owner];
     mail->s = s;
     mail->lane = r->lane;
+    mail->silent = r->silent;
     mail->app = r->app;
     mail->kind = r->name;
     mail->channel = arena_copy(&mail->arena, r->channel);
@@ -485,6 +488,14 @@ void hub_detach(struct env *env, struct subscription *s, uint64_t lease_ms)
         listeners_free(l);
     post_detach(env, s, lease_ms);
     subscription_free(s);
+}
+
+void hub_replace(struct env *env, struct subscription *old, struct subscription *fresh)
+{
+    bool silent = old->silent;
+    old->silent = fresh->silent;
+    fresh->silent = silent;
+    hub_detach(env, old, 0);
 }
 
 struct str subscription_channel(const struct subscription *s)

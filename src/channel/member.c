@@ -60,6 +60,7 @@ static void announce_member(struct channel *ch, uint32_t lanes, const char *even
 static void removed(struct channel *ch, struct str user_id, struct socket_id except)
 {
     announce_member(ch, ALL_LANES, "member_removed", user_id, STR_NONE, except);
+    tell_member_removed(ch, user_id);
 }
 
 static void lease_expired(void *user, struct str user_id, struct socket_id socket)
@@ -78,7 +79,8 @@ bool member_joins(struct channel *ch, struct attach_mail *mail)
         return false;
     if (ch->presence == NULL)
         ch->presence = presence_new(ch->env->wheel, lease_expired, ch);
-    if (presence_join(ch->presence, mail->member_id, mail->member_info))
+    mail->added = presence_join(ch->presence, mail->member_id, mail->member_info);
+    if (mail->added)
         announce_member(ch, ALL_LANES, "member_added", mail->member_id, mail->member_info, mail->socket);
     struct buf json = {0};
     presence_json(ch->presence, &json);
@@ -124,6 +126,7 @@ static enum member_result update(struct env *env, const struct member_update *u)
         break;
     }
     announce_member(ch, V2_LANES, "presence_update", u->user_id, u->user_info, nobody);
+    tell_member_updated(ch, u->user_id, u->user_info);
     return MEMBER_UPDATED;
 }
 

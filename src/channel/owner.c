@@ -8,6 +8,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "channel/internal.h"
+#include "channel/leavers.h"
 #include "base/mem.h"
 #include <stdlib.h>
 
@@ -83,6 +84,7 @@ void owner_free(struct channel *ch)
     repair_free(ch);
     presence_free(ch->presence);
     annotations_free(ch);
+    leavers_free(ch->leavers);
     drop_cached(ch);
     free(ch->interests);
     free(ch);
@@ -91,7 +93,8 @@ void owner_free(struct channel *ch)
 static bool is_referred_to(const struct channel *ch)
 {
     return ch->subscriptions > 0 || ch->in_flight_count > 0 || ch->head_loading || !list_empty(&ch->attaching) ||
-           presence_count(ch->presence) > 0 || annotations_busy(ch) || ch->held || ch->repair != NULL ||
+           presence_count(ch->presence) > 0 || leavers_count(ch->leavers) > 0 || annotations_busy(ch) || ch->held ||
+           ch->repair != NULL ||
            (ch->cached_json != NULL && ch->cached_until_ms > env_now_ms(ch->env));
 }
 
@@ -211,7 +214,7 @@ static void fill_info(struct channel *ch, struct publish *p)
 {
     if (p->info == 0)
         return;
-    p->subscription_count = ch->subscriptions;
+    p->subscription_count = channel_subscriptions(ch);
     p->user_count = (uint32_t)presence_count(ch->presence);
 }
 

@@ -26,7 +26,7 @@ void query_free(struct query *q)
 static void answer_channel(struct query *q, const struct channel *ch)
 {
     uint64_t now = env_now_ms(ch->env);
-    q->subscription_count = ch->subscriptions;
+    q->subscription_count = channel_subscriptions(ch);
     q->user_count = (uint32_t)presence_count(ch->presence);
     if (ch->cached_json != NULL && ch->cached_until_ms > now) {
         q->cached = arena_copy(&q->arena, str_of(ch->cached_json));
@@ -44,26 +44,27 @@ static void answer_users(struct query *q, const struct channel *ch)
 
 static void answer_channels(struct query *q, const struct channel *ch)
 {
-    if (ch->app != q->app || ch->subscriptions == 0 || !str_starts(ch->name, q->channel) || ch->kind.server_to_user)
+    if (ch->app != q->app || channel_subscriptions(ch) == 0 || !str_starts(ch->name, q->channel) ||
+        ch->kind.server_to_user || ch->kind.meta)
         return;
     if (q->channels_count == q->channels_cap) {
         q->channels_cap = q->channels_cap ? q->channels_cap * 2 : 16;
         q->channels = mem_realloc(q->channels, q->channels_cap * sizeof(*q->channels));
     }
-    q->channels[q->channels_count++] = (struct query_channel){arena_copy(&q->arena, ch->name), ch->subscriptions,
+    q->channels[q->channels_count++] = (struct query_channel){arena_copy(&q->arena, ch->name), channel_subscriptions(ch),
                                                               (uint32_t)presence_count(ch->presence)};
 }
 
 static void answer_totals(struct query *q, const struct channel *ch)
 {
-    if ((q->app != NULL && ch->app != q->app) || ch->subscriptions == 0)
+    if ((q->app != NULL && ch->app != q->app) || channel_subscriptions(ch) == 0 || ch->kind.meta)
         return;
     q->occupied++;
-    q->subscriptions += ch->subscriptions;
+    q->subscriptions += channel_subscriptions(ch);
     if (ch->kind.kind != CHANNEL_PRESENCE)
         return;
     q->presence_channels++;
-    q->presence_subscriptions += ch->subscriptions;
+    q->presence_subscriptions += channel_subscriptions(ch);
     q->presence_members += presence_count(ch->presence);
 }
 

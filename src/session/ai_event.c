@@ -9,7 +9,6 @@
 #include "ai/headers.h"
 #include "base/json.h"
 #include "message/fingerprint.h"
-#include "message/notice.h"
 #include "session/client_event.h"
 
 struct ai_event {
@@ -140,22 +139,6 @@ static bool (*const checks[])(struct ai_event *e) = {
 
 /* ---- the answer ---- */
 
-static void tell_webhooks(const struct sent *sent, const struct publish *p)
-{
-    struct buf fields = {0};
-    char socket[SOCKET_ID_TEXT];
-    if (p->extras.ephemeral || !notice_wanted(sent->env, p->app, NOTICE_CLIENT_EVENT))
-        return;
-    socket_id_print(socket, sent->socket);
-    buf_fmt(&fields, "\"event\":\"ai-event\",\"data\":null,\"socket_id\":\"%s\"", socket);
-    if (sent->member.p != NULL) {
-        buf_lit(&fields, ",\"user_id\":");
-        buf_json(&fields, sent->member);
-    }
-    notice_send(sent->env, &(struct notice){NOTICE_CLIENT_EVENT, p->app, p->op.channel, buf_view(&fields)});
-    buf_free(&fields);
-}
-
 /* What the limits of the store refuse. */
 static void say_limit(const struct sent *sent, const struct publish *p)
 {
@@ -178,7 +161,8 @@ static void published(struct publish *p)
     struct sent *sent = p->user;
     switch (p->result) {
     case PUBLISH_OK:
-        tell_webhooks(sent, p);
+        if (!p->extras.ephemeral)
+            client_event_notify(sent->env, p, sent->socket, STR("ai-event"), STR("null"), sent->member);
         break;
     case PUBLISH_DUPLICATE:
         metrics_count(sent->env, p->app, idempotency_duplicates, 1);

@@ -10,6 +10,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "message/notice.h"
 
 enum { EVENT_NAME_SIZE_DEFAULT = 200, CHANNEL_SIZE_DEFAULT = 200 };
 
@@ -135,6 +136,36 @@ static bool (*const checks[])(struct client_event *e) = {
 
 /* ---- publishing ---- */
 
+/* What is known of the sender when the event has been accepted; in the publish's arena. */
+struct sent {
+    struct env *env;
+    struct handle *handle;
+    struct socket_id socket;
+    bool ephemeral;
+};
+
+void client_event_notify(struct env *env, const struct publish *p, struct socket_id socket, struct str event,
+                         struct str data, struct str user_id)
+{
+    char id[SOCKET_ID_TEXT];
+    struct buf fields = {0};
+    if (!notice_wanted(env, p->app, NOTICE_CLIENT_EVENT))
+        return;
+    socket_id_print(id, socket);
+    buf_lit(&fields, "\"event\":");
+    buf_json(&fields, event);
+    buf_lit(&fields, ",\"data\":");
+    buf_str(&fields, data);
+    buf_fmt(&fields, ",\"socket_id\":\"%s\"", id);
+    if (user_id.p != NULL) {
+        buf_lit(&fields, ",\"user_id\":");
+        buf_json(&fields, user_id);
+    }
+    struct notice notice = {NOTICE_CLIENT_EVENT, p->app, p->op.channel, buf_view(&fields)};
+    notice_send(env, &notice);
+    buf_free(&fields);
+}
+
 void client_event_answer(struct handle *handle, const struct publish *p)
 {
     bool lost = p->result == PUBLISH_BUSY || p->result == PUBLISH_FAILED || p->result == PUBLISH_UNHEALTHY;
@@ -145,8 +176,19 @@ void client_event_answer(struct handle *handle, const struct publish *p)
 
 static void published(struct publish *p)
 {
-    client_event_answer(p->user, p);
+    const struct sent *sent = p->user;
+    if (p->result == PUBLISH_OK && !sent->ephemeral)
+        client_event_notify(sent->env, p, sent->socket, p->op.write.event_name, p->op.write.data, p->op.write.user_id);
+    client_event_answer(sent->handle, p);
     publish_free(p);
+}
+
+static struct sent *sent_of(struct client_event *e, struct arena *arena)
+{
+    struct sent *sent = arena_alloc(arena, sizeof *sent);
+    *sent = (struct sent){.env = env_of(e->s), .handle = session_handle(e->s), .socket = e->s->id};
+    json_bool(json_get(e->m->extras, STR("ephemeral")), &sent->ephemeral);
+    return sent;
 }
 
 static struct str cache_event(struct arena *arena, struct str event, struct str channel, struct str data)
@@ -199,7 +241,7 @@ struct str client_event_fresh_id(struct client_event *e, struct arena *arena)
 static void publish(struct client_event *e)
 {
     struct publish *p = client_event_new(e, e->s->echo ? ECHO_YES : ECHO_NO, published);
-    p->user = session_handle(e->s);
+    p->user = sent_of(e, &p->op.arena);
     p->op.write.user_id = arena_copy(&p->op.arena, e->sub->member);
     p->op.write.message_id = client_event_fresh_id(e, &p->op.arena);
     hub_publish(env_of(e->s), p);

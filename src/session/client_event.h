@@ -26,5 +26,8 @@ bool client_event_is_subscribed(struct client_event *e);
 /* A create of what the client sent; `user`, user_id, client_id, message_id and extras are the caller's. */
 struct publish *client_event_new(struct client_event *e, enum client_echo echo, void (*done)(struct publish *));
 struct str client_event_fresh_id(struct client_event *e, struct arena *arena);
+/* The webhook client_event, if somebody wants it. user_id: the presence member's; absent = none. */
+void client_event_notify(struct env *env, const struct publish *p, struct socket_id socket, struct str event,
+                         struct str data, struct str user_id);
 /* In done(): says "over capacity" if nothing was stored and the client is still there; drops the handle. */
 void client_event_answer(struct handle *handle, const struct publish *p);

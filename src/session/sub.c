@@ -139,6 +139,7 @@ static void attach(struct sub *sub, const struct channel_name *name, struct filt
         .filter = filter,
         .annotations = sub->annotations,
         .member = {sub->member, user_info},
+        .silent = sub->live != NULL,
         .attached = attached,
         .user = sub,
         .overflow = gate_is_full,
@@ -161,7 +162,7 @@ void sub_attach_again(struct sub *sub)
     struct channel_name name;
     struct filter *filter = NULL;
     const struct config *config = env_of(sub->session)->config;
-    channel_name_check(sub->session->app, sub->channel, &name, &arena); /* it was good before */
+    subscription_name_check(sub->session->app, sub->channel, &name, &arena); /* it was good before */
     if (sub->filter_json != NULL)
         filter_read(config, str_of(sub->filter_json), &arena, &filter);
     attach(sub, &name, filter, STR("{}"));
@@ -263,7 +264,7 @@ static void attached(void *user, struct subscription *live, const struct attache
     }
     sub->live = live;
     if (old != NULL)
-        hub_detach(env_of(sub->session), old, 0);
+        hub_replace(env_of(sub->session), old, live);
     note_position(sub, a, old != NULL);
     if (sub->acks > 0)
         answer(sub, a);

@@ -20,6 +20,7 @@ struct ask {
     struct str data;         /* the command's object */
     struct str auth, channel_data; /* absent if not given */
     struct sub_ask to;       /* what the checks make */
+    struct str asked;        /* whom it must be allowed: the channel, or the one that a [meta] channel is about */
     struct channel_policy policy;
     int code;                /* not 0: refused, with text */
     struct str text;
@@ -68,24 +69,26 @@ static bool has_channel(struct ask *a)
 }
 
 /* [meta]c and a*b. */
-static bool is_plain(struct ask *a)
+static bool is_for_protocol(struct ask *a)
 {
-    bool v1 = a->s->protocol == WIRE_V1;
     struct str channel = a->to.channel;
+    if (a->s->protocol == WIRE_V2)
+        return true;
     if (str_starts(channel, STR("[meta]")))
-        return refuse(a, CODE_CHANNEL, "Channel error: Metachannel subscriptions are %s",
-                      v1 ? "only supported on protocol V2" : "not available in this build");
+        return refuse(a, CODE_CHANNEL, "Channel error: Metachannel subscriptions are only supported on protocol V2");
     if (str_index(channel, '*') >= 0 && !str_starts(channel, STR("#server-to-user-")))
-        return refuse(a, CODE_CHANNEL, "Channel error: Wildcard subscriptions are %s",
-                      v1 ? "only supported on protocol V2" : "not available in this build");
+        return refuse(a, CODE_CHANNEL, "Channel error: Wildcard subscriptions are only supported on protocol V2");
     return true;
 }
 
 static bool has_good_name(struct ask *a)
 {
-    const char *wrong = channel_name_check(a->s->app, a->to.channel, &a->to.name, a->arena);
+    const char *wrong = subscription_name_check(a->s->app, a->to.channel, &a->to.name, a->arena);
     if (wrong != NULL)
         return refuse(a, CODE_CHANNEL, "Channel error: %s", wrong);
+    if (a->to.name.wildcard)
+        return refuse(a, CODE_CHANNEL, "Channel error: Wildcard subscriptions are not available in this build");
+    a->asked = without_meta(a->to.channel);
     a->policy = channel_policy(a->s->app, a->to.channel, &a->to.name);
     return true;
 }
@@ -216,10 +219,10 @@ static bool namespace_allows(struct ask *a)
 
 static bool has_capability(struct ask *a, struct str operation)
 {
-    if (a->to.name.server_to_user || user_may(a->s, operation, a->to.channel))
+    if (a->to.name.server_to_user || user_may(a->s, operation, a->asked))
         return true;
     return refuse(a, CODE_UNAUTHORIZED, "Authentication error: Connection is not allowed to %.*s channel '%.*s'",
-                  STR_ARG(operation), STR_ARG(a->to.channel));
+                  STR_ARG(operation), STR_ARG(a->asked));
 }
 
 static bool has_capabilities(struct ask *a)
@@ -246,12 +249,12 @@ struct str user_limit_refuses(const struct session *s, const struct channel_name
 
 static bool user_may_enter(struct ask *a)
 {
-    struct str why = user_limit_refuses(a->s, &a->to.name, a->to.channel, a->arena);
+    struct str why = user_limit_refuses(a->s, &a->to.name, a->asked, a->arena);
     if (why.p != NULL)
         return refuse(a, CODE_UNAUTHORIZED, "Authentication error: %.*s", STR_ARG(why));
-    if (a->to.name.server_to_user && !sub_is_user(a->s, str_from(a->to.channel, sizeof "#server-to-user-" - 1)))
+    if (a->to.name.server_to_user && !sub_is_user(a->s, str_from(a->asked, sizeof "#server-to-user-" - 1)))
         return refuse(a, CODE_UNAUTHORIZED, "Authentication error: Connection is not allowed to subscribe channel '%.*s'",
-                      STR_ARG(a->to.channel));
+                      STR_ARG(a->asked));
     return true;
 }
 
@@ -261,10 +264,10 @@ static bool is_genuine(struct ask *a)
     bool presence = a->to.name.kind == CHANNEL_PRESENCE;
     if (!needs_auth(a))
         return true;
-    if (presence && a->channel_data.p == NULL && a->s->user == NULL)
+    if (presence && !a->to.name.meta && a->channel_data.p == NULL && a->s->user == NULL)
         return refuse(a, CODE_GENERIC, "Invalid message format: Missing channel_data for presence channel");
     socket_id_print(socket, a->s->id);
-    if (channel_auth_ok(a->s->app, env_of(a->s)->shard, a->auth, str_of(socket), a->to.channel,
+    if (channel_auth_ok(a->s->app, env_of(a->s)->shard, a->auth, str_of(socket), a->asked,
                         presence ? a->channel_data : STR_NONE))
         return true;
     return refuse(a, CODE_UNAUTHORIZED, "Authentication error: Channel requires authentication");
@@ -285,7 +288,7 @@ static bool is_member(struct ask *a)
     struct presence_member *member = &a->to.member;
     uint32_t max_kb = a->s->app->config->max_presence_member_size_in_kb;
     struct str value;
-    if (a->to.name.kind != CHANNEL_PRESENCE)
+    if (a->to.name.kind != CHANNEL_PRESENCE || a->to.name.meta)
         return true;
     if (a->channel_data.p == NULL) {
         *member = (struct presence_member){a->s->user->id, a->s->user->info};
@@ -314,7 +317,7 @@ static bool has_place(struct ask *a)
 }
 
 static bool (*const checks[])(struct ask *a) = {
-    has_channel,      is_plain,           has_good_name,  may_rewind, has_good_modes, has_good_filter, has_auth,
+    has_channel,      is_for_protocol,    has_good_name,  may_rewind, has_good_modes, has_good_filter, has_auth,
     namespace_allows, has_capabilities, user_may_enter, is_genuine, is_member,      has_place,       mentions_delta,
 };
 

@@ -88,3 +88,40 @@ describe('members', () => {
     await watcher.close();
   });
 });
+
+describe('meta channels', () => {
+  const held = oneServer({ before, after });
+  const word = event => event.replace('sockudo_internal:', '');
+  const said = (client, channel) => client.of(`[meta]${channel}`).slice(1).map(f => `${word(f.event)} ${f.data.subscription_count ?? f.data.user_id}`);
+
+  test('a meta channel tells who comes and goes', async () => {
+    const channel = fresh('orders');
+    const meta = await V2.connect(held.server), one = await V1.connect(held.server), two = await V2.connect(held.server);
+    await meta.subscribe(`[meta]${channel}`);
+    await one.subscribe(channel);
+    await two.subscribe(channel);
+    await two.subscribe(channel); // again: nothing changes
+    one.cut();
+    await meta.next(() => said(meta, channel).length === 4);
+    await two.close();
+    await meta.next(f => f.event === 'sockudo_internal:channel_vacated');
+    assert.deepEqual(said(meta, channel), ['channel_occupied 1', 'subscription_count 1', 'subscription_count 2', 'subscription_count 1', 'channel_vacated 0']);
+    await meta.close();
+  });
+
+  test('a meta channel needs what its channel needs [22]', async () => {
+    const channel = fresh('private');
+    const meta = await V2.connect(held.server), member = await V2.connect(held.server), old = await V1.connect(held.server);
+    await assert.rejects(meta.subscribe(`[meta]${channel}`), error => error.code === 4009);
+    await assert.rejects(old.subscribe(`[meta]${channel}`), error => error.code === 4300);
+    await meta.subscribe(`[meta]${channel}`, { auth: channelAuth(demoApp, meta.socketId, channel) });
+    const presence = fresh('presence');
+    await meta.subscribe(`[meta]${presence}`, { auth: channelAuth(demoApp, meta.socketId, presence) });
+    await join(member, presence, 'u');
+    update(member, presence, 1);
+    await member.close();
+    await meta.next(f => f.event === 'sockudo_internal:member_removed');
+    assert.deepEqual(said(meta, presence), ['channel_occupied 1', 'subscription_count 1', 'member_added u', 'presence_update u', 'channel_vacated 0', 'member_removed u']);
+    for (const client of [meta, old]) await client.close();
+  });
+});

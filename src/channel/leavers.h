@@ -1,0 +1,23 @@
+/* leavers.h - who has left and may be back in a moment: the outside hears of it only after LEAVERS_WAIT_MS (chapter 2, 2.19.3).
+ *
+ * Ownership: names are copied. Threads: one shard.
+ * Limit: LEAVERS_MAX names; one more is not waited for.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "base/str.h"
+#include "net/wheel.h"
+
+enum { LEAVERS_WAIT_MS = 3000, LEAVERS_MAX = 10000 };
+
+struct leavers;
+/* gone(): he has not come back. */
+struct leavers *leavers_new(struct wheel *wheel, void (*gone)(void *user, struct str who), void *user);
+/* Those who are waited for are forgotten. NULL is fine. */
+void leavers_free(struct leavers *l);
+/* Waits for him, from now on. False: there are too many. */
+bool leavers_add(struct leavers *l, struct str who);
+/* He is here again: true if he was waited for. l NULL: nobody is. */
+bool leavers_back(struct leavers *l, struct str who);
+size_t leavers_count(const struct leavers *l); /* NULL: 0 */

@@ -1,0 +1,194 @@
+/* tell.c - what webhooks and meta channels are told of a channel (chapter 2, 2.19.3; chapter 1, 5.3).
+ *
+ *                        meta channel, at once            webhooks
+ *   subscribed           channel_occupied (the first),    channel_occupied (the first, unless it was empty for less than 3 s),
+ *                        subscription_count               subscription_count (not on presence channels)
+ *   unsubscribed         channel_vacated (the last),      channel_vacated (3 s later, if still empty),
+ *                        else subscription_count          subscription_count
+ *   member added         member_added                     member_added, unless he was away for less than 3 s
+ *   member removed       member_removed                   member_removed, 3 s later, if still away
+ *
+ * Nothing is built that nobody wants. Users' own channels (#server-to-user-...) are the server's affair: nothing is said.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "channel/internal.h"
+#include "channel/leavers.h"
+#include "message/notice.h"
+
+static const struct str the_channel = {"", 0}; /* among the leavers: the last subscriber */
+
+static bool wanted(const struct channel *ch, enum notice_kind kind)
+{
+    return notice_wanted(ch->env, ch->app, kind) && !ch->kind.meta && !ch->kind.server_to_user;
+}
+
+static void notify(struct channel *ch, enum notice_kind kind, struct str fields)
+{
+    struct notice notice = {kind, ch->app, ch->name, fields};
+    if (wanted(ch, kind))
+        notice_send(ch->env, &notice);
+}
+
+/* user_info absent = without. */
+static void notify_member(struct channel *ch, enum notice_kind kind, struct str user_id, struct str user_info)
+{
+    if (!wanted(ch, kind))
+        return;
+    struct buf fields = {0};
+    buf_lit(&fields, "\"user_id\":");
+    buf_json(&fields, user_id);
+    if (user_info.p != NULL) {
+        buf_lit(&fields, ",\"user_info\":");
+        buf_str(&fields, user_info);
+    }
+    notify(ch, kind, buf_view(&fields));
+    buf_free(&fields);
+}
+
+/* ---- meta channels ---- */
+
+/* NULL = nobody listens. */
+static struct channel *meta_of(struct channel *ch)
+{
+    if (ch->env->hub->metas == 0 || ch->kind.meta || ch->kind.server_to_user)
+        return NULL;
+    struct buf name = {0};
+    buf_lit(&name, "[meta]");
+    buf_str(&name, ch->name);
+    struct channel *meta = owner_find(ch->env->hub, ch->app, buf_view(&name));
+    buf_free(&name);
+    return meta != NULL && meta->subscriptions > 0 ? meta : NULL;
+}
+
+/* {"channel":"orders",<more>} */
+static void meta_says(struct channel *meta, struct channel *ch, const char *event, struct str more)
+{
+    struct wire_to to = {WIRE_V2, &ch->env->random};
+    struct delivery d = {.lanes = ALL_LANES};
+    struct buf data = {0};
+    buf_lit(&data, "{\"channel\":");
+    buf_json(&data, ch->name);
+    buf_char(&data, ',');
+    buf_str(&data, more);
+    buf_char(&data, '}');
+    d.frames[LANE_DELTA] = frame_internal_object(to, str_of(event), meta->name, buf_view(&data));
+    d.frames[LANE_FULL] = frame_take(d.frames[LANE_DELTA]);
+    channel_deliver(meta, &d);
+    buf_free(&data);
+}
+
+/* ---- coming and going ---- */
+
+static void empty_for_long(struct channel *ch)
+{
+    notify(ch, NOTICE_CHANNEL_VACATED, STR(""));
+}
+
+static void gone(void *user, struct str who)
+{
+    struct channel *ch = user;
+    if (who.n == 0)
+        empty_for_long(ch);
+    else
+        notify_member(ch, NOTICE_MEMBER_REMOVED, who, STR_NONE);
+    owner_settle(ch);
+}
+
+/* False: he is not waited for. */
+static bool wait_for(struct channel *ch, struct str who)
+{
+    if (ch->leavers == NULL)
+        ch->leavers = leavers_new(ch->env->wheel, gone, ch);
+    return leavers_add(ch->leavers, who);
+}
+
+static void count_json(const struct channel *ch, struct buf *out)
+{
+    buf_lit(out, "\"subscription_count\":");
+    buf_u64(out, channel_subscriptions(ch));
+}
+
+/* edge: channel_occupied, channel_vacated; NULL = none. count: subscription_count goes out, too. */
+static void tell_meta(struct channel *ch, const char *edge, bool count)
+{
+    struct channel *meta = meta_of(ch);
+    if (meta == NULL)
+        return;
+    struct buf more = {0};
+    count_json(ch, &more);
+    if (edge != NULL)
+        meta_says(meta, ch, edge, buf_view(&more));
+    if (count)
+        meta_says(meta, ch, "subscription_count", buf_view(&more));
+    buf_free(&more);
+}
+
+static void notify_count(struct channel *ch)
+{
+    if (ch->kind.kind == CHANNEL_PRESENCE || !wanted(ch, NOTICE_SUBSCRIPTION_COUNT))
+        return;
+    struct buf fields = {0};
+    count_json(ch, &fields);
+    notify(ch, NOTICE_SUBSCRIPTION_COUNT, buf_view(&fields));
+    buf_free(&fields);
+}
+
+void tell_subscribed(struct channel *ch)
+{
+    bool first = channel_subscriptions(ch) == 1;
+    if (first && !leavers_back(ch->leavers, the_channel))
+        notify(ch, NOTICE_CHANNEL_OCCUPIED, STR(""));
+    notify_count(ch);
+    tell_meta(ch, first ? "channel_occupied" : NULL, true);
+}
+
+void tell_unsubscribed(struct channel *ch)
+{
+    bool last = channel_subscriptions(ch) == 0;
+    bool waits = wanted(ch, NOTICE_CHANNEL_VACATED) || wanted(ch, NOTICE_CHANNEL_OCCUPIED);
+    if (last && waits && !wait_for(ch, the_channel))
+        empty_for_long(ch);
+    notify_count(ch);
+    tell_meta(ch, last ? "channel_vacated" : NULL, !last);
+}
+
+void tell_cache_miss(struct channel *ch)
+{
+    notify(ch, NOTICE_CACHE_MISS, STR("\"data\":\"{}\""));
+}
+
+/* ---- members ---- */
+
+static void tell_meta_member(struct channel *ch, const char *event, struct str user_id)
+{
+    struct channel *meta = meta_of(ch);
+    if (meta == NULL)
+        return;
+    struct buf more = {0};
+    buf_lit(&more, "\"user_id\":");
+    buf_json(&more, user_id);
+    meta_says(meta, ch, event, buf_view(&more));
+    buf_free(&more);
+}
+
+void tell_member_added(struct channel *ch, struct str user_id)
+{
+    if (!leavers_back(ch->leavers, user_id))
+        notify_member(ch, NOTICE_MEMBER_ADDED, user_id, STR_NONE);
+    tell_meta_member(ch, "member_added", user_id);
+}
+
+void tell_member_updated(struct channel *ch, struct str user_id, struct str user_info)
+{
+    notify_member(ch, NOTICE_MEMBER_UPDATED, user_id, user_info);
+    tell_meta_member(ch, "presence_update", user_id);
+}
+
+void tell_member_removed(struct channel *ch, struct str user_id)
+{
+    bool waits = wanted(ch, NOTICE_MEMBER_REMOVED) || wanted(ch, NOTICE_MEMBER_ADDED);
+    if (waits && !wait_for(ch, user_id))
+        notify_member(ch, NOTICE_MEMBER_REMOVED, user_id, STR_NONE);
+    tell_meta_member(ch, "member_removed", user_id);
+}
