@@ -23,6 +23,7 @@
 #include "base/mem.h"
 #include "server_internal.h"
 #include "session/directory.h"
+#include "session/revocation.h"
 
 /* SAME_SIGNAL_MS: Ctrl-C often arrives twice, from the terminal and from a script that passes it on. */
 enum { LIMITER_ENTRIES_MAX = 65536, SPREAD_PER_CLIENT_US = 500, LOOK_MS = 5, SAME_SIGNAL_MS = 250 };
@@ -93,6 +94,7 @@ static void start_ops(struct server *server)
     }
     ops->api.socket_protocol = socket_protocol;
     ops->api.socket_user = server->directory;
+    ops->api.revocations = server->revocations;
     ops_start(ops);
 }
 
@@ -189,6 +191,18 @@ static void say_hello(const struct server *server)
 
 static void free_server(struct server *server);
 
+/* Nobody may connect before it is known whose token has been revoked. */
+static bool read_revocations(struct server *server, struct buf *error)
+{
+    revocations_load(server->revocations);
+    while (revocations_state(server->revocations) == REVOCATIONS_LOADING)
+        shard_turn(&server->shards[0], LOOK_MS);
+    if (revocations_state(server->revocations) == REVOCATIONS_KNOWN)
+        return true;
+    buf_fmt(error, "cannot read the revocations of capability tokens from the store: revoked tokens would be accepted");
+    return false;
+}
+
 static bool open_all(struct server *server, struct buf *error)
 {
     const struct config *config = server->config;
@@ -203,6 +217,8 @@ static bool open_all(struct server *server, struct buf *error)
         shard_open(server, i);
     start_ops(server);
     start_connect_limit(server);
+    if (!read_revocations(server, error))
+        return false;
     if (config->ai.enabled)
         streams_count_open(server->envs[0]);
     return listen_all(server, error);
@@ -299,6 +315,7 @@ static void free_server(struct server *server)
         store_close(server->store);
     if (server->shards[0].loop != NULL)
         shards_settle(server);
+    revocations_free(server->revocations);
     for (unsigned i = 0; i < server->shards_count && server->shards[i].loop != NULL; i++)
         shard_close(&server->shards[i]);
     if (server->ops.shards != NULL)

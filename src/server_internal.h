@@ -48,6 +48,7 @@ struct server {
     struct store *store;
     struct store_home home;
     struct directory *directory;
+    struct revocations *revocations;
     struct limiter *connects;      /* by client address; NULL = off */
     struct ops ops;
     struct shard *shards;
@@ -62,6 +63,8 @@ struct server {
 void shard_open(struct server *server, unsigned index);
 /* Listens. False with a reason in error[]. */
 bool shard_listen(struct shard *shard, uint16_t port, char error[256]);
+/* Before its thread: one turn, that waits at most wait_ms, by the caller's. */
+void shard_turn(struct shard *shard, int wait_ms);
 void shard_run(struct shard *shard); /* its thread starts */
 /* On its thread: what its channels hold back leaves; then phase is SHARD_FLUSHED. All shards flush before one drains: the
  * frames of a channel go to clients of every shard. */

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "server_internal.h"
+#include "session/revocation.h"
 
 enum { MAILBOX_TASKS = 65536, RETRY_MS = 1, DRAIN_LOOK_MS = 5, STORE_WAIT_US = 100, SETTLE_ROUNDS = 1000 };
 
@@ -156,6 +157,9 @@ void shard_open(struct server *server, unsigned index)
     hub_on_control(shard->env.hub, ws_control);
     shard->sessions = sessions_new(&shard->env, &ws_link);
     sessions_use(shard->sessions, server->directory, ws_room);
+    if (index == 0)
+        server->revocations = revocations_new(&shard->env);
+    revocations_reach(server->revocations, index, shard->sessions);
 }
 
 static void on_accepted(void *user, int fd, const struct sockaddr_storage *peer)
@@ -256,12 +260,17 @@ void shard_join(struct shard *shard)
     wheel_cancel(shard->env.wheel, &shard->drain);
 }
 
+void shard_turn(struct shard *shard, int wait_ms)
+{
+    here = shard;
+    loop_turn(shard->loop, wait_ms);
+    here = NULL;
+}
+
 /* Each in the role of its thread, which is gone. */
 static size_t turn_once(struct shard *shard)
 {
-    here = shard;
-    loop_turn(shard->loop, 0);
-    here = NULL;
+    shard_turn(shard, 0);
     size_t waiting = mailbox_depth(loop_mailbox(shard->loop));
     for (unsigned i = 0; i < shard->server->shards_count; i++)
         waiting += shard->outboxes[i].count;

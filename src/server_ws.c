@@ -226,12 +226,14 @@ static void upgrade(struct shard *shard, struct http_request *request, const str
     struct app *app = app_of(shard, request);
     struct arena arena = {0}; /* the request is gone after the upgrade */
     struct str origin = arena_copy(&arena, http_get_header(request, STR("origin")));
+    struct session_params kept = *params;
+    kept.token = arena_copy(&arena, params->token);
     const struct config *config = shard->server->config;
     struct ws *ws = mem_new(struct ws);
     ws->shard = shard;
     if (http_upgrade(request, &protocol, ws, &ws->conn)) {
         conn_set_limits(ws->conn, (struct conn_limits){queue_frames_max(config), config->websocket.max_bytes});
-        ws->session = session_new(shard->sessions, ws->conn, app, origin, params);
+        ws->session = session_new(shard->sessions, ws->conn, app, origin, &kept);
     } else {
         free(ws);
     }

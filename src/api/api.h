@@ -38,6 +38,7 @@ struct api_shared {
      * socket is known, so every actor of a mutation is refused with 401 (chapter 3, 1.8). */
     enum socket_state (*socket_protocol)(void *user, struct socket_id id);
     void *socket_user;
+    struct revocations *revocations; /* session/revocation.h; NULL = none can be made */
     struct api *all[API_SHARDS_MAX]; /* api's own, by shard */
 };
 

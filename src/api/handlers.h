@@ -32,8 +32,9 @@ void serve_history(struct call *c);
 void serve_history_state(struct call *c);
 void serve_history_reset(struct call *c);
 void serve_history_purge(struct call *c);
-/* not_built.c */
+/* revocations.c */
 void serve_revocations(struct call *c);
+/* not_built.c */
 void serve_presence_history(struct call *c);
 void serve_push(struct call *c);
 /* demo.c */

@@ -34,6 +34,7 @@
     X(appends_received, "appends_received_total")                                                            \
     X(appends_delivered, "appends_delivered_total")                                                          \
     X(orphans_closed, "ai_orphans_closed_total")                                                             \
+    X(revocations_refused, "capability_revocations_refused_total")                                           \
     X(slow_consumers, "slow_consumer_disconnects_total")                                                     \
     X(dropped_frames, "slow_consumer_dropped_frames_total")                                                  \
     X(annotations_published, "annotations_published_total")                                                  \
@@ -52,6 +53,7 @@
     X(rollup_states, "active_streams")                                                                       \
     X(annotation_bytes, "annotation_bytes")                                                                  \
     X(rollup_pending, "rollup_pending_bytes")                                                                \
+    X(revocations, "capability_revocations")                                                                 \
     X(history_queue, "history_queue_depth")                                                                  \
     X(history_degraded, "history_degraded_channels")                                                         \
     X(history_reset_required, "history_reset_required_channels")

@@ -20,13 +20,6 @@ static void take_pong(struct session *s, const struct client_message *m, struct 
     /* That something came is noted for every message. */
 }
 
-static void refuse_token(struct session *s, const struct client_message *m, struct arena *arena)
-{
-    const char *why = s->protocol == WIRE_V1 ? "capability tokens are only supported on protocol V2"
-                                             : "capability tokens are not available in this build";
-    session_error(s, CODE_UNAUTHORIZED, STR_NONE, "Authentication error: %s", why);
-}
-
 static void refuse_delta(struct session *s, const struct client_message *m, struct arena *arena)
 {
     session_error(s, CODE_CLIENT_EVENT, STR_NONE, "Client event error: delta compression is not available in this build");
@@ -42,7 +35,7 @@ static const struct {
     {STR("unsubscribe"), command_unsubscribe},
     {STR("signin"), command_signin},
     {STR("resume"), command_resume},
-    {STR("auth"), refuse_token},
+    {STR("auth"), command_auth},
     {STR("channel_history"), command_history},
     {STR("presence_update"), command_presence_update},
     {STR("enable_delta_compression"), refuse_delta},

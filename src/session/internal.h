@@ -27,6 +27,7 @@ struct sessions {
     struct env *env;
     const struct session_link *link;
     struct directory *directory; /* NULL = none */
+    struct revocations *revocations; /* NULL = none: no token is good */
     size_t (*room)(void *sink);  /* NULL = not known */
     struct list all;            /* struct session.link */
     size_t count;
@@ -42,6 +43,9 @@ struct user { /* who the client is: by sign-in (chapter 1, 4.1) or by a capabili
     struct str id;
     struct str info;          /* JSON text, "{}" if none */
     struct capabilities *may; /* NULL = no list for anything */
+    struct str jti;           /* of the token; absent: signed in */
+    uint64_t token_due_ms;    /* when it expires, or the grace after that ends; 0 = no token */
+    bool token_expired;       /* and the client has been told */
     char text[];
 };
 
@@ -177,10 +181,19 @@ void command_signin(struct session *s, const struct client_message *m, struct ar
 void command_resume(struct session *s, const struct client_message *m, struct arena *arena);
 void command_presence_update(struct session *s, const struct client_message *m, struct arena *arena);
 void command_history(struct session *s, const struct client_message *m, struct arena *arena);
+void command_auth(struct session *s, const struct client_message *m, struct arena *arena);
 void command_client_event(struct session *s, const struct client_message *m, struct arena *arena);
 void command_ai_event(struct session *s, const struct client_message *m, struct arena *arena);
 
 /* ---- signin.c ---- */
+/* jti absent: signed in. `may` is taken over. */
+struct user *user_new(struct str id, struct str info, struct str jti, struct capabilities *may);
+/* The connection's identity from now on. */
+void user_becomes(struct session *s, struct user *user);
+static inline bool user_by_token(const struct user *user)
+{
+    return user->jti.p != NULL;
+}
 void user_free(struct user *user);
 /* The verified identity: user id of a sign-in or client id of a token; absent = neither. A view, until the next command. */
 struct str session_identity(const struct session *s);
@@ -190,6 +203,19 @@ bool user_may(const struct session *s, struct str operation, struct str channel)
 /* Text of a JSON string, which lives as long as the arena; absent if it is none. */
 struct str text_in(struct arena *arena, struct str value);
 
+/* ---- auth.c ---- */
+struct token;
+/* NULL and *out, or static text: why this token is not accepted on a connection of that protocol. */
+const char *auth_check(struct sessions *all, struct app *app, enum wire_protocol protocol, struct str jwt,
+                       struct arena *arena, struct token *out);
+/* Its client is the identity from now on; takes over token->may. */
+void auth_take(struct session *s, const struct token *token);
+uint64_t token_due_ms(const struct session *s); /* 0 = nothing */
+void token_expires(struct session *s, uint64_t now); /* that is due */
+/* Tells and closes what uses a token of that jti or client (absent = not that one). Returns how many. */
+uint32_t sessions_revoke(struct sessions *all, const struct app *app, struct str jti, struct str client_id);
+
+/* ---- subscribe.c ---- */
 /* The reason for 4009 when the name is base#u1,u2 and this connection is none of them; absent if it may. In the arena. */
 struct str user_limit_refuses(const struct session *s, const struct channel_name *name, struct str channel,
                               struct arena *arena);

@@ -67,7 +67,7 @@ const char *session_params_read(const struct config *config, struct str query, s
         wrong = read_format(query_get(query, STR("format"), arena), query_get(query, STR("client"), arena), out);
     if (wrong == NULL && out->protocol == WIRE_V2)
         wrong = read_append_mode(query_get(query, STR("append_mode"), arena), out);
-    out->token = query_get(query, STR("token"), arena).p != NULL;
+    out->token = query_get(query, STR("token"), arena);
     if (out->protocol == WIRE_V1)
         out->echo = false; /* V1 senders never get their own events */
     return wrong;

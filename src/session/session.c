@@ -17,6 +17,7 @@
 #include "session/directory.h"
 #include "session/internal.h"
 #include "session/recovery.h"
+#include "session/revocation.h"
 
 enum { PONG_WAIT_MS = 30000, PING_INTERVAL_MIN_S = 5, ERROR_TEXT_MAX = 640, DRAIN_STEP_MS = 10 };
 
@@ -138,6 +139,7 @@ void session_arm(struct session *s)
 {
     uint64_t due = heartbeat_due_ms(s);
     sooner(&due, s->auth_due_ms);
+    sooner(&due, token_due_ms(s));
     sooner(&due, pending_due_ms(s));
     if (s->doom_code != 0)
         due = now_of(s);
@@ -178,6 +180,8 @@ static void timer_fires(struct timer *timer)
         session_fatal(s, CODE_UNAUTHORIZED, STR("Connection not authorized within timeout."));
     else
         heartbeat(s, now);
+    if (!s->over && token_due_ms(s) != 0 && now >= token_due_ms(s))
+        token_expires(s, now);
     if (s->over)
         return;
     pending_expire(s, now);
@@ -245,8 +249,7 @@ static struct refusal take_quota(const struct env *env, struct app *app)
     return (struct refusal){0};
 }
 
-static struct refusal admit(const struct env *env, struct app *app, struct str origin,
-                            const struct session_params *params)
+static struct refusal admit(const struct env *env, struct app *app, struct str origin)
 {
     if (app == NULL)
         return (struct refusal){CODE_APP_UNKNOWN, STR("Application does not exist"), "app_not_found"};
@@ -256,13 +259,22 @@ static struct refusal admit(const struct env *env, struct app *app, struct str o
     if (config->allowed_origins_count > 0 &&
         !origin_allowed(config->allowed_origins, config->allowed_origins_count, origin.p != NULL ? origin : STR("")))
         return (struct refusal){CODE_UNAUTHORIZED, STR("Origin not allowed"), "origin_not_allowed"};
-    if (params->token && params->protocol == WIRE_V1)
-        return (struct refusal){CODE_UNAUTHORIZED,
-                                STR("Authentication error: capability tokens are only supported on protocol V2"), "token"};
-    if (params->token)
-        return (struct refusal){CODE_UNAUTHORIZED,
-                                STR("Authentication error: capability tokens are not available in this build"), "token"};
     return take_quota(env, app);
+}
+
+/* Step 8, once the place is taken. */
+static struct refusal check_token(struct sessions *all, struct app *app, const struct session_params *params,
+                                  struct arena *arena, struct token *token)
+{
+    const char *wrong = params->token.p != NULL ? auth_check(all, app, params->protocol, params->token, arena, token) : NULL;
+    struct buf text = {0};
+    if (wrong == NULL)
+        return (struct refusal){0};
+    give_place(app);
+    buf_fmt(&text, "Authentication error: %s", wrong);
+    struct refusal refusal = {CODE_UNAUTHORIZED, arena_copy(arena, buf_view(&text)), "token"};
+    buf_free(&text);
+    return refusal;
 }
 
 static void refuse(struct sessions *all, void *sink, struct app *app, const struct session_params *params,
@@ -297,14 +309,8 @@ static void start_clocks(struct session *s)
     session_arm(s);
 }
 
-struct session *session_new(struct sessions *all, void *sink, struct app *app, struct str origin,
-                            const struct session_params *params)
+static struct session *open_session(struct sessions *all, void *sink, struct app *app, const struct session_params *params)
 {
-    struct refusal refusal = admit(all->env, app, origin, params);
-    if (refusal.code != 0) {
-        refuse(all, sink, app, params, &refusal);
-        return NULL;
-    }
     struct session *s = mem_new(struct session);
     s->all = all;
     s->sink = sink;
@@ -321,6 +327,25 @@ struct session *session_new(struct sessions *all, void *sink, struct app *app, s
     metrics_gauge(all->env, app, connected, 1);
     session_say(s, frame_established(wire_of(s), s->id, (unsigned)all->env->config->activity_timeout_seconds));
     start_clocks(s);
+    return s;
+}
+
+struct session *session_new(struct sessions *all, void *sink, struct app *app, struct str origin,
+                            const struct session_params *params)
+{
+    struct arena arena = {0};
+    struct token token = {0};
+    struct session *s = NULL;
+    struct refusal refusal = admit(all->env, app, origin);
+    if (refusal.code == 0)
+        refusal = check_token(all, app, params, &arena, &token);
+    if (refusal.code != 0)
+        refuse(all, sink, app, params, &refusal);
+    else
+        s = open_session(all, sink, app, params);
+    if (s != NULL && params->token.p != NULL)
+        auth_take(s, &token);
+    arena_free(&arena);
     return s;
 }
 

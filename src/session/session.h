@@ -28,7 +28,7 @@ struct session_params { /* from the query string, validated (chapter 1, 1.2) */
     unsigned window_index;
     enum wire_format format; /* FORMAT_JSON for protocol V1 */
     bool echo;
-    bool token;              /* a capability token was given */
+    struct str token;        /* capability token, a view or in the arena; absent = none */
 };
 /* Reads the query string of /app/<key>. NULL, or the reason for HTTP 400. */
 const char *session_params_read(const struct config *config, struct str query, struct arena *arena,

@@ -33,6 +33,21 @@ bool user_may(const struct session *s, struct str operation, struct str channel)
     return s->protocol == WIRE_V1 || capabilities_allow(s->user != NULL ? s->user->may : NULL, asked, channel);
 }
 
+struct user *user_new(struct str id, struct str info, struct str jti, struct capabilities *may)
+{
+    struct user *user = mem_zalloc(sizeof(*user) + id.n + info.n + jti.n);
+    char *at = user->text;
+    user->id = str_make(at, id.n);
+    user->info = str_make(at += id.n, info.n);
+    user->jti = jti.p != NULL ? str_make(at += info.n, jti.n) : STR_NONE;
+    user->may = may;
+    memcpy((char *)user->id.p, id.p, id.n);
+    memcpy((char *)user->info.p, info.p, info.n);
+    if (jti.p != NULL)
+        memcpy((char *)user->jti.p, jti.p, jti.n);
+    return user;
+}
+
 void user_free(struct user *user)
 {
     if (user == NULL)
@@ -43,16 +58,7 @@ void user_free(struct user *user)
 
 /* ---- sign-in ---- */
 
-static struct user *user_new(struct str id, struct str info, struct capabilities *may)
-{
-    struct user *user = mem_alloc(sizeof(*user) + id.n + info.n);
-    *user = (struct user){.id = str_make(user->text, id.n), .info = str_make(user->text + id.n, info.n), .may = may};
-    memcpy(user->text, id.p, id.n);
-    memcpy(user->text + id.n, info.p, info.n);
-    return user;
-}
-
-static void become(struct session *s, struct user *user)
+void user_becomes(struct session *s, struct user *user)
 {
     struct user *old = s->user;
     s->user = user;
@@ -93,7 +99,7 @@ static void sign_in(struct session *s, struct str user_data, struct arena *arena
     } else if (wrong != NULL) {
         session_error(s, CODE_UNAUTHORIZED, STR_NONE, "Authentication error: Invalid capabilities in user_data: %s", wrong);
     } else {
-        become(s, user_new(id, info.p != NULL ? info : STR("{}"), may));
+        user_becomes(s, user_new(id, info.p != NULL ? info : STR("{}"), STR_NONE, may));
         say_success(s, user_data);
     }
 }
@@ -107,6 +113,10 @@ void command_signin(struct session *s, const struct client_message *m, struct ar
 {
     char socket[SOCKET_ID_TEXT];
     socket_id_print(socket, s->id);
+    if (s->user != NULL && user_by_token(s->user)) {
+        refuse(s, "signin is not allowed on capability-token authenticated connections");
+        return;
+    }
     if (!s->app->config->enable_user_authentication) {
         refuse(s, "User authentication is disabled for this app");
         return;

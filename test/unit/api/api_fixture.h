@@ -14,11 +14,13 @@
 #include "base/digest.h"
 #include "base/mem.h"
 #include "ops/ops.h"
+#include "session/revocation.h"
 
 struct fixture {
     struct core *core;
     struct ops ops;
     struct ops_shard shard;
+    struct revocations *revocations;
     struct api *api;
     struct loop *loop;
     struct conn_pool *pool;
@@ -49,6 +51,9 @@ static inline void start_api(struct fixture *f)
     f->ops.metrics = core->env.metrics;
     f->ops.shards = &f->shard;
     f->ops.shards_count = 1;
+    f->revocations = revocations_new(&core->env);
+    revocations_load(f->revocations);
+    f->ops.api.revocations = f->revocations;
     ops_start(&f->ops);
     f->api = api_new(&core->env, &f->ops.api);
     f->handler = (struct http_handler){api_head, api_request};
@@ -90,6 +95,7 @@ static inline int teardown(void **state)
     api_free(f->api);
     ops_stop(&f->ops);
     loop_free(f->loop);
+    revocations_free(f->revocations);
     core_free(f->core);
     buf_free(&f->got);
     free(f);

@@ -83,7 +83,48 @@ static void features_that_are_not_built_say_so(void **state)
 {
     assert_starts(get(*state, "/channels/presence-a/presence/history", ""),
                   "501 {\"error\":\"Presence history is not implemented");
-    assert_contains(post(*state, "/revocations", "{}"), "\"code\":\"not_implemented\",\"status\":501}");
+}
+
+/* Chapter 2, 2.10. */
+static void a_revocation_needs_a_name_that_a_token_can_have(void **state)
+{
+    char body[256];
+    assert_string_equal(post(*state, "/revocations", "{}"),
+                        "401 {\"error\":\"revocation requires jti or client_id\",\"code\":\"auth_failed\",\"status\":401}");
+    assert_contains(post(*state, "/revocations", "{\"jti\":\"\"}"), "\"error\":\"jti must be 1..=128 bytes\"");
+    snprintf(body, sizeof body, "{\"client_id\":\"%0129d\"}", 7);
+    assert_contains(post(*state, "/revocations", body), "\"error\":\"client_id must be 1..=128 bytes\"");
+    assert_starts(post(*state, "/revocations", "{\"jti\":7}"), "422 ");
+    assert_starts(post(*state, "/revocations", "{\"jti\":\"j\",\"ttl_seconds\":\"9\"}"), "422 ");
+    assert_starts(post(*state, "/revocations", "[]"), "422 ");
+}
+
+static bool is_revoked(struct fixture *f, const char *jti, int64_t in_s)
+{
+    struct token token = {.jti = str_of(jti), .client_id = STR("somebody")};
+    int64_t at_ms = clock_wall_ms(f->core->env.clock) + in_s * 1000;
+    return revocations_refuse(f->revocations, f->core->app, &token, at_ms) != NULL;
+}
+
+static void a_revocation_lasts_as_long_as_it_says(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *jti, *more;
+        int64_t lasts_s;
+    } table[] = {
+        {"a", "", 86400},          {"b", ",\"ttl_seconds\":5", 5},   {"c", ",\"ttl_seconds\":0", 1},
+        {"d", ",\"ttl_seconds\":-9", 1}, {"e", ",\"expires_at\":0", 1}, {"f", ",\"expires_at\":5,\"ttl_seconds\":7", 7},
+        {"g", ",\"ttl_seconds\":9223372036854775807", 3153600000},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        char body[128];
+        snprintf(body, sizeof body, "{\"jti\":\"%s\"%s}", table[i].jti, table[i].more);
+        assert_string_equal(post(f, "/revocations", body),
+                            "200 {\"revoked_jti\":true,\"revoked_client_id\":false,\"closed_connections\":0}");
+        if (!is_revoked(f, table[i].jti, table[i].lasts_s - 1) || is_revoked(f, table[i].jti, table[i].lasts_s + 1))
+            fail_msg("%s", body);
+    }
 }
 
 static void the_third_call_of_two_is_429(void **state)
@@ -165,6 +206,8 @@ int main(void)
         TEST(a_body_must_be_json),
         TEST(the_path_must_decode),
         TEST(features_that_are_not_built_say_so),
+        TEST(a_revocation_needs_a_name_that_a_token_can_have),
+        TEST(a_revocation_lasts_as_long_as_it_says),
         LIMITED(the_third_call_of_two_is_429),
         TEST(a_preflight_needs_no_signature),
         TEST(health_is_a_word),

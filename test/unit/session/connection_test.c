@@ -119,15 +119,6 @@ static void full_node_says_over_capacity(void **state)
     assert_int_equal(c->close_code, 4100);
 }
 
-static void capability_token_is_refused(void **state)
-{
-    struct fixture *f = *state;
-    struct client *c = connect_from(f, "protocol=2&token=x", NULL);
-    assert_string_equal(heard(c), "error:4009");
-    assert_int_equal(c->close_code, 4009);
-    assert_string_equal(heard(connect_from(f, "protocol=7&token=x", NULL)), "error:4009");
-}
-
 static void established_frame_has_string_data_and_a_message_id_on_v2(void **state)
 {
     struct fixture *f = *state;
@@ -241,8 +232,6 @@ static void what_is_not_built_says_so(void **state)
     struct client *c = v2(f);
     tell(c, "{\"event\":\"sockudo:enable_delta_compression\"}");
     assert_string_equal(answer(c), "error:4301");
-    tell(c, "{\"event\":\"sockudo:auth\",\"data\":{\"token\":\"x\"}}");
-    assert_string_equal(answer(c), "error:4009");
 }
 
 static void message_limit_refuses_and_then_closes_if_told_to(void **state)
@@ -324,7 +313,6 @@ int main(void)
         T(foreign_origin_is_refused),
         T(quota_of_the_app_is_exact_and_given_back),
         T(full_node_says_over_capacity),
-        T(capability_token_is_refused),
         T(established_frame_has_string_data_and_a_message_id_on_v2),
         T(ping_of_either_family_is_answered_in_the_connections_own),
         T(silent_v1_client_is_pinged_and_then_closed),

@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "session/directory.h"
+#include "session/revocation.h"
 #include "session/session.h"
 
 enum { CLIENTS_MAX = 8 };
@@ -32,6 +33,7 @@ struct fixture {
     struct core *core;
     struct sessions *sessions;
     struct directory *directory;
+    struct revocations *revocations;
     struct client clients[CLIENTS_MAX];
     unsigned count;
     struct message_id message; /* of the last create */
@@ -51,6 +53,11 @@ static inline void test_ping(void *sink)
     ((struct client *)sink)->pings++;
 }
 
+static inline void test_control(void *sink, int code, struct str reason)
+{
+    session_control(((struct client *)sink)->session, code, reason);
+}
+
 static const struct session_link test_link = {test_close, test_ping};
 
 static inline int setup(void **state)
@@ -60,6 +67,11 @@ static inline int setup(void **state)
     f->directory = directory_new();
     f->sessions = sessions_new(&f->core->env, &test_link);
     sessions_use(f->sessions, f->directory, NULL);
+    hub_on_control(f->core->env.hub, test_control);
+    f->revocations = revocations_new(&f->core->env);
+    revocations_reach(f->revocations, 0, f->sessions);
+    revocations_load(f->revocations);
+    core_settle(f->core);
     *state = f;
     return 0;
 }
@@ -79,6 +91,7 @@ static inline int teardown(void **state)
         client_gone(&f->clients[i], END_LOST);
     core_settle(f->core);
     sessions_free(f->sessions);
+    revocations_free(f->revocations);
     core_free(f->core);
     directory_free(f->directory);
     for (unsigned i = 0; i < f->count; i++) {
