@@ -1,7 +1,7 @@
 /* server.c - what a process has once, and the order in which things start and stop.
  *
- *   start   limits -> apps -> metrics -> store -> shards -> listeners -> threads
- *   stop    refuse upgrades -> every shard: flush, tell clients, finish requests -> threads -> store -> the rest
+ *   start   limits -> apps -> metrics -> store -> webhooks -> shards -> listeners -> threads
+ *   stop    refuse upgrades -> every shard: flush, tell clients, finish requests -> webhooks -> threads -> store -> the rest
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -25,8 +25,9 @@
 #include "session/directory.h"
 #include "session/revocation.h"
 
-/* SAME_SIGNAL_MS: Ctrl-C often arrives twice, from the terminal and from a script that passes it on. */
-enum { LIMITER_ENTRIES_MAX = 65536, SPREAD_PER_CLIENT_US = 500, LOOK_MS = 5, SAME_SIGNAL_MS = 250 };
+/* SAME_SIGNAL_MS: Ctrl-C often arrives twice, from the terminal and from a script that passes it on.
+ * WEBHOOKS_STORE_MS: what they get to store their queue even when the grace period is over. */
+enum { LIMITER_ENTRIES_MAX = 65536, SPREAD_PER_CLIENT_US = 500, LOOK_MS = 5, SAME_SIGNAL_MS = 250, WEBHOOKS_STORE_MS = 250 };
 
 /* ---- starting ---- */
 
@@ -71,6 +72,17 @@ static struct store *open_store(struct server *server, struct buf *error)
     return store;
 }
 
+static void open_webhooks(struct server *server)
+{
+    server->webhooks = webhooks_new(&(struct webhooks_options){.config = server->config,
+                                                              .apps = server->apps,
+                                                              .store = server->store,
+                                                              .metrics = server->metrics,
+                                                              .clock = &clock_system,
+                                                              .home = shards_bring,
+                                                              .home_user = server});
+}
+
 static enum socket_state socket_protocol(void *user, struct socket_id id)
 {
     enum wire_protocol protocol;
@@ -86,6 +98,7 @@ static void start_ops(struct server *server)
     ops->apps = server->apps;
     ops->store = server->store;
     ops->metrics = server->metrics;
+    ops->webhooks = server->webhooks;
     ops->shards_count = server->shards_count;
     ops->shards = mem_zalloc(server->shards_count * sizeof(struct ops_shard));
     for (unsigned i = 0; i < server->shards_count; i++) {
@@ -95,6 +108,7 @@ static void start_ops(struct server *server)
     ops->api.socket_protocol = socket_protocol;
     ops->api.socket_user = server->directory;
     ops->api.revocations = server->revocations;
+    ops->api.webhooks = server->webhooks;
     ops_start(ops);
 }
 
@@ -213,6 +227,7 @@ static bool open_all(struct server *server, struct buf *error)
     server->store = open_store(server, error);
     if (server->store == NULL)
         return false;
+    open_webhooks(server);
     for (unsigned i = 0; i < server->shards_count; i++)
         shard_open(server, i);
     start_ops(server);
@@ -244,6 +259,8 @@ struct server *server_start(const struct config *config, struct buf *error)
     listen_for_metrics(server);
     for (unsigned i = 0; i < server->shards_count; i++)
         shard_run(&server->shards[i]);
+    if (server->webhooks != NULL)
+        webhooks_run(server->webhooks);
     say_hello(server);
     return server;
 }
@@ -316,6 +333,7 @@ static void free_server(struct server *server)
     if (server->shards[0].loop != NULL)
         shards_settle(server);
     revocations_free(server->revocations);
+    webhooks_free(server->webhooks);
     for (unsigned i = 0; i < server->shards_count && server->shards[i].loop != NULL; i++)
         shard_close(&server->shards[i]);
     if (server->ops.shards != NULL)
@@ -330,6 +348,14 @@ static void free_server(struct server *server)
     free(server);
 }
 
+/* After the shards have said everything, while they still bring home what the store answers. */
+static void stop_webhooks(struct server *server, uint64_t begun_ms)
+{
+    uint64_t grace_ends_ms = begun_ms + server->config->shutdown_grace_period_seconds * 1000;
+    uint64_t at_least_ms = clock_mono_ms(&clock_system) + WEBHOOKS_STORE_MS;
+    webhooks_stop(server->webhooks, grace_ends_ms > at_least_ms ? grace_ends_ms : at_least_ms);
+}
+
 void server_stop(struct server *server)
 {
     uint64_t spread = spread_ms(server), begun_ms = clock_mono_ms(&clock_system);
@@ -340,6 +366,8 @@ void server_stop(struct server *server)
     for (unsigned i = 0; i < server->shards_count; i++)
         shard_drain(&server->shards[i], spread);
     in_time = wait_until_all_are(server, SHARD_DONE, begun_ms) && in_time;
+    if (server->webhooks != NULL)
+        stop_webhooks(server, begun_ms);
     for (unsigned i = 0; i < server->shards_count; i++)
         shard_join(&server->shards[i]);
     if (!in_time) {

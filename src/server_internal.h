@@ -11,6 +11,7 @@
 #include "ops/ops.h"
 #include "server.h"
 #include "session/session.h"
+#include "webhook/webhook.h"
 
 struct limiter;
 
@@ -47,6 +48,7 @@ struct server {
     struct metrics *metrics;
     struct store *store;
     struct store_home home;
+    struct webhooks *webhooks;     /* NULL = nobody wants to be told */
     struct directory *directory;
     struct revocations *revocations;
     struct limiter *connects;      /* by client address; NULL = off */
@@ -74,6 +76,7 @@ void shard_drain(struct shard *shard, uint64_t spread_ms);
 void shard_join(struct shard *shard);
 void shard_close(struct shard *shard);
 /* For struct store_home: brings completed operations home; any thread. */
+void shards_bring(void *server, unsigned shard, struct task *task); /* for webhooks: runs task there; any thread */
 void shards_deliver_home(struct store_home *home, struct store_op *chain);
 /* After all threads have ended: runs what mail is left. */
 void shards_settle(struct server *server);

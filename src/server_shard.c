@@ -84,16 +84,15 @@ static void op_is_home(struct task *task)
     op->done(op);
 }
 
-static void bring_home(struct server *server, struct store_op *op)
+void shards_bring(void *user, unsigned to, struct task *task)
 {
-    struct shard *to = &server->shards[op->shard];
-    op->task.run = op_is_home;
+    struct server *server = user;
     if (here != NULL) {
-        post(&here->env, op->shard, &op->task);
+        post(&here->env, to, task);
         return;
     }
-    while (mailbox_post(loop_mailbox(to->loop), &op->task) != MAILBOX_OK)
-        usleep(STORE_WAIT_US); /* the shard never waits for the store, so this ends */
+    while (mailbox_post(loop_mailbox(server->shards[to].loop), task) != MAILBOX_OK)
+        usleep(STORE_WAIT_US); /* the shard never waits for other threads, so this ends */
 }
 
 void shards_deliver_home(struct store_home *home, struct store_op *chain)
@@ -101,11 +100,17 @@ void shards_deliver_home(struct store_home *home, struct store_op *chain)
     struct server *server = list_of(home, struct server, home);
     for (struct store_op *next; chain != NULL; chain = next) {
         next = chain->next;
-        bring_home(server, chain);
+        chain->task.run = op_is_home;
+        shards_bring(server, chain->shard, &chain->task);
     }
 }
 
 /* ---- opening ---- */
+
+static void on_notice(struct env *env, const struct notice *notice)
+{
+    webhooks_notice(((struct shard *)env->world)->server->webhooks, env, notice);
+}
 
 static bool on_head(void *user, struct http_request *request)
 {
@@ -138,6 +143,7 @@ static void fill_env(struct shard *shard, unsigned index)
         .metrics = server->metrics,
         .post = post,
         .deliver = ws_deliver,
+        .notice = server->webhooks != NULL ? on_notice : NULL,
         .world = shard,
     };
     random_from_kernel(&shard->env.random);

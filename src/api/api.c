@@ -42,6 +42,8 @@ static const struct route own_routes[] = {
     {HTTP_POST_, CHANNEL "/history/purge", serve_history_purge, ROUTE_SIGNED | ROUTE_JSON},
     {HTTP_POST_, APP "/users/{user}/terminate_connections", serve_terminate, ROUTE_SIGNED},
     {HTTP_POST_, APP "/users/{user}/force_reconnect", serve_reconnect, ROUTE_SIGNED},
+    {HTTP_GET_, APP "/webhooks/dead_letters", serve_dead_letters, ROUTE_SIGNED},
+    {HTTP_POST_, APP "/webhooks/dead_letters/replay", serve_dead_letters_replay, ROUTE_SIGNED},
     {HTTP_POST_, APP "/revocations", serve_revocations, ROUTE_SIGNED | ROUTE_JSON},
     {HTTP_GET_, MESSAGE "/annotations", serve_annotations, ROUTE_SIGNED},
     {HTTP_POST_, MESSAGE "/annotations", serve_annotate, ROUTE_SIGNED},

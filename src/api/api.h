@@ -23,6 +23,7 @@ enum { API_CHANNELS_AT_ONCE = 256, API_SHARDS_MAX = 64, REPLAY_KEYS_MAX = 1 << 1
 
 struct api;
 struct limiter;
+struct webhooks;
 struct route; /* api/route.h */
 
 /* Answers of api_shared.socket_protocol. */
@@ -39,6 +40,7 @@ struct api_shared {
     enum socket_state (*socket_protocol)(void *user, struct socket_id id);
     void *socket_user;
     struct revocations *revocations; /* session/revocation.h; NULL = none can be made */
+    struct webhooks *webhooks; /* NULL = none */
     struct api *all[API_SHARDS_MAX]; /* api's own, by shard */
 };
 

@@ -32,6 +32,9 @@ void serve_history(struct call *c);
 void serve_history_state(struct call *c);
 void serve_history_reset(struct call *c);
 void serve_history_purge(struct call *c);
+/* webhooks.c */
+void serve_dead_letters(struct call *c);
+void serve_dead_letters_replay(struct call *c);
 /* revocations.c */
 void serve_revocations(struct call *c);
 /* not_built.c */

@@ -10,6 +10,8 @@
 #include "channel/internal.h"
 #include "channel/leavers.h"
 #include "base/mem.h"
+#include "message/notice.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 /* ---- the channel's record ---- */
@@ -210,6 +212,22 @@ static void count_stored(struct channel *ch, const struct publish *p)
         count_streams(ch, p);
 }
 
+static void say_version_created(struct channel *ch, const struct publish *p)
+{
+    const struct store_written *w = &p->op.written;
+    char message[SERIAL_SIZE + 1], version[SERIAL_SIZE + 1], fields[256];
+    if (!notice_wanted(ch->env, ch->app, NOTICE_MESSAGE_VERSION_CREATED))
+        return;
+    serial_print(message, w->message.create_delivery, w->message.stream8, w->message.history);
+    serial_print(version, w->delivery, w->message.stream8, w->message.history);
+    int n = snprintf(fields, sizeof fields, "\"message_serial\":\"%s\",\"version_serial\":\"%s\",\"action\":\"%.*s\"", message,
+                     version, STR_ARG(action_operation(p->op.write.action)));
+    notice_send(ch->env, &(struct notice){.kind = NOTICE_MESSAGE_VERSION_CREATED,
+                                          .app = ch->app,
+                                          .channel = ch->name,
+                                          .fields = str_make(fields, (size_t)n)});
+}
+
 static void fill_info(struct channel *ch, struct publish *p)
 {
     if (p->info == 0)
@@ -233,6 +251,8 @@ static void finish(struct channel *ch, struct publish *p)
     if (p->result == PUBLISH_OK) {
         if (p->stored)
             count_stored(ch, p);
+        if (p->versioned)
+            say_version_created(ch, p);
         ch->env->hub->egress->committed(ch, p);
         if (p->cache_event.p != NULL)
             keep_cached(ch, p);

@@ -152,7 +152,7 @@ static bool load_app(struct loader *l, struct app_config *app, struct str where,
     value_store_all(&keys_policy, policy, arena, app);
     return load_namespaces(l, app, where,
                            value_at(&keys_policy, policy, "channels.channel_namespaces")->text) &&
-           check_app(l, app, where);
+           apps_webhooks(l, app, where, value_at(&keys_policy, policy, "webhooks")->text) && check_app(l, app, where);
 }
 
 /* A second app with the same id takes the place of the first, as in the reference; keys are unique. */

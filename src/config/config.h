@@ -44,9 +44,26 @@ struct namespace_config {
     struct history_policy history;
 };
 
+struct webhook_header {
+    struct str name, value;
+};
+
 struct webhook_config { /* chapter 2, 2.19.1 */
-    struct str url;
-    struct str raw; /* the JSON object as configured, for what is not typed yet */
+    struct webhook_header *headers;
+    size_t headers_count;
+    struct str url; /* http or https */
+    struct str *event_types;
+    size_t event_types_count;
+    struct { /* absent = not asked for */
+        struct str channel_prefix, channel_suffix, channel_pattern, channel_namespace;
+        struct str *channel_namespaces; /* NULL = not asked for */
+        size_t channel_namespaces_count;
+    } filter;
+    struct {
+        int enabled; /* here and below: -1 = as in config.webhooks */
+        int64_t max_attempts, max_elapsed_time_ms, initial_backoff_ms, max_backoff_ms;
+    } retry;
+    int64_t request_timeout_ms;
 };
 
 struct app_config { /* chapter 2, 2.20 */
@@ -202,6 +219,26 @@ struct config {
             uint64_t max_pending_bytes;
         } rollup;
     } ai; /* ai_transport */
+
+    struct {
+        bool enabled; /* driver != none */
+        uint32_t max_attempts; /* the rest: reliability.* */
+        uint64_t retry_base_delay_ms, retry_max_delay_ms;
+        uint32_t retry_jitter_permille;
+        uint64_t memory_capacity, failed_retention;
+    } queue;
+    struct {
+        struct {
+            bool enabled;
+            uint64_t duration_ms, size;
+        } batching;
+        struct {
+            bool enabled;
+            uint32_t max_attempts; /* 0 = no limit */
+            uint64_t max_elapsed_time_ms, initial_backoff_ms, max_backoff_ms;
+        } retry;
+        uint64_t request_timeout_ms;
+    } webhooks; /* defaults of every struct webhook_config */
 
     struct {
         bool enabled;

@@ -97,6 +97,26 @@ static void derive_workers(struct loader *l)
     value_store(&as_number, workers->text, &l->config->arena, &l->config->workers);
 }
 
+/* A FLOAT's text in thousandths; digits beyond them do not count. */
+static uint32_t permille(struct str text)
+{
+    ptrdiff_t dot = str_index(text, '.');
+    uint64_t whole = 0, value;
+    struct str fraction = dot < 0 ? STR("") : str_from(text, (size_t)dot + 1);
+    if (!str_to_u64(dot < 0 ? text : str_first(text, (size_t)dot), &whole) || whole > 1000)
+        whole = text.n > 0 && text.p[0] == '.' ? 0 : 1000;
+    value = whole * 1000;
+    for (size_t i = 0, unit = 100; i < 3 && i < fraction.n; i++, unit /= 10)
+        value += (uint64_t)(fraction.p[i] - '0') * unit;
+    return (uint32_t)value;
+}
+
+static void derive_queue(struct loader *l)
+{
+    l->config->queue.enabled = !load_is(l, "queue.driver", "none");
+    l->config->queue.retry_jitter_permille = permille(load_text(l, "queue.reliability.retry_jitter"));
+}
+
 static void derive_logging(struct loader *l)
 {
     struct config *config = l->config;
@@ -113,6 +133,7 @@ void derive(struct loader *l)
     derive_ai_prefixes(l);
     config->cors.methods = joined(l, "cors.methods");
     config->cors.allowed_headers = joined(l, "cors.allowed_headers");
+    derive_queue(l);
     derive_process(l);
     derive_workers(l);
     derive_logging(l);

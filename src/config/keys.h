@@ -62,7 +62,7 @@ extern const struct key_table keys_app;       /* struct app_config, members besi
 extern const struct key_table keys_app_flat;  /* the same and the policy's, all flat */
 extern const struct key_table keys_policy;    /* struct app_config, members of `policy` */
 extern const struct key_table keys_namespace; /* struct namespace_config */
-extern const struct key_table keys_webhook;   /* text only */
+extern const struct key_table keys_webhook;   /* struct webhook_config */
 extern const struct key_table keys_push_rule; /* text only */
 extern const struct key_table keys_ably_key;  /* text only */
 

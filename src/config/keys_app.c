@@ -18,6 +18,8 @@
     ROW(path_, type_, initial_, KEY_ACTS, offsetof(struct app_config, field), __VA_ARGS__)
 #define NAMESPACE(path_, type_, field, ...)                                                                  \
     ROW(path_, type_, NULL, KEY_ACTS, offsetof(struct namespace_config, field), __VA_ARGS__)
+#define WEBHOOK(path_, type_, field, ...)                                                                    \
+    ROW(path_, type_, NULL, KEY_ACTS, offsetof(struct webhook_config, field), __VA_ARGS__)
 #define KNOWN(path_, type_, ...) ROW(path_, type_, NULL, KEY_TUNING, 0, __VA_ARGS__)
 
 #define HISTORY_NUMBER (KEY_NUMERIC_STRING | KEY_NESTED_ONLY)
@@ -61,7 +63,7 @@ static const struct config_key app_rows[] = {
     APP("channels.annotations_enabled", BOOL, "false", annotations_enabled),
     ROW("channels.channel_delta_compression", MAP, "{}", KEY_NOT_YET, 0),
     ROW("channels.channel_namespaces", OBJECTS, "[]", KEY_ACTS, 0),
-    ROW("webhooks", OBJECTS, "[]", KEY_NOT_YET, 0, .flags = KEY_SECRET),
+    ROW("webhooks", OBJECTS, "[]", KEY_ACTS, 0, .flags = KEY_SECRET),
     APP("idempotency.enabled", TRISTATE, NULL, idempotency_enabled),
     APP("idempotency.ttl_seconds", I64, NULL, idempotency_ttl_seconds, .flags = KEY_NUMERIC_STRING),
     APP("connection_recovery.enabled", TRISTATE, NULL, recovery.enabled),
@@ -98,24 +100,25 @@ static const struct config_key namespace_rows[] = {
     ROW("presence_history.max_bytes_per_channel", I64, NULL, KEY_TUNING, 0, .flags = KEY_NUMERIC_STRING),
 };
 
+/* Headers are apps_webhooks.c's. */
 static const struct config_key webhook_rows[] = {
-    KNOWN("url", STR, .flags = KEY_SECRET),
+    WEBHOOK("url", STR, url, .flags = KEY_SECRET),
     KNOWN("lambda.function_name", STR),
     KNOWN("lambda.region", STR),
     KNOWN("lambda_function", STR),
-    KNOWN("event_types", STRINGS),
-    KNOWN("filter.channel_prefix", STR),
-    KNOWN("filter.channel_suffix", STR),
-    KNOWN("filter.channel_pattern", STR),
-    KNOWN("filter.channel_namespace", STR),
-    KNOWN("filter.channel_namespaces", STRINGS),
-    KNOWN("headers", MAP, .flags = KEY_SECRET),
-    KNOWN("retry.enabled", BOOL),
-    KNOWN("retry.max_attempts", U32),
-    KNOWN("retry.max_elapsed_time_ms", U64),
-    KNOWN("retry.initial_backoff_ms", U64),
-    KNOWN("retry.max_backoff_ms", U64),
-    KNOWN("request_timeout_ms", U64),
+    WEBHOOK("event_types", STRINGS, event_types),
+    WEBHOOK("filter.channel_prefix", STR, filter.channel_prefix),
+    WEBHOOK("filter.channel_suffix", STR, filter.channel_suffix),
+    WEBHOOK("filter.channel_pattern", STR, filter.channel_pattern),
+    WEBHOOK("filter.channel_namespace", STR, filter.channel_namespace),
+    WEBHOOK("filter.channel_namespaces", STRINGS, filter.channel_namespaces),
+    ROW("headers", MAP, NULL, KEY_ACTS, 0, .flags = KEY_SECRET),
+    WEBHOOK("retry.enabled", TRISTATE, retry.enabled),
+    WEBHOOK("retry.max_attempts", I64, retry.max_attempts),
+    WEBHOOK("retry.max_elapsed_time_ms", I64, retry.max_elapsed_time_ms),
+    WEBHOOK("retry.initial_backoff_ms", I64, retry.initial_backoff_ms),
+    WEBHOOK("retry.max_backoff_ms", I64, retry.max_backoff_ms),
+    WEBHOOK("request_timeout_ms", I64, request_timeout_ms),
 };
 
 /* The order of the first four is validate_lists.c's too. */

@@ -52,6 +52,8 @@ bool env_apply(struct loader *l);
 /* apps.c: what SOCKUDO_DEFAULT_APP_* and its kin make of the list of apps; then the list itself. */
 bool apps_from_env(struct loader *l);
 bool apps_load(struct loader *l);
+/* apps_webhooks.c: the webhooks of one app, from their JSON array. */
+bool apps_webhooks(struct loader *l, struct app_config *app, struct str where, struct str array);
 /* derive.c: everything that is more than one value written to one field. */
 void derive(struct loader *l);
 /* validate.c (4.1) and validate_lists.c */

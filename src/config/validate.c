@@ -196,6 +196,17 @@ static bool check_not_yet(struct loader *l)
     return true;
 }
 
+/* 6.2. */
+static bool check_queue(struct loader *l)
+{
+    const struct config *c = l->config;
+    if (c->queue.retry_base_delay_ms > c->queue.retry_max_delay_ms)
+        return FAIL(l, "queue.reliability.retry_base_delay_ms must not be greater than retry_max_delay_ms");
+    if (c->queue.retry_jitter_permille > 1000)
+        return FAIL(l, "queue.reliability.retry_jitter must be from 0 to 1");
+    return positive(l, "queue.reliability.");
+}
+
 /* What the table does not know, because the reference does not check it or does not have it. */
 static bool check_ours(struct loader *l)
 {
@@ -213,7 +224,7 @@ static bool check_ours(struct loader *l)
         return FAIL(l, "logging.format must be text or json");
     if (c->rocksdb.path.n == 0)
         return FAIL(l, "database.rocksdb.path must not be empty");
-    return check_cluster_health(l) && positive(l, "workers") && positive(l, "database.rocksdb.") &&
+    return check_cluster_health(l) && check_queue(l) && positive(l, "webhooks.") && positive(l, "workers") && positive(l, "database.rocksdb.") &&
            positive(l, "rate_limiter.");
 }
 

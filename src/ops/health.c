@@ -6,6 +6,8 @@
  */
 #include "ops/internal.h"
 
+#include "webhook/webhook.h"
+
 void serve_live(struct call *c)
 {
     call_answer(c, &(struct http_response){.status = 200});
@@ -26,7 +28,7 @@ static struct verdict whole_server(struct ops *ops)
         return ERROR;
     if (ops->store && !store_is_healthy(ops->store))
         return ops->config->history.enabled ? ERROR : DEGRADED;
-    return OK;
+    return ops->webhooks && !webhooks_is_healthy(ops->webhooks) ? DEGRADED : OK;
 }
 
 static void say(struct call *c, struct verdict v)

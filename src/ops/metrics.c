@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "net/loop.h"
+#include "webhook/webhook.h"
 
 #ifndef SOCKUDO_VERSION
 #define SOCKUDO_VERSION "0.1.0"
@@ -73,6 +74,7 @@ static void take_store(struct ops *ops, struct figures *f)
     f->retained_messages = (double)s->retained_messages;
     f->retained_bytes = (double)s->retained_bytes;
     f->active_tasks += f->queue_ops;
+    f->active_tasks += ops->webhooks ? (double)webhooks_depth(ops->webhooks) : 0;
     metric_set(f->degraded, METRIC_SHARD_MAIN, (int64_t)s->degraded_channels);
     metric_set(f->reset_required, METRIC_SHARD_MAIN, (int64_t)s->reset_required_channels);
 }
@@ -119,7 +121,7 @@ static void emit_build(void *ctx, struct metric_sink *sink)
     X("process_open_fds", "Open file descriptors", process.open_fds)                                         \
     X("process_max_fds", "Limit of open file descriptors", process.max_fds)                                  \
     X("tokio_workers_count", "Shards (kept name)", workers)                                                  \
-    X("tokio_active_tasks", "HTTP requests and store operations under way (kept name)", active_tasks)        \
+    X("tokio_active_tasks", "HTTP requests, store operations, webhook jobs (kept name)", active_tasks)        \
     X("tokio_injection_queue_depth", "Tasks in the mailboxes of all shards (kept name)", injection_depth)    \
     X("tokio_budget_forced_yield_count", "Always 0: shards do not yield (kept name)", forced_yields)         \
     X("send_queue_bytes", "Bytes queued for sockets", send_queue_bytes)                                      \

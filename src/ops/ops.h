@@ -14,6 +14,8 @@
 #include "api/api.h"
 #include "message/metrics.h"
 
+struct webhooks;
+
 struct ops_shard {
     struct loop *loop;
     struct conn_pool *conns;
@@ -30,6 +32,7 @@ struct ops {
     struct apps *apps;
     struct store *store;
     struct metrics *metrics;
+    struct webhooks *webhooks; /* NULL = none */
     struct ops_shard *shards;
     unsigned shards_count;
     _Atomic bool draining; /* set when the shutdown begins */

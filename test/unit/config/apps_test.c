@@ -141,8 +141,6 @@ static void what_no_app_may_be_is_named(void **state)
 
 static void what_is_not_built_is_refused_in_an_app_too(void **state)
 {
-    refused_app(APP(",\"webhooks\":[{\"url\":\"http://u:p@x\"}]"),
-                "apps[0].webhooks = ******** is not supported");
     refused_app(APP(",\"annotations_enabled\":true"), "annotations_enabled = true is not supported");
     refused_app(APP(",\"policy\":{\"presence_history\":{\"enabled\":true}}"),
                 "policy.presence_history.enabled = true");
