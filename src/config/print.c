@@ -85,9 +85,49 @@ static void put_json(struct buf *out, struct str json)
     buf_free(&scratch);
 }
 
+/* Of a webhook nobody may read where it goes, which may hold credentials, nor what its headers say. */
+static void put_webhook(struct buf *out, struct str object)
+{
+    struct json_iter it = json_iter(object), inner;
+    struct str key, value, header;
+    const char *between = "{ ";
+    while (json_next_member(&it, &key, &value)) {
+        if (json_is(value, JSON_NULL))
+            continue;
+        buf_fmt(out, "%s\"%.*s\" = ", between, STR_ARG(key));
+        between = ", ";
+        if (str_eq(key, STR("url"))) {
+            put_string(out, STR("https://********"));
+        } else if (str_eq(key, STR("headers")) && json_is(value, JSON_OBJECT)) {
+            inner = json_iter(value);
+            buf_char(out, '{');
+            for (const char *comma = ""; json_next_member(&inner, &key, &header); comma = ", ")
+                buf_fmt(out, "%s\"%.*s\" = \"********\"", comma, STR_ARG(key));
+            buf_char(out, '}');
+        } else {
+            put_json(out, value);
+        }
+    }
+    buf_lit(out, " }");
+}
+
+static void put_webhooks(struct buf *out, struct str array)
+{
+    struct json_iter it = json_iter(array);
+    struct str item;
+    buf_char(out, '[');
+    for (const char *comma = ""; json_next_item(&it, &item); comma = ", ") {
+        buf_str(out, str_of(comma));
+        put_webhook(out, item);
+    }
+    buf_char(out, ']');
+}
+
 static void put_value(struct buf *out, const struct config_key *key, struct str text)
 {
-    if (key->flags & KEY_SECRET)
+    if (str_eq(str_of(key->path), STR("webhooks")))
+        put_webhooks(out, text);
+    else if (key->flags & KEY_SECRET)
         put_string(out, STR("********"));
     else if (key->type == KEY_STR || key->type == KEY_CHOICE)
         put_string(out, text);
@@ -113,14 +153,14 @@ static bool is_shown(const struct config_key *key, const struct config_value *va
 static void put_table(struct buf *out, const struct key_table *table, const struct config_value *values,
                       struct str above)
 {
-    struct str last = STR("");
+    struct str last = above.n > 0 ? STR("-") : STR(""); /* "-": none was named yet */
     for (size_t i = 0; i < table->count; i++) {
         const char *name;
         struct str section = section_of(table->keys[i].path, &name);
         if (!is_shown(&table->keys[i], &values[i]))
             continue;
         if (!str_eq(section, last))
-            buf_fmt(out, "\n[%.*s%.*s]\n", STR_ARG(above), STR_ARG(section));
+            buf_fmt(out, "\n[%.*s%.*s]\n", STR_ARG(section.n > 0 ? above : str_first(above, above.n - 1)), STR_ARG(section));
         last = section;
         buf_fmt(out, "%s = ", name);
         put_value(out, &table->keys[i], values[i].text);

@@ -41,6 +41,23 @@ static void secrets_are_masked(void **state)
     unload(&l);
 }
 
+/* A webhook's address and headers may hold credentials; that it is there, and what it wants, is no secret. */
+static void a_webhook_is_shown_without_its_address_and_headers(void **state)
+{
+    struct loaded l = load_toml("[[app_manager.array.apps]]\nid='a'\nkey='k'\nsecret='s'\nenabled=true\n"
+                                "webhooks=[{url='http://u:pw@h/t0ken', event_types=['cache_miss'], headers={X='hidden'}}]",
+                                NO_ENV);
+    struct buf out = printed(must_load(&l));
+    assert_says(&out, "webhooks = [{ \"url\" = \"https://********\", \"event_types\" = [\"cache_miss\"], \"headers\" = {\"X\" = \"********\"} }]");
+    assert_int_equal(str_find(buf_view(&out), STR("t0ken")), -1);
+    assert_int_equal(str_find(buf_view(&out), STR("hidden")), -1);
+    struct loaded again = load_toml(out.p, NO_ENV);
+    assert_int_equal(must_load(&again)->apps[0].webhooks_count, 1);
+    unload(&again);
+    unload(&l);
+    buf_free(&out);
+}
+
 static void assert_same(struct config *a, struct config *b)
 {
     for (size_t i = 0; i < keys_global.count; i++) {
@@ -81,6 +98,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_value_says_where_it_came_from),
         cmocka_unit_test(secrets_are_masked),
+        cmocka_unit_test(a_webhook_is_shown_without_its_address_and_headers),
         cmocka_unit_test(what_is_printed_loads_as_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
