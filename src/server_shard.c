@@ -248,6 +248,7 @@ static void drain_begins(struct task *task)
 {
     struct shard *shard = list_of(task, struct shard, drain_task);
     sessions_drain(shard->sessions, shard->drain_spread_ms);
+    api_drain(shard->api);
     shard->drain.fire = look_how_far;
     wheel_set(shard->env.wheel, &shard->drain, env_now_ms(&shard->env) + DRAIN_LOOK_MS);
 }

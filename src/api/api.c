@@ -28,6 +28,8 @@
 static const struct route own_routes[] = {
     {HTTP_POST_, MESSAGE "/append", serve_append, ROUTE_SIGNED | ROUTE_JSON},
     {HTTP_POST_, APP "/events", serve_events, ROUTE_SIGNED | ROUTE_JSON},
+    {HTTP_POST_, CHANNEL "/messages/stream", serve_stream_append, ROUTE_SIGNED | ROUTE_STREAM},
+    {HTTP_PUT_, CHANNEL "/messages/stream", serve_stream_append, ROUTE_SIGNED | ROUTE_STREAM},
     {HTTP_POST_, APP "/batch_events", serve_batch_events, ROUTE_SIGNED | ROUTE_JSON},
     {HTTP_POST_, MESSAGE "/update", serve_update, ROUTE_SIGNED | ROUTE_JSON},
     {HTTP_POST_, MESSAGE "/delete", serve_delete, ROUTE_SIGNED | ROUTE_JSON},
@@ -87,6 +89,7 @@ struct api *api_new(struct env *env, struct api_shared *shared)
     router_add(api->router, shared->routes, shared->routes_count);
     if (env->config->demo_profile)
         router_add(api->router, demo_routes, 1);
+    list_init(&api->streams);
     api->replays = replay_cache_new(REPLAY_KEYS_MAX);
     shared->all[env->shard] = api;
     return api;
@@ -103,6 +106,11 @@ void api_free(struct api *api)
     buf_free(&api->body);
     buf_free(&api->scratch);
     free(api);
+}
+
+void api_drain(struct api *api)
+{
+    append_streams_drain(api);
 }
 
 uint64_t api_in_flight(const struct api *api)
@@ -220,30 +228,6 @@ static bool check_signed_head(struct call *c)
     return false;
 }
 
-bool api_head(void *user, struct http_request *request)
-{
-    struct api *api = user;
-    struct call *c = call_new(api, request);
-    atomic_fetch_add_explicit(&api->in_flight, 1, memory_order_relaxed);
-    c->headers = cors_headers(api->env->config, http_get_header(request, STR("origin")), call_arena(c));
-    struct route_match m = router_match(api->router, request->method, request->path);
-    c->route = m.route;
-    memcpy(c->args, m.args, sizeof c->args);
-    if (m.known && request->method == HTTP_OPTIONS_) {
-        answer_preflight(c);
-        return true;
-    }
-    if (!m.route) {
-        refuse_route(c, &m);
-        return true;
-    }
-    if ((m.route->flags & ROUTE_SIGNED) && !check_signed_head(c))
-        return true;
-    /* A request whose body never comes is freed without a word: it is counted again by api_request(). */
-    atomic_fetch_sub_explicit(&api->in_flight, 1, memory_order_relaxed);
-    return false;
-}
-
 /* ---- the body ---- */
 
 /* Over either spelling of a path with a trailing slash (chapter 2, 2.1). */
@@ -291,6 +275,49 @@ static struct failure check_request(struct call *c)
     if (!decode_args(c))
         return fail_input(STR("The path is not valid percent-encoded UTF-8"));
     return NO_FAILURE;
+}
+
+/* Nothing of the body is signed, so a digest of it would promise what is not checked. */
+static void begin_stream(struct call *c)
+{
+    struct signature_failure failure;
+    if (query_get(c->request->query, STR("body_md5"), call_arena(c)).p)
+        call_refuse(c, fail(401, "auth_failed",
+                            STR("body_md5 must not be present in query parameters: the body of a stream is not signed")));
+    else if (!is_signed(c, &failure))
+        refuse_signature(c, &failure);
+    else if (!decode_args(c))
+        call_refuse(c, fail_input(STR("The path is not valid percent-encoded UTF-8")));
+    else
+        c->route->serve(c);
+}
+
+bool api_head(void *user, struct http_request *request)
+{
+    struct api *api = user;
+    struct call *c = call_new(api, request);
+    atomic_fetch_add_explicit(&api->in_flight, 1, memory_order_relaxed);
+    c->headers = cors_headers(api->env->config, http_get_header(request, STR("origin")), call_arena(c));
+    struct route_match m = router_match(api->router, request->method, request->path);
+    c->route = m.route;
+    memcpy(c->args, m.args, sizeof c->args);
+    if (m.known && request->method == HTTP_OPTIONS_) {
+        answer_preflight(c);
+        return true;
+    }
+    if (!m.route) {
+        refuse_route(c, &m);
+        return true;
+    }
+    if ((m.route->flags & ROUTE_SIGNED) && !check_signed_head(c))
+        return true;
+    if (m.route->flags & ROUTE_STREAM) {
+        begin_stream(c);
+        return false;
+    }
+    /* A request whose body never comes is freed without a word: it is counted again by api_request(). */
+    atomic_fetch_sub_explicit(&api->in_flight, 1, memory_order_relaxed);
+    return false;
 }
 
 void api_request(void *user, struct http_request *request)

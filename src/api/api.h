@@ -50,5 +50,7 @@ void api_free(struct api *api);
 /* For struct http_handler; `api` is a struct api. */
 bool api_head(void *api, struct http_request *request);
 void api_request(void *api, struct http_request *request);
+/* Requests whose answer goes on end now, with what they have (drain). */
+void api_drain(struct api *api);
 /* Requests that have not been answered yet; any thread. */
 uint64_t api_in_flight(const struct api *api);

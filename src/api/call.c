@@ -108,6 +108,25 @@ void call_answer(struct call *c, const struct http_response *response)
     http_respond(c->request, &whole);
 }
 
+void call_begin(struct call *c, struct str content_type)
+{
+    metrics_count(c->env, c->app, http_calls, 1);
+    http_begin(c->request, &(struct http_response){
+                               .status = 200, .content_type = content_type, .extra_headers = c->headers});
+}
+
+void call_part(struct call *c, struct str bytes)
+{
+    metrics_count(c->env, c->app, http_out, bytes.n);
+    http_part(c->request, bytes);
+}
+
+void call_finish(struct call *c)
+{
+    atomic_fetch_sub_explicit(&c->api->in_flight, 1, memory_order_relaxed);
+    http_finish(c->request);
+}
+
 void call_ok_json(struct call *c, struct str json)
 {
     call_answer(

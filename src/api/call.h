@@ -21,6 +21,7 @@ struct api {
     struct router *router;
     struct replay_cache *replays;
     struct buf body, scratch; /* between two answers, empty */
+    struct list streams;      /* struct append_stream.link */
     _Atomic uint64_t in_flight;
 };
 
@@ -32,6 +33,7 @@ struct call {
     struct app *app;                 /* signed routes */
     struct str args[ROUTE_ARGS_MAX]; /* of the path; decoded once serve() runs; args[0] of a signed route is
                                         the app's id */
+    void *stream;                    /* of an answer in parts: the handler's */
     struct str headers;              /* lines that go with whatever the answer is; in the arena */
 };
 
@@ -65,6 +67,11 @@ void call_refuse(struct call *c, struct failure failure);
 void call_text(struct call *c, unsigned status, struct str headers, struct str text); /* text/plain */
 void call_answer(struct call *c,
                  const struct http_response *response); /* anything; the call's own header lines are added */
+
+/* ---- the answer in parts, to a request that has an http_stream; call_finish() ends the call ---- */
+void call_begin(struct call *c, struct str content_type); /* 200, with the call's own header lines */
+void call_part(struct call *c, struct str bytes);
+void call_finish(struct call *c); /* begun or not, if the peer has gone */
 
 /* The JSON error body. */
 void failure_json(struct buf *out, const struct failure *failure);

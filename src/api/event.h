@@ -15,6 +15,7 @@ struct target {
     struct channel_name name;
     struct channel_policy policy;
     struct str answer; /* JSON object for the response; absent while not published */
+    bool duplicate;    /* it had been published before */
 };
 
 struct event {
@@ -31,6 +32,7 @@ struct event {
     bool ai_event;
     bool detailed;         /* the answer names the channels */
     struct str dedupe_key; /* per channel (2.7 B), absent = none */
+    uint64_t receipt_ttl_min_ms; /* the store's receipt lives at least so long, whatever the policy says */
     struct str slot_key;   /* of the answer (2.7 A), absent = none */
     struct target *targets;
     size_t targets_count;

@@ -26,6 +26,12 @@ void serve_append(struct call *c);
 void serve_annotate(struct call *c);
 void serve_annotation_delete(struct call *c);
 void serve_annotations(struct call *c);
+/* AI headers of a mutation (chapter 4, 3.3). */
+struct failure mutation_check_ai(struct call *c, const struct extras_facts *facts, const struct channel_policy *policy);
+/* stream_append.c */
+void serve_stream_append(struct call *c);
+/* Ends them all, each with what it has stored (drain). */
+void append_streams_drain(struct api *api);
 /* history.c */
 void serve_history(struct call *c);
 /* history_admin.c */

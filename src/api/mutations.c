@@ -140,10 +140,10 @@ static struct failure read_body(struct call *c, struct mutation *m)
 
 /* ---- the channel ---- */
 
-static struct failure check_ai(struct call *c, const struct mutation *m, const struct channel_policy *policy)
+struct failure mutation_check_ai(struct call *c, const struct extras_facts *facts, const struct channel_policy *policy)
 {
     struct ai_failure refused;
-    if (!policy->ai || !m->facts.has_ai || ai_headers_check(c->env->config, &m->facts, &refused))
+    if (!policy->ai || !facts->has_ai || ai_headers_check(c->env->config, facts, &refused))
         return NO_FAILURE;
     metrics_ai_rejected(c->env, c->app, refused.code);
     return fail_ai(refused.http_status, refused.code, arena_copy(call_arena(c), str_of(refused.text)));
@@ -158,7 +158,7 @@ static struct failure check_channel(struct call *c, struct mutation *m)
     if (!refused.status)
         refused = history_must_be_on(c, c->args[1], &policy);
     if (!refused.status)
-        refused = check_ai(c, m, &policy);
+        refused = mutation_check_ai(c, &m->facts, &policy);
     if (!refused.status)
         refused = serial_check(c, "message_serial", c->args[2]);
     if (!refused.status && !serial_names(c->args[2], &m->target))

@@ -78,6 +78,8 @@ struct failure publish_failure(struct call *c, enum publish_result result, bool 
         return fail_input(STR("cannot append to a terminal message"));
     case PUBLISH_NOT_STRING:
         return fail_input(STR("append requires string message data"));
+    case PUBLISH_CHANGED:
+        return fail_busy(STR("Somebody else appends to this message, or has changed it: continue behind what is stored"));
     case PUBLISH_APPENDS_MAX:
         ai_limit_failure(config, STORE_APPENDS_MAX, &limit);
         break;
@@ -222,6 +224,7 @@ static void published(struct publish *p)
     struct run *run = step->run;
     struct call *c = run->call;
     struct failure failure = publish_failure(c, p->result, false);
+    step->target->duplicate = p->result == PUBLISH_DUPLICATE;
     if (p->result == PUBLISH_DUPLICATE)
         metrics_count(c->env, c->app, idempotency_duplicates, 1);
     if (p->result == PUBLISH_OK && p->ai_event && step->target->policy.ai)
@@ -277,6 +280,8 @@ static void fill_write(const struct step *step, struct store_write *w)
         w->receipt_key = run->key;
         w->fingerprint = run->fingerprint;
         w->receipt_ttl_ms = step->target->policy.idempotency_ttl_ms;
+        if (w->receipt_ttl_ms < e->receipt_ttl_min_ms)
+            w->receipt_ttl_ms = e->receipt_ttl_min_ms;
     }
 }
 

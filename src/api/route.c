@@ -101,7 +101,10 @@ static void take_args(struct route_match *m, const struct segments *pattern, con
 
 static void allow(struct route_match *m, enum http_method method)
 {
-    const char *words = method == HTTP_GET_ ? "GET, HEAD" : method == HTTP_POST_ ? "POST" : "DELETE";
+    const char *words = method == HTTP_GET_    ? "GET, HEAD"
+                        : method == HTTP_POST_ ? "POST"
+                        : method == HTTP_PUT_  ? "PUT"
+                                               : "DELETE";
     size_t n = strlen(m->allow), more = strlen(words);
     if (strstr(m->allow, words) || n + 2 + more >= sizeof m->allow)
         return;

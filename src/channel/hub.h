@@ -41,6 +41,7 @@ enum publish_result {
     PUBLISH_DUPLICATE,     /* same key, same payload: the first positions are in `written` */
     PUBLISH_CONFLICT,      /* same key, other payload */
     PUBLISH_NOT_FOUND, PUBLISH_TERMINAL, PUBLISH_NOT_STRING,
+    PUBLISH_CHANGED,       /* the text is not as long as the operation expects */
     PUBLISH_APPENDS_MAX, PUBLISH_BYTES_MAX, PUBLISH_OPEN_MAX, /* the three 40009 of chapter 4, 5.3 */
     PUBLISH_BUSY,          /* too many waiting, or the store's queue is full: 503 backpressure */
     PUBLISH_FAILED,        /* the store failed or timed out: 503 backpressure */

@@ -157,6 +157,8 @@ static enum publish_result result_of(enum store_result result)
         return PUBLISH_TERMINAL;
     case STORE_NOT_STRING:
         return PUBLISH_NOT_STRING;
+    case STORE_CHANGED:
+        return PUBLISH_CHANGED;
     case STORE_APPENDS_MAX:
         return PUBLISH_APPENDS_MAX;
     case STORE_BYTES_MAX:

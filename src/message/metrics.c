@@ -72,6 +72,7 @@ static const struct {
     {"history_evicted_bytes_total", "Bytes removed by retention"},
     {"connected", "Open WebSocket connections"},
     {"ai_active_streams", "Open AI streams"},
+    {"append_streams_open", "Streaming append requests that have not ended"},
     {"active_streams", "Streams that rollup holds state for"},
     {"rollup_pending_bytes", "Bytes that wait in rollup"},
     {"capability_revocations", "Revocations of capability tokens in force"},

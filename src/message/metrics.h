@@ -50,6 +50,7 @@
 #define METRICS_APP_GAUGES(X)                                                                                \
     X(connected, "connected")                                                                                \
     X(active_streams, "ai_active_streams")                                                                   \
+    X(append_streams, "append_streams_open")                                                                 \
     X(rollup_states, "active_streams")                                                                       \
     X(annotation_bytes, "annotation_bytes")                                                                  \
     X(rollup_pending, "rollup_pending_bytes")                                                                \

@@ -21,16 +21,22 @@
 
 #include "base/mem.h"
 
-enum { HEAD_TIMEOUT_MS = 10000, BODY_TIMEOUT_MS = 30000, IDLE_TIMEOUT_MS = 75000 };
+enum { HEAD_TIMEOUT_MS = 10000, BODY_TIMEOUT_MS = 30000, IDLE_TIMEOUT_MS = 75000, STREAM_TIMEOUT_MS = 60000 };
 
 static size_t on_input(struct conn *c, char *bytes, size_t n);
 static void on_closed(struct conn *c);
 static void on_drained(struct conn *c);
 static bool on_half_closed(struct conn *c);
+static void on_overflow(struct conn *c);
 static void on_deadline(struct timer *timer);
 
 static const struct conn_protocol http_protocol = {
-    .input = on_input, .closed = on_closed, .drained = on_drained, .half_closed = on_half_closed};
+    .input = on_input,
+    .closed = on_closed,
+    .drained = on_drained,
+    .half_closed = on_half_closed,
+    .overflow = on_overflow,
+};
 
 /* ---- server */
 
@@ -46,6 +52,8 @@ struct http_server *http_server_new(struct conn_pool *pool, const struct http_se
         server->options.body_timeout_ms = BODY_TIMEOUT_MS;
     if (!options->idle_timeout_ms)
         server->options.idle_timeout_ms = IDLE_TIMEOUT_MS;
+    if (!options->stream_timeout_ms)
+        server->options.stream_timeout_ms = STREAM_TIMEOUT_MS;
     server->handler = handler;
     server->user = user;
     server->refs = 1;
@@ -121,6 +129,7 @@ void http_exchange_free(struct http_exchange *x)
     struct http_server *server = x->request.server;
     arena_free(&x->request.arena);
     buf_free(&x->grown_body);
+    buf_free(&x->parts);
     if (x->response)
         frame_drop(x->response);
     if (server->free_count < HTTP_FREE_MAX) {
@@ -169,6 +178,8 @@ static void orphan(struct http_exchange *x)
     x->http = NULL;
     x->request.conn = NULL;
     x->request.gone = true;
+    if (x->stream)
+        x->stream->gone(&x->request);
 }
 
 static void on_closed(struct conn *c)
@@ -176,7 +187,7 @@ static void on_closed(struct conn *c)
     struct http_conn *http = conn_user(c);
     for (struct list *link; (link = list_take(&http->exchanges));) {
         struct http_exchange *x = exchange_of(link);
-        if (x->response || x == http->reading)
+        if (x->response || x->progress == HTTP_PARTS_FINISHED || (x == http->reading && !x->stream))
             http_exchange_free(x);
         else
             orphan(x);
@@ -189,6 +200,8 @@ static void on_closed(struct conn *c)
 static uint64_t deadline_ms(const struct http_conn *http, uint64_t now_ms)
 {
     const struct http_server_options *o = &http->server->options;
+    if (http->state == HTTP_STATE_BODY && http_is_streamed(http->reading))
+        return now_ms + o->stream_timeout_ms;
     if (http->state == HTTP_STATE_BODY || http->state == HTTP_STATE_SKIP)
         return now_ms + o->body_timeout_ms;
     if (http->scanned_bytes)
@@ -196,12 +209,12 @@ static uint64_t deadline_ms(const struct http_conn *http, uint64_t now_ms)
     return now_ms + (http->served ? o->idle_timeout_ms : o->head_timeout_ms);
 }
 
-static void set_deadline(struct http_conn *http)
+void http_set_deadline(struct http_conn *http)
 {
     struct loop *loop = conn_loop(http->conn);
     bool waits_for_handler = http->exchanges_count > (http->reading ? 1 : 0) && !http->scanned_bytes &&
                              http->state != HTTP_STATE_BODY && http->state != HTTP_STATE_SKIP;
-    if (waits_for_handler || conn_is_closing(http->conn))
+    if (waits_for_handler || (http->pauses & HTTP_PAUSE_BODY) || conn_is_closing(http->conn))
         wheel_cancel(loop_wheel(loop), &http->deadline);
     else
         wheel_set(loop_wheel(loop), &http->deadline, deadline_ms(http, loop_now_ms(loop)));
@@ -216,7 +229,9 @@ static void refuse_next(struct http_conn *http, unsigned status)
 static void on_deadline(struct timer *timer)
 {
     struct http_conn *http = list_of(timer, struct http_conn, deadline);
-    if (http->reading || http->scanned_bytes)
+    if (http->reading && http_is_streamed(http->reading))
+        http_stream_ended(http, HTTP_BODY_LATE);
+    else if (http->reading || http->scanned_bytes)
         refuse_next(http, 408);
     else
         conn_close(http->conn);
@@ -224,13 +239,13 @@ static void on_deadline(struct timer *timer)
 
 /* ---- output */
 
-static void hold(struct http_conn *http, enum http_pause why)
+void http_hold(struct http_conn *http, enum http_pause why)
 {
     http->pauses |= why;
     conn_pause(http->conn);
 }
 
-static void go_on(struct http_conn *http, enum http_pause why)
+void http_go_on(struct http_conn *http, enum http_pause why)
 {
     if (!(http->pauses & why))
         return;
@@ -241,7 +256,7 @@ static void go_on(struct http_conn *http, enum http_pause why)
 
 static void on_drained(struct conn *c)
 {
-    go_on(conn_user(c), HTTP_PAUSE_OUTPUT);
+    http_go_on(conn_user(c), HTTP_PAUSE_OUTPUT);
 }
 
 /* Its turn has come: a client that waits for permission to send the body gets it. */
@@ -255,9 +270,19 @@ static void permit_body(struct http_conn *http)
         conn_send_bytes(http->conn, STR("HTTP/1.1 100 Continue\r\n\r\n"));
 }
 
+/* Only parts of a response may not fit, and only the first is sending any. */
+static void on_overflow(struct conn *c)
+{
+    struct http_conn *http = conn_user(c);
+    struct http_exchange *x = list_empty(&http->exchanges) ? NULL : exchange_of(http->exchanges.next);
+    if (x && x->stream && x->stream->overflow)
+        x->stream->overflow(&x->request);
+}
+
 static void send_response(struct http_conn *http, struct http_exchange *x)
 {
-    conn_force_frame(http->conn, x->response);
+    if (x->response)
+        conn_force_frame(http->conn, x->response);
     if (!x->keep_alive)
         conn_close_after_flush(http->conn, HTTP_LINGER_MS);
     list_remove(&x->link);
@@ -267,27 +292,41 @@ static void send_response(struct http_conn *http, struct http_exchange *x)
 
 void http_advance(struct http_conn *http)
 {
-    while (!list_empty(&http->exchanges) && exchange_of(http->exchanges.next)->response)
-        send_response(http, exchange_of(http->exchanges.next));
+    while (!list_empty(&http->exchanges)) {
+        struct http_exchange *first = exchange_of(http->exchanges.next);
+        if (first->progress != HTTP_PARTS_NONE)
+            http_stream_turn(first);
+        if (!first->response && first->progress != HTTP_PARTS_FINISHED)
+            break;
+        send_response(http, first);
+    }
     if (http->exchanges_count == 0 && http->half_closed)
         conn_close_after_flush(http->conn, HTTP_LINGER_MS);
     if (http->exchanges_count < HTTP_PIPELINE_MAX)
-        go_on(http, HTTP_PAUSE_PIPELINE);
+        http_go_on(http, HTTP_PAUSE_PIPELINE);
     permit_body(http);
-    set_deadline(http);
+    http_set_deadline(http);
 }
 
 static bool on_half_closed(struct conn *c)
 {
     struct http_conn *http = conn_user(c);
-    if (http->reading) { /* it will never be complete, nor answered */
+    list_each(link, &http->exchanges)
+    {
+        const struct http_exchange *x = exchange_of(link);
+        if (x->stream && x->stream->endless)
+            return false;
+    }
+    http->half_closed = true;
+    if (http->reading && http_is_streamed(http->reading)) {
+        http_stream_ended(http, HTTP_BODY_BROKEN);
+    } else if (http->reading) { /* it will never be complete, nor answered */
         struct http_exchange *x = http->reading;
         http->reading = NULL;
         list_remove(&x->link);
         http->exchanges_count--;
         http_exchange_free(x);
     }
-    http->half_closed = true;
     http->state = HTTP_STATE_STOPPED;
     http->scanned_bytes = 0;
     if (http->exchanges_count == 0 && conn_queued_frames(c) == 0)
@@ -311,6 +350,7 @@ void http_leave_body(struct http_conn *http, struct http_exchange *x)
 {
     uint64_t left = x->content_length - x->body_bytes;
     http->reading = NULL;
+    http_go_on(http, HTTP_PAUSE_BODY);
     if (x->chunked || left > HTTP_SKIP_MAX || x->wants_continue)
         x->keep_alive = false;
     http->skip_bytes = (size_t)left;
@@ -332,8 +372,16 @@ static void begin(struct http_conn *http, struct http_exchange *x)
             http_leave_body(http, x);
         return;
     }
+    if (http->reading != x)
+        return; /* it has responded all the same */
+    if (x->content_length > server->options.body_max && !http_is_streamed(x)) {
+        http_refuse(x, 413);
+        return;
+    }
     if (has_body)
         permit_body(http);
+    else if (http_is_streamed(x))
+        http_stream_ended(http, HTTP_BODY_WHOLE);
     else
         complete(http, x);
 }
@@ -342,8 +390,6 @@ static void take_whole_head(struct http_conn *http, struct str head)
 {
     struct http_exchange *x = http_exchange_new(http);
     unsigned refused = http_parse_head(x, head);
-    if (!refused && x->content_length > http->server->options.body_max)
-        refused = 413;
     http->scanned_bytes = 0;
     if (refused)
         http_refuse(x, refused);
@@ -395,6 +441,29 @@ static enum step take_head(struct http_conn *http, const char *bytes, size_t n, 
         http->scanned_bytes = n;
         return STEP_MORE;
     }
+    return STEP_DONE;
+}
+
+static enum step take_streamed_body(struct http_conn *http, const char *bytes, size_t n, size_t *used)
+{
+    struct http_exchange *x = http->reading;
+    enum http_chunk_result result = HTTP_CHUNK_MORE;
+    struct str now;
+    buf_clear(&x->grown_body);
+    if (x->chunked) {
+        result = http_parse_chunks(x, bytes, n, used);
+        now = buf_view(&x->grown_body);
+    } else {
+        uint64_t left = x->content_length - x->body_bytes;
+        *used = n < left ? n : (size_t)left;
+        x->body_bytes += *used;
+        now = str_make(bytes, *used);
+        result = *used == left ? HTTP_CHUNK_DONE : HTTP_CHUNK_MORE;
+    }
+    if (now.n > 0)
+        http_stream_bytes(x, now);
+    if (http->reading == x && result != HTTP_CHUNK_MORE)
+        http_stream_ended(http, result == HTTP_CHUNK_DONE ? HTTP_BODY_WHOLE : HTTP_BODY_BROKEN);
     return STEP_DONE;
 }
 
@@ -453,6 +522,8 @@ static enum step take(struct http_conn *http, const char *bytes, size_t n, size_
     case HTTP_STATE_HEAD:
         return take_head(http, bytes, n, used);
     case HTTP_STATE_BODY:
+        if (http_is_streamed(http->reading))
+            return take_streamed_body(http, bytes, n, used);
         return http->reading->chunked ? take_chunked_body(http, bytes, n, used)
                                       : take_sized_body(http, bytes, n, used);
     case HTTP_STATE_SKIP:
@@ -467,9 +538,9 @@ static enum step take(struct http_conn *http, const char *bytes, size_t n, size_
 static bool must_hold(struct http_conn *http)
 {
     if (http->exchanges_count >= HTTP_PIPELINE_MAX && http->state == HTTP_STATE_HEAD)
-        hold(http, HTTP_PAUSE_PIPELINE);
+        http_hold(http, HTTP_PAUSE_PIPELINE);
     if (conn_queued_bytes(http->conn) > HTTP_UNREAD_MAX)
-        hold(http, HTTP_PAUSE_OUTPUT);
+        http_hold(http, HTTP_PAUSE_OUTPUT);
     return http->pauses != 0;
 }
 
@@ -487,6 +558,6 @@ static size_t on_input(struct conn *c, char *bytes, size_t n)
         if (step == STEP_MORE)
             break;
     }
-    set_deadline(http);
+    http_set_deadline(http);
     return used;
 }

@@ -10,9 +10,17 @@
  * to be called and then only frees. A request whose body never becomes complete is freed without
  * on_request(): an on_head() that returns false leaves nothing behind that the arena does not free.
  *
+ * A body that is wanted as it arrives, and a response that goes out in parts, belong to a struct http_stream:
+ *
+ *      on_head: http_stream() -> bytes() bytes() ... ended()         the request's body
+ *               http_begin() http_part() ... http_finish()           its response; either without the other
+ *
+ * Such a request ends with http_finish(), or http_respond() if nothing was begun, also when the peer has gone.
+ *
  * Limits: head 32 KiB (431; a history cursor may take 16), 100 headers (431), body body_max (413), 64 requests in the pipeline or 256 KiB
  * of responses that the peer does not read (then reading pauses), head within 10 s and body within 30 s of
- * its last byte (408). Malformed: 400 and close. A peer that has sent FIN still gets its responses.
+ * its last byte (408). A body that is streamed has no size limit and an idle time of its own; at most one read
+ * of the socket (64 KiB) is handed over after http_body_pause(). Malformed: 400 and close. A peer that has sent FIN still gets its responses.
  *
  * Ownership: all str fields of the request live until http_respond(). Threads: the connection's shard.
  *
@@ -66,6 +74,7 @@ struct http_handler {
 struct http_server_options {
     size_t body_max;                                            /* bytes */
     uint32_t head_timeout_ms, body_timeout_ms, idle_timeout_ms; /* 0 = 10 s, 30 s, 75 s */
+    uint32_t stream_timeout_ms; /* between two bytes of a streamed body; 0 = 60 s */
 };
 
 /* One per shard. */
@@ -92,6 +101,48 @@ struct http_response {
 };
 /* Frees the request. Content-Length and Connection are added here. */
 void http_respond(struct http_request *request, const struct http_response *response);
+
+/* ---- in parts ---- */
+
+enum http_body_end {
+    HTTP_BODY_WHOLE,
+    HTTP_BODY_BROKEN, /* the peer stopped in the middle of it, or what it sent is no chunked body */
+    HTTP_BODY_LATE,   /* nothing came for stream_timeout_ms */
+};
+
+/* What a request in parts is told; none of them after http_finish() or http_respond(). All but gone() may end the
+ * request. */
+struct http_stream {
+    /* The next of the body, n > 0, for the duration of the call. Optional: without it the body is none of its. */
+    void (*bytes)(struct http_request *request, struct str bytes);
+    /* There is no more. Unless it is whole, the connection closes after the response. */
+    void (*ended)(struct http_request *request, enum http_body_end how);
+    /* The peer has gone: what is sent arrives nowhere. May call http_finish(). */
+    void (*gone)(struct http_request *request);
+    /* http_part_frame() met the connection's limits: nothing of the frame was sent. Optional. */
+    void (*overflow)(struct http_request *request);
+    /* A response without end: the peer's FIN counts as going away, since it has no other way to say so. */
+    bool endless;
+};
+/* From on_head(), which then returns false (and may have responded by then); or, without `bytes`, at any time before the response. Borrowed. */
+void http_stream(struct http_request *request, const struct http_stream *stream);
+/* No more bytes() until resumed; the peer feels it. */
+void http_body_pause(struct http_request *request);
+void http_body_resume(struct http_request *request);
+/* False for HTTP/1.0, which has no chunks: then only http_respond() may be called. */
+bool http_can_stream(const struct http_request *request);
+/* Status, type and headers; head->body is the first part, if not empty. */
+void http_begin(struct http_request *request, const struct http_response *head);
+void http_part(struct http_request *request, struct str bytes); /* copied; empty = nothing happens */
+/* A frame of http_part_encode(), shared by many responses: takes its own reference; obeys limits set by
+ * http_limit(). */
+void http_part_frame(struct http_request *request, struct frame *frame);
+struct frame *http_part_encode(struct str bytes);
+void http_limit(struct http_request *request, struct conn_limits limits);
+/* What the peer has not taken yet. */
+size_t http_waiting_bytes(const struct http_request *request);
+/* The last chunk; frees the request. */
+void http_finish(struct http_request *request);
 
 /* Completes the WebSocket handshake (101 with Sec-WebSocket-Accept) and hands the connection to `protocol`;
  * frees the request. False if the handshake is invalid: then it has been answered (400, or 426 with

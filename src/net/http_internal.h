@@ -34,7 +34,7 @@ enum http_state {
     HTTP_STATE_STOPPED, /* the connection closes after the responses: no further requests */
 };
 
-enum http_pause { HTTP_PAUSE_PIPELINE = 1, HTTP_PAUSE_OUTPUT = 2 };
+enum http_pause { HTTP_PAUSE_PIPELINE = 1, HTTP_PAUSE_OUTPUT = 2, HTTP_PAUSE_BODY = 4 };
 
 struct http_conn {
     struct http_server *server;
@@ -59,10 +59,14 @@ struct http_exchange {
     struct list link;            /* in http->exchanges or server->free_exchanges */
     struct http_conn *http;      /* NULL once the peer has gone */
     struct frame *response;      /* made, waits for those before it; NULL = not made */
+    const struct http_stream *stream; /* in parts; NULL = not */
+    struct buf parts;            /* of a response in parts whose turn has not come */
+    enum { HTTP_PARTS_NONE, HTTP_PARTS_BEGUN, HTTP_PARTS_FINISHED } progress;
     llhttp_t parser;
     uint64_t content_length;
     uint64_t body_bytes;   /* received; chunked: raw */
-    struct buf grown_body; /* of a body that came in pieces */
+    uint64_t chunks_bytes; /* chunked: what was in the chunks */
+    struct buf grown_body; /* of a body that came in pieces; streamed: of this read */
     bool head_parsed, chunked, minor_0, keep_alive, wants_continue, body_too_large, name_open;
     _Alignas(16) char room[HTTP_ROOM]; /* the arena's first chunk */
 };
@@ -75,6 +79,9 @@ void http_release(struct http_server *server);
 void http_conn_free(struct http_conn *http);
 /* Sends the responses whose turn it is. */
 void http_advance(struct http_conn *http);
+void http_hold(struct http_conn *http, enum http_pause why);
+void http_go_on(struct http_conn *http, enum http_pause why);
+void http_set_deadline(struct http_conn *http);
 /* The response has been decided before the body has been read. */
 void http_leave_body(struct http_conn *http, struct http_exchange *x);
 
@@ -84,5 +91,20 @@ enum http_chunk_result { HTTP_CHUNK_MORE, HTTP_CHUNK_DONE, HTTP_CHUNK_MALFORMED,
 /* Bytes of a chunked body; *used of them belong to it. */
 enum http_chunk_result http_parse_chunks(struct http_exchange *x, const char *bytes, size_t n, size_t *used);
 
-/* http_respond.c: an error that this layer found; the connection closes after it. */
+/* http_stream.c */
+static inline bool http_is_streamed(const struct http_exchange *x)
+{
+    return x->stream && x->stream->bytes;
+}
+/* x is being read and streamed: hands over, or says that there is no more. x may be gone afterwards. */
+void http_stream_bytes(struct http_exchange *x, struct str bytes);
+void http_stream_ended(struct http_conn *http, enum http_body_end how);
+/* x is first in its connection and has begun: sends what has waited for that. */
+void http_stream_turn(struct http_exchange *x);
+
+/* http_respond.c: status line and headers; parts: chunks follow. */
+enum http_framing { HTTP_FRAMED_BY_LENGTH, HTTP_FRAMED_BY_CHUNKS };
+void http_put_head(struct buf *out, const struct http_exchange *x, const struct http_response *response,
+                   enum http_framing framing);
+/* an error that this layer found; the connection closes after it. */
 void http_refuse(struct http_exchange *x, unsigned status);

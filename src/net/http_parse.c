@@ -119,7 +119,8 @@ static int on_head_complete(llhttp_t *parser)
 static int on_body(llhttp_t *parser, const char *p, size_t n)
 {
     struct http_exchange *x = parser->data;
-    if (n > x->request.server->options.body_max - x->grown_body.n) {
+    x->chunks_bytes += n;
+    if (!http_is_streamed(x) && n > x->request.server->options.body_max - x->grown_body.n) {
         x->body_too_large = true;
         return HPE_USER;
     }
@@ -262,7 +263,7 @@ unsigned http_parse_head(struct http_exchange *x, struct str head)
 
 static bool overhead_is_bearable(const struct http_exchange *x)
 {
-    return x->body_bytes <= CHUNK_OVERHEAD_MIN + CHUNK_OVERHEAD_FACTOR * (uint64_t)x->grown_body.n;
+    return x->body_bytes <= CHUNK_OVERHEAD_MIN + CHUNK_OVERHEAD_FACTOR * x->chunks_bytes;
 }
 
 enum http_chunk_result http_parse_chunks(struct http_exchange *x, const char *bytes, size_t n, size_t *used)

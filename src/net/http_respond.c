@@ -57,7 +57,8 @@ static bool may_have_body(unsigned status)
     return status >= 200 && status != 204 && status != 304;
 }
 
-static void put_head(struct buf *out, const struct http_exchange *x, const struct http_response *response)
+void http_put_head(struct buf *out, const struct http_exchange *x, const struct http_response *response,
+                   enum http_framing framing)
 {
     buf_lit(out, "HTTP/1.1 ");
     buf_u64(out, response->status);
@@ -67,7 +68,9 @@ static void put_head(struct buf *out, const struct http_exchange *x, const struc
         buf_lit(out, "\r\nContent-Type: ");
         buf_str(out, response->content_type);
     }
-    if (may_have_body(response->status)) {
+    if (framing == HTTP_FRAMED_BY_CHUNKS) {
+        buf_lit(out, "\r\nTransfer-Encoding: chunked");
+    } else if (may_have_body(response->status)) {
         buf_lit(out, "\r\nContent-Length: ");
         buf_u64(out, response->body.n);
     }
@@ -85,7 +88,7 @@ static struct frame *encode(const struct http_exchange *x, const struct http_res
 {
     struct buf *head = &x->request.server->scratch;
     buf_clear(head);
-    put_head(head, x, response);
+    http_put_head(head, x, response, HTTP_FRAMED_BY_LENGTH);
     bool with_body = x->request.method != HTTP_HEAD_ && may_have_body(response->status);
     size_t body_bytes = with_body ? response->body.n : 0;
     struct frame *f = frame_new_raw(head->n + body_bytes);
@@ -99,7 +102,8 @@ void http_respond(struct http_request *request, const struct http_response *resp
 {
     struct http_exchange *x = (struct http_exchange *)request;
     struct http_conn *http = x->http;
-    assert(!x->response);
+    assert(!x->response && x->progress == HTTP_PARTS_NONE);
+    x->stream = NULL;
     if (!http) {
         http_exchange_free(x);
         return;

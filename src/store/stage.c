@@ -77,6 +77,8 @@ static uint64_t bytes_after(const struct staging *s)
 static enum store_result check_append(const struct staging *s)
 {
     const struct head *h = &s->m->h;
+    if (s->w->expects_bytes && h->bytes != s->w->expect_bytes)
+        return STORE_CHANGED;
     if (s->w->refuse_append_after_terminal && (h->status == STREAM_COMPLETE || h->status == STREAM_CANCELLED))
         return STORE_TERMINAL;
     if (h->has_data && !h->is_string)

@@ -60,7 +60,7 @@ enum store_result {
     STORE_APPENDS_MAX,
     STORE_BYTES_MAX,
     STORE_OPEN_MAX,
-    STORE_CHANGED,          /* `expect_delivery` is not the message's newest version any more */
+    STORE_CHANGED,          /* `expect_delivery` is not the message's newest version any more, or its text is not `expect_bytes` long */
     STORE_UNHEALTHY,        /* the channel's stream needs a reset; writes and reads are refused */
     STORE_EXPIRED,          /* the range begins below the replay floor */
     STORE_WRONG_STREAM,     /* stream_id given and different */
@@ -96,6 +96,8 @@ struct store_write {
     enum store_action action;
     struct message_id target;  /* of a mutation; ignored for create and ordinary */
     uint64_t expect_delivery;  /* 0, or: apply only if this is the newest version */
+    bool expects_bytes;        /* append: apply only if the text so far has exactly this many bytes */
+    uint64_t expect_bytes;
     int64_t now_ms;            /* label */
     /* content; absent = not given */
     struct str event_name;     /* create, ordinary: the published event; update: the new name */

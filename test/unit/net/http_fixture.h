@@ -115,7 +115,7 @@ static inline int setup(void **state)
 
 static inline int setup_hasty(void **state)
 {
-    return setup_with(state, (struct http_server_options){100000, TIMEOUT_MS, TIMEOUT_MS, TIMEOUT_MS});
+    return setup_with(state, (struct http_server_options){100000, TIMEOUT_MS, TIMEOUT_MS, TIMEOUT_MS, TIMEOUT_MS});
 }
 
 static inline int teardown(void **state)

@@ -78,7 +78,7 @@ static void the_error_body_says_what_and_why(void **state)
 static void a_declared_body_too_large_is_413_at_once(void **state)
 {
     check_refused(state, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100001\r\n\r\n", "HTTP/1.1 413 ");
-    assert_int_equal(((struct fixture *)*state)->heads, 0);
+    assert_int_equal(((struct fixture *)*state)->requests, 0);
 }
 
 static void a_chunked_body_too_large_is_413(void **state)
