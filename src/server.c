@@ -235,7 +235,7 @@ static bool open_all(struct server *server, struct buf *error)
     if (!read_revocations(server, error))
         return false;
     if (config->ai.enabled)
-        streams_count_open(server->envs[0]);
+        streams_find(server->envs[0]);
     return listen_all(server, error);
 }
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "ai/rollup.h"
+#include "ai/streams.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "server_internal.h"
@@ -160,6 +161,7 @@ void shard_open(struct server *server, unsigned index)
     server->envs[index] = &shard->env;
     fill_env(shard, index);
     rollup_install(hub_new(&shard->env));
+    streams_open(&shard->env);
     hub_on_control(shard->env.hub, ws_control);
     shard->sessions = sessions_new(&shard->env, &ws_link);
     sessions_use(shard->sessions, server->directory, ws_room);
@@ -247,6 +249,7 @@ void shard_flush(struct shard *shard)
 static void drain_begins(struct task *task)
 {
     struct shard *shard = list_of(task, struct shard, drain_task);
+    streams_stop(&shard->env);
     sessions_drain(shard->sessions, shard->drain_spread_ms);
     api_drain(shard->api);
     shard->drain.fire = look_how_far;
@@ -305,6 +308,7 @@ void shard_close(struct shard *shard)
     conn_pool_free(shard->conns);
     sessions_free(shard->sessions);
     hub_free(shard->env.hub);
+    streams_close(&shard->env);
     for (unsigned i = 0; i < shard->server->shards_count; i++)
         free(shard->outboxes[i].tasks);
     free(shard->outboxes);

@@ -15,6 +15,8 @@
  */
 #include "ai/rollup.h"
 #include "ai/full_text.h"
+#include "ai/runs.h"
+#include "ai/streams.h"
 #include "base/mem.h"
 #include "channel/channel.h"
 #include <stdlib.h>
@@ -302,6 +304,10 @@ static void forget_texts(struct channel *ch, const struct publish *p)
 static void committed(struct channel *ch, struct publish *p)
 {
     bool append = p->op.write.action == ACTION_APPEND;
+    if (ch->policy.ai && p->ai_event)
+        ai_event_committed(ch->env, p);
+    if (ch->policy.ai && p->stored && p->versioned)
+        streams_committed(ch, p);
     if (wants_full(ch, p))
         full_text_append(ch->texts, p);
     if (is_rolled(ch, p) && can_wait(p)) {
@@ -356,7 +362,7 @@ static void bypassed(struct channel *ch)
     ch->texts = NULL;
 }
 
-static const struct egress egress_rollup = {committed, ready, flush, closed, bypassed};
+static const struct egress egress_rollup = {committed, ready, flush, closed, bypassed, streams_doubt};
 
 void rollup_install(struct hub *hub)
 {

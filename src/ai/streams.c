@@ -1,39 +1,193 @@
-/* streams.c - one question to the store at start.
+/* streams.c - the table of open streams, and what each commit does to it.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "ai/streams.h"
-#include "base/list.h"
-#include "base/log.h"
-#include "base/mem.h"
-#include "message/metrics.h"
+#include "ai/streams_internal.h"
+
+#include <assert.h>
 #include <stdlib.h>
 
-struct count {
-    struct store_op op;
-    struct env *env;
-};
+#include "base/json.h"
+#include "base/mem.h"
 
-static void counted(struct store_op *op)
+enum { SMALL_KEY = 512 };
+
+void streams_open(struct env *env)
 {
-    struct count *c = list_of(op, struct count, op);
-    for (size_t i = 0; op->result == STORE_OK && i < op->found.count; i++) {
-        struct app *app = apps_by_id(c->env->apps, op->found.open_apps[i]);
-        if (app != NULL)
-            metrics_gauge(c->env, app, active_streams, 1);
-    }
-    if (op->result != STORE_OK)
-        log_warn("ai", "open streams could not be counted: %s", store_result_text(op->result));
-    arena_free(&op->arena);
-    free(c);
+    struct streams *all = mem_new(struct streams);
+    all->env = env;
+    list_init(&all->by_activity);
+    list_init(&all->checked);
+    list_init(&all->retried);
+    all->due.fire = janitor_wakes;
+    all->retry.fire = janitor_retries;
+    env->streams = all;
 }
 
-void streams_count_open(struct env *env)
+void streams_stop(struct env *env)
 {
-    struct count *c = mem_new(struct count);
-    c->env = env;
-    c->op.kind = STORE_OPEN;
-    c->op.shard = env->shard;
-    c->op.done = counted;
-    store_submit(env->store, &c->op);
+    struct streams *all = env->streams;
+    all->stopped = true;
+    wheel_cancel(env->wheel, &all->due);
+    wheel_cancel(env->wheel, &all->retry);
+    if (all->finder)
+        finder_stop(all->finder);
+}
+
+static void free_list(struct list *streams)
+{
+    for (struct list *link; (link = list_take(streams)) != NULL;)
+        free(list_of(link, struct stream, link));
+}
+
+void streams_close(struct env *env)
+{
+    struct streams *all = env->streams;
+    if (!all)
+        return;
+    assert(all->checks == 0);
+    streams_stop(env);
+    free_list(&all->by_activity);
+    free_list(&all->checked);
+    free_list(&all->retried);
+    map_free(&all->by_key);
+    free(all);
+    env->streams = NULL;
+}
+
+/* ---- the table ---- */
+
+struct stream *stream_find(struct streams *all, struct str channel_key, uint64_t history)
+{
+    char small[SMALL_KEY];
+    size_t n = channel_key.n + sizeof history;
+    char *key = n <= sizeof small ? small : mem_alloc(n);
+    memcpy(key, channel_key.p, channel_key.n);
+    memcpy(key + channel_key.n, &history, sizeof history);
+    struct stream *s = map_get(&all->by_key, str_make(key, n));
+    if (key != small)
+        free(key);
+    return s;
+}
+
+struct stream *stream_add(struct streams *all, struct app *app, struct str channel_key, const struct message_id *message)
+{
+    size_t n = channel_key.n + sizeof message->history;
+    struct stream *s = mem_alloc(sizeof *s + n);
+    *s = (struct stream){.app = app, .message = *message, .key_size = (uint32_t)n};
+    memcpy(s->key, channel_key.p, channel_key.n);
+    memcpy(s->key + channel_key.n, &message->history, sizeof message->history);
+    list_init(&s->link);
+    map_put(&all->by_key, str_make(s->key, n), s);
+    metrics_gauge(all->env, app, active_streams, 1);
+    s->opened_ms = (int64_t)env_now_ms(all->env);
+    return s;
+}
+
+void stream_forget(struct streams *all, struct stream *s)
+{
+    if (s->check)
+        check_abandon(s->check);
+    map_del(&all->by_key, str_make(s->key, s->key_size));
+    list_remove(&s->link);
+    metrics_gauge(all->env, s->app, active_streams, -1);
+    free(s);
+}
+
+void stream_touch(struct streams *all, struct stream *s, uint64_t delivery)
+{
+    s->delivery = delivery;
+    s->seen_ms = env_now_ms(all->env);
+    list_remove(&s->link);
+    list_append(&all->by_activity, &s->link);
+    if (!timer_is_set(&all->due))
+        janitor_looks(all); /* sets it */
+}
+
+/* ---- commits ---- */
+
+static void count_bytes(struct channel *ch, struct str data)
+{
+    uint64_t size = json_is(data, JSON_STRING) ? json_text_size(data) : data.n;
+    metrics_count(ch->env, ch->app, stream_bytes, size);
+}
+
+static void ended(struct channel *ch, struct stream *s, const struct store_written *w)
+{
+    int64_t ms = w->at_ms - w->created_ms;
+    if (s) {
+        ms = (int64_t)env_now_ms(ch->env) - s->opened_ms;
+        stream_forget(ch->env->streams, s);
+    }
+    metrics_observe(ch->env, ch->app, stream_duration, ms > 0 ? (double)ms / 1000 : 0);
+}
+
+void streams_committed(struct channel *ch, const struct publish *p)
+{
+    struct streams *all = ch->env->streams;
+    const struct store_written *w = &p->op.written;
+    enum store_action action = p->op.write.action;
+    bool was = action != ACTION_CREATE && w->status_before == STREAM_OPEN && w->action_before != ACTION_DELETE;
+    bool is = w->status == STREAM_OPEN && action != ACTION_DELETE;
+    if (was || w->status != STREAM_NONE)
+        count_bytes(ch, p->op.write.data);
+    if (!all || (!was && !is))
+        return;
+    struct stream *s = stream_find(all, ch->key, w->message.history);
+    if (s && s->message.stream8 != w->message.stream8) {
+        stream_forget(all, s); /* of before a reset: its position was given anew */
+        s = NULL;
+    }
+    if (is) {
+        s = s ? s : stream_add(all, ch->app, ch->key, &w->message);
+        stream_touch(all, s, w->delivery);
+    } else {
+        ended(ch, s, w);
+    }
+}
+
+void streams_doubt(struct env *env, struct str channel_key)
+{
+    struct streams *all = env->streams;
+    size_t at = 0;
+    if (!all)
+        return;
+    for (struct stream *s; (s = map_next(&all->by_key, &at)) != NULL;)
+        if (str_eq(str_first(str_make(s->key, s->key_size), s->key_size - sizeof(uint64_t)), channel_key))
+            janitor_checks(all, s);
+}
+
+size_t streams_count(const struct streams *all)
+{
+    return all->by_key.count;
+}
+
+/* What is due stands in front, in any order; the rest by age. */
+static size_t check_order(const struct streams *all)
+{
+    uint64_t due_ms = env_now_ms(all->env) - all->env->config->ai.rollup.orphan_ttl_ms, before = 0;
+    size_t n = 0;
+    list_each(at, &all->by_activity)
+    {
+        const struct stream *s = list_of(at, struct stream, link);
+        uint64_t age = s->seen_ms <= due_ms ? 0 : s->seen_ms;
+        assert(age >= before);
+        before = age;
+        n++;
+    }
+    return n;
+}
+
+static size_t list_size(const struct list *streams)
+{
+    size_t n = 0;
+    list_each(at, streams) n++;
+    return n;
+}
+
+void streams_check(const struct streams *all)
+{
+    size_t listed = check_order(all) + list_size(&all->checked) + list_size(&all->retried);
+    assert(listed == all->by_key.count);
+    assert(list_empty(&all->by_activity) || all->stopped || all->checks >= STREAM_CHECKS_MAX || timer_is_set(&all->due));
 }

@@ -1,10 +1,41 @@
-/* streams.h - open streams that an earlier process has left (chapter 4, 5.4 and 5.5).
+/* streams.h - the open streams of the channels that a shard owns: since when they are silent, and how they end when nobody else
+ * ends them (chapter 4, 5.4 and 5.5).
+ *
+ *      by_activity   [s7 12.0 s] [s2 12.4 s] [s9 71.3 s]      last commit, monotonic; the front is due first
+ *
+ * A stream is open while the newest version of its message says `streaming` and is no delete. A commit moves its stream to the
+ * end of the list; one timer per shard waits for the front. What has been silent for `orphan_ttl_ms` is read from the store and
+ * closed by an update that applies only to the version that was read: a commit in between wins, and only one node can.
+ *
+ * After a start the store names what is open, page by page; its silence counts from then.
+ *
+ * Cost: a look-up per commit, nothing per tick; about 200 bytes a stream.
+ * Limits: STREAM_CHECKS_MAX streams are being closed at a time, the others wait for their turn.
+ * Figures: ai_active_streams, ai_stream_duration_seconds, ai_stream_bytes_total, ai_orphans_closed_total.
+ * Threads: the shard of `env`.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
-#include "message/env.h"
+#include "channel/channel.h"
 
-/* Asks the store once and adds what is open to ai_active_streams, so that the gauge is right after a restart. On one shard,
- * before it takes requests. */
-void streams_count_open(struct env *env);
+enum { STREAM_CHECKS_MAX = 64, STREAM_RETRY_MS = 1000, STREAM_PAGE = 64, STREAM_PAGE_TRIES = 5 };
+
+struct streams;
+/* Sets env->streams. */
+void streams_open(struct env *env);
+/* Begins nothing new; what is under way ends. */
+void streams_stop(struct env *env);
+/* Nothing may be under way in the store any more. NULL env->streams is fine. */
+void streams_close(struct env *env);
+
+/* p, a versioned operation on an AI channel, is committed. */
+void streams_committed(struct channel *ch, const struct publish *p);
+/* Asks the store for what an earlier process has left open, and tells the owners. On one shard, when all have been opened. */
+void streams_find(struct env *env);
+
+/* A reset or purge has changed the channel: its streams are looked up once more. */
+void streams_doubt(struct env *env, struct str channel_key);
+
+size_t streams_count(const struct streams *all);
+void streams_check(const struct streams *all); /* walks the invariants */

@@ -218,11 +218,8 @@ static struct failure check_ai(struct call *c, const struct event *e, const stru
                            .ai_channel = t->policy.ai};
     if (!c->env->config->ai.enabled || (!t->policy.ai && !e->ai_event && !e->facts.has_ai))
         return NO_FAILURE;
-    if (ai_publish_check(c->env->config, &p, &refused)) {
-        if (e->ai_event)
-            metrics_ai_validated(c->env, c->app, e->name);
+    if (ai_publish_check(c->env->config, &p, &refused))
         return NO_FAILURE;
-    }
     metrics_ai_rejected(c->env, c->app, refused.code);
     return fail_ai(refused.http_status, refused.code, arena_copy(call_arena(c), str_of(refused.text)));
 }

@@ -91,6 +91,8 @@ struct failure publish_failure(struct call *c, enum publish_result result, bool 
         break;
     case PUBLISH_NOT_FOUND:
         return fail(404, "not_found", STR("Message was not found"));
+    case PUBLISH_CHANGED:
+        return fail(500, "internal_error", STR("Internal server error")); /* no request asks for a version */
     case PUBLISH_BUSY:
         return fail_busy(STR("Over capacity: too many operations are waiting, retry with the same key"));
     case PUBLISH_FAILED:
@@ -197,27 +199,6 @@ static void keep_receipt(struct step *step)
     claim_complete(&step->claim, buf_view(receipt));
 }
 
-/* Runs as their events say (chapter 4, 8.2); legacy names count for both. */
-static void count_run(struct call *c, const struct event *e)
-{
-    struct str reason = ai_header(&e->facts, STR("run-reason"), call_arena(c));
-    if (!reason.p)
-        reason = ai_header(&e->facts, STR("turn-reason"), call_arena(c));
-    if (str_eq(e->name, STR("ai-run-start")) || str_eq(e->name, STR("ai-turn-start"))) {
-        metrics_count(c->env, c->app, runs_started, 1);
-        metrics_count(c->env, c->app, turns_started, 1);
-    } else if (str_eq(e->name, STR("ai-cancel"))) {
-        metrics_count(c->env, c->app, cancels, 1);
-    } else if (str_eq(e->name, STR("ai-run-end")) || str_eq(e->name, STR("ai-turn-end"))) {
-        const char *word = str_eq(reason, STR("complete"))    ? "complete"
-                           : str_eq(reason, STR("cancelled")) ? "cancelled"
-                           : str_eq(reason, STR("error"))     ? "error"
-                                                              : "unknown";
-        if (!str_eq(reason, STR("suspended"))) /* no end */
-            metrics_run_ended(c->env, c->app, word);
-    }
-}
-
 static void published(struct publish *p)
 {
     struct step *step = p->user;
@@ -227,8 +208,6 @@ static void published(struct publish *p)
     step->target->duplicate = p->result == PUBLISH_DUPLICATE;
     if (p->result == PUBLISH_DUPLICATE)
         metrics_count(c->env, c->app, idempotency_duplicates, 1);
-    if (p->result == PUBLISH_OK && p->ai_event && step->target->policy.ai)
-        count_run(c, run->event);
     if (!failure.status && (run->event->detailed || step->claimed || run->event->slot_key.p))
         step->target->answer = answer_of(c, run->event, step->target, p);
     if (p->versioned)

@@ -81,8 +81,12 @@ struct egress {
     void (*closed)(struct channel *ch);
     /* Operations were delivered without passing by: what is kept of texts is not whole any more. Optional. */
     void (*bypassed)(struct channel *ch);
+    /* A reset or purge has changed the channel of that key, of which there need not be a record. Optional. */
+    void (*forgotten)(struct env *env, struct str key);
 };
 void hub_set_egress(struct hub *hub, const struct egress *egress);
+/* Newest position that the owner has seen of the channel with that key; 0 = none. */
+uint64_t hub_head_delivery(const struct hub *hub, struct str key);
 /* Stops emptying in_flight, and attaching, until as many releases. */
 void channel_hold(struct channel *ch);
 void channel_release(struct channel *ch);

@@ -40,6 +40,12 @@ void hub_set_egress(struct hub *hub, const struct egress *egress)
     hub->egress = egress;
 }
 
+uint64_t hub_head_delivery(const struct hub *hub, struct str key)
+{
+    const struct channel *ch = map_get(&hub->owned, key);
+    return ch != NULL && ch->head_known ? ch->head.delivery : 0;
+}
+
 void hub_on_control(struct hub *hub, void (*control)(void *sink, int code, struct str reason))
 {
     hub->control = control;

@@ -43,6 +43,7 @@ enum publish_result {
     PUBLISH_NOT_FOUND, PUBLISH_TERMINAL, PUBLISH_NOT_STRING,
     PUBLISH_CHANGED,       /* the text is not as long as the operation expects */
     PUBLISH_APPENDS_MAX, PUBLISH_BYTES_MAX, PUBLISH_OPEN_MAX, /* the three 40009 of chapter 4, 5.3 */
+    PUBLISH_CHANGED,       /* `expect_delivery` is not the newest version any more */
     PUBLISH_BUSY,          /* too many waiting, or the store's queue is full: 503 backpressure */
     PUBLISH_FAILED,        /* the store failed or timed out: 503 backpressure */
     PUBLISH_UNHEALTHY,     /* stream needs a reset: 503 service_unavailable */
@@ -62,6 +63,7 @@ struct publish {
     struct extras_facts extras;  /* of op.write.extras */
     bool ai_event;               /* the event is one of the eleven */
     enum data_form form;         /* of op.write.data: what live subscribers of a binary format get */
+    bool by_server;              /* the server's own: the limits of AI channels do not apply */
     struct socket_id except;     /* not delivered to it; zero = nobody */
     struct str cache_event;      /* cache channels: JSON {"event","channel","data"} to keep; absent = not a cache channel */
     unsigned info;               /* INFO_*: counts wanted in the answer */

@@ -165,6 +165,8 @@ static enum publish_result result_of(enum store_result result)
         return PUBLISH_BYTES_MAX;
     case STORE_OPEN_MAX:
         return PUBLISH_OPEN_MAX;
+    case STORE_CHANGED:
+        return PUBLISH_CHANGED;
     case STORE_BUSY:
         return PUBLISH_BUSY;
     case STORE_UNHEALTHY:
@@ -187,20 +189,6 @@ static void keep_cached(struct channel *ch, const struct publish *p)
     ch->cached_until_ms = env_now_ms(ch->env) + ch->app->global->channel_limits.cache_ttl_seconds * 1000;
 }
 
-static void count_streams(struct channel *ch, const struct publish *p)
-{
-    const struct store_written *w = &p->op.written;
-    bool was = w->status_before == STREAM_OPEN && w->action_before != ACTION_DELETE;
-    bool is = w->status == STREAM_OPEN && p->op.write.action != ACTION_DELETE;
-    if (p->op.write.action == ACTION_CREATE)
-        was = false;
-    if (was != is)
-        metrics_gauge(ch->env, ch->app, active_streams, is ? 1 : -1);
-    if (was && !is)
-        metrics_observe(ch->env, ch->app, stream_duration, (double)(w->at_ms - w->created_ms) / 1000);
-    metrics_count(ch->env, ch->app, stream_bytes, p->op.write.data.n);
-}
-
 static void count_stored(struct channel *ch, const struct publish *p)
 {
     const struct store_written *w = &p->op.written;
@@ -210,8 +198,6 @@ static void count_stored(struct channel *ch, const struct publish *p)
         metrics_count(ch->env, ch->app, history_evictions, w->evicted_messages);
         metrics_count(ch->env, ch->app, history_evicted_bytes, w->evicted_bytes);
     }
-    if (ch->policy.ai && p->versioned)
-        count_streams(ch, p);
 }
 
 static void say_version_created(struct channel *ch, const struct publish *p)
@@ -311,7 +297,7 @@ static void set_limits(struct channel *ch, struct publish *p)
     struct store_write *w = &p->op.write;
     w->retention = (struct store_retention){ch->policy.window_ms, ch->policy.messages_max, ch->policy.bytes_max,
                                             ch->policy.versions_window_ms};
-    if (!ch->policy.ai)
+    if (!ch->policy.ai || p->by_server)
         return;
     bool create = w->action == ACTION_CREATE || w->action == ACTION_ORDINARY;
     if (create && !p->ai_event && !p->extras.has_ai)
@@ -384,10 +370,16 @@ static void forget_arrives(struct task *task)
 {
     struct forget_mail *mail = list_of(task, struct forget_mail, task);
     struct channel *ch = owner_find(mail->at->hub, mail->app, mail->channel);
+    const struct egress *egress = mail->at->hub->egress;
+    struct buf key = {0};
     if (ch != NULL) {
         ch->head_known = false;
         annotations_forget(ch);
     }
+    channel_key(&key, mail->app, mail->channel);
+    if (egress->forgotten != NULL)
+        egress->forgotten(mail->at, buf_view(&key));
+    buf_free(&key);
     free(mail);
 }
 

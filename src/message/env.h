@@ -36,6 +36,7 @@ struct env {
     void (*notice)(struct env *env, const struct notice *notice);
     void *world; /* the provider's */
     struct hub *hub; /* channel/hub.h: this shard's channels */
+    struct streams *streams; /* ai/streams.h: the open streams of the channels this shard owns; NULL = nobody watches them */
 };
 
 static inline uint64_t env_now_ms(const struct env *env)

@@ -16,14 +16,7 @@ struct read_plan {
     struct store_head head;
     struct view *dirty;     /* messages whose newest rows no segment holds; by history, ascending */
     size_t dirty_count;
-    struct open_stream {
-        uint64_t history;
-        struct str key;     /* app id, 0, channel */
-        struct view view;
-        uint32_t stream8;
-        uint64_t cid;
-    } *open;
-    size_t open_count;
+    struct store_found open; /* of OPEN: memory knows it all */
 };
 
 /* ---- the plan ---- */
@@ -122,44 +115,71 @@ static void plan_channel(struct engine *e, struct read_plan *plan, struct store_
 
 struct open_key {
     struct list link;
-    uint64_t history;
-    struct str key;
+    struct str at;  /* the key itself */
+    struct str key; /* app id, 0, channel */
 };
 
-static void collect_open(struct engine *e, struct list *keys, struct arena *arena, size_t *count)
+static void collect_open(struct engine *e, struct list *keys, struct store_op *op, size_t *count)
 {
-    struct str key, value;
-    struct kv_cursor *cursor = kv_scan(e->kv, STR("O"), STR("P"), false);
-    while (kv_next(e->kv, cursor, &key, &value)) {
-        struct open_key *k = arena_alloc(arena, sizeof(*k));
-        k->history = key_u64(key, 9);
-        k->key = arena_copy(arena, value);
+    struct str key, value, after = op->read.open_after;
+    struct kv_cursor *cursor = kv_scan(e->kv, after.p != NULL ? after : STR("O"), STR("P"), false);
+    bool full = false;
+    while (!full && kv_next(e->kv, cursor, &key, &value)) {
+        if (after.p != NULL && str_eq(key, after))
+            continue;
+        full = op->read.limit > 0 && *count == op->read.limit;
+        if (full)
+            break;
+        struct open_key *k = arena_alloc(&op->arena, sizeof(*k));
+        k->at = arena_copy(&op->arena, key);
+        k->key = arena_copy(&op->arena, value);
         list_append(keys, &k->link);
         (*count)++;
     }
     if (!kv_end(e->kv, cursor))
         e->failed = true;
+    op->found.more = full;
+}
+
+static struct store_item open_item(const struct stored_channel *ch, const struct message *m)
+{
+    const struct head *h = &m->h;
+    return (struct store_item){.message = {h->create, m->history, ch->stream8},
+                               .delivery = h->last,
+                               .action = h->action,
+                               .published_at_ms = h->published_ms,
+                               .version_at_ms = h->at_ms,
+                               .size_bytes = h->size,
+                               .status = h->status,
+                               .mutated = h->last != h->create};
 }
 
 static void plan_open(struct engine *e, struct read_plan *plan, struct store_op *op)
 {
     struct list keys;
     size_t count = 0;
-    list_init(&keys);
-    collect_open(e, &keys, &op->arena, &count);
-    plan->open = arena_alloc(&op->arena, (count + 1) * sizeof(*plan->open));
+    struct store_found *found = &plan->open;
     int64_t before = clock_wall_ms(e->clock) - (int64_t)op->read.idle_ms;
-    list_each(at, &keys)
-    {
+    list_init(&keys);
+    collect_open(e, &keys, op, &count);
+    if (e->failed)
+        return;
+    *found = (struct store_found){.more = op->found.more, .open_next = op->read.open_after};
+    found->items = arena_zalloc(&op->arena, (count + 1) * sizeof(*found->items));
+    found->open_apps = arena_alloc(&op->arena, (count + 1) * sizeof(struct str));
+    found->open_channels = arena_alloc(&op->arena, (count + 1) * sizeof(struct str));
+    for (struct list *at = keys.next; at != &keys && !e->failed; at = at->next) {
         struct open_key *k = list_of(at, struct open_key, link);
         struct str name = k->key;
         struct str app_id = str_split(&name, '\0');
         struct stored_channel *ch = channel_get(e, app_id, name);
-        struct message *m = ch ? message_get(e, ch, k->history) : NULL;
+        struct message *m = ch ? message_get(e, ch, key_u64(k->at, 9)) : NULL;
+        found->open_next = k->at;
         if (m == NULL || m->h.at_ms > before)
             continue;
-        plan->open[plan->open_count++] =
-            (struct open_stream){k->history, k->key, view_of(m, &op->arena), ch->stream8, ch->record.cid};
+        found->open_apps[found->count] = app_id;
+        found->open_channels[found->count] = name;
+        found->items[found->count++] = open_item(ch, m);
     }
 }
 
@@ -484,39 +504,19 @@ static enum store_result read_replay(struct reading *r)
     return STORE_OK;
 }
 
-/* ---- open streams ---- */
-
-static enum store_result read_open(struct reading *r)
-{
-    struct store_found *out = &r->op->found;
-    const struct read_plan *plan = r->plan;
-    items_of(r, plan->open_count);
-    out->open_apps = arena_alloc(r->arena, (plan->open_count + 1) * sizeof(struct str));
-    out->open_channels = arena_alloc(r->arena, (plan->open_count + 1) * sizeof(struct str));
-    for (size_t i = 0; i < plan->open_count; i++) {
-        const struct open_stream *o = &plan->open[i];
-        struct read_plan channel = {.known = true, .cid = o->cid, .stream8 = o->stream8};
-        struct reading one = {.kv = r->kv, .plan = &channel, .op = r->op, .arena = r->arena};
-        if (!read_version(&one, &o->view, o->view.last, &out->items[out->count]))
-            return STORE_FAILED;
-        struct str name = o->key;
-        out->open_apps[out->count] = str_split(&name, '\0');
-        out->open_channels[out->count++] = name;
-    }
-    return STORE_OK;
-}
-
 void engine_read(struct kv *kv, const struct read_plan *plan, struct store_op *op)
 {
     struct reading r = {.kv = kv, .plan = plan, .op = op, .arena = &op->arena};
     const struct str wanted = op->kind == STORE_NOTE_SCAN ? STR_NONE : op->read.stream_id;
     op->head = plan->head;
+    if (op->kind == STORE_OPEN)
+        op->found = plan->open;
     if (op->kind == STORE_NOTE_SCAN)
         op->result = read_notes(kv, op);
     else if (plan->failed)
         op->result = STORE_FAILED;
     else if (op->kind == STORE_OPEN)
-        op->result = read_open(&r);
+        op->result = STORE_OK;
     else if (plan->known && wanted.p != NULL && !str_eq(wanted, str_of(plan->head.stream_id)))
         op->result = STORE_WRONG_STREAM;
     else if (op->kind == STORE_LATEST)

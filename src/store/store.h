@@ -152,8 +152,9 @@ struct store_read {
     /* REPLAY: (from, to]; stops early at bytes_max of data: `more` */
     uint64_t from_delivery, to_delivery;
     uint64_t bytes_max;
-    /* OPEN */
+    /* OPEN: `limit` looks at so many open streams (0 = all), behind `open_after`, the `open_next` of the page before */
     uint64_t idle_ms;
+    struct str open_after;
     /* HEAD, REPLAY, PAGE: refuse if the channel has another one; absent = any */
     struct str stream_id;
     /* HEAD: give an unknown channel its stream id (durably) */
@@ -170,7 +171,9 @@ struct store_found {
     bool more;
     uint64_t purged_messages, purged_bytes;
     char previous_stream_id[STREAM_ID_SIZE + 1]; /* RESET */
-    struct str *open_apps, *open_channels;       /* OPEN: app id and channel of items[i] */
+    struct str *open_apps, *open_channels;       /* OPEN: app id and channel of items[i], which have no texts */
+    struct str open_next; /* OPEN: where the next page begins, if there are more; when it failed: the stream that could not be
+                           * read, absent if that is not known */
 };
 
 /* Notes: small durable records of the server itself (webhook queue, dead letters, revocations) which belong to no

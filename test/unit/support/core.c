@@ -72,6 +72,7 @@ struct core *core_new(void)
     c->app = apps_at(c->env.apps, 0);
     random_from_seed(&c->env.random, 7);
     rollup_install(hub_new(&c->env));
+    streams_open(&c->env);
     buf_free(&warnings);
     buf_free(&error);
     return c;
@@ -80,8 +81,10 @@ struct core *core_new(void)
 void core_free(struct core *c)
 {
     core_settle(c);
+    streams_stop(&c->env);
     hub_free(c->env.hub);
     core_settle(c);
+    streams_close(&c->env);
     store_close(c->env.store);
     wheel_free(c->env.wheel);
     metrics_free(c->env.metrics);
@@ -117,6 +120,12 @@ static bool run_store(struct core *c)
         op = next;
     }
     return some;
+}
+
+void core_step(struct core *c)
+{
+    if (!run_mail(c))
+        run_store(c);
 }
 
 void core_settle(struct core *c)

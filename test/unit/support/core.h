@@ -7,6 +7,7 @@
  */
 #pragma once
 #include "ai/rollup.h"
+#include "ai/streams.h"
 #include "channel/hub.h"
 #include "message/metrics.h"
 #include "store/commit.h"
@@ -29,6 +30,8 @@ struct core {
 struct core *core_new(void);
 void core_free(struct core *c);
 void core_settle(struct core *c);
+/* One round of mail or, if there is none, one of the store. */
+void core_step(struct core *c);
 void core_advance_ms(struct core *c, unsigned ms);
 
 /* What env.deliver takes in these tests. */
