@@ -17,7 +17,7 @@
 #include "server_internal.h"
 #include "session/revocation.h"
 
-enum { MAILBOX_TASKS = 65536, RETRY_MS = 1, DRAIN_LOOK_MS = 5, STORE_WAIT_US = 100, SETTLE_ROUNDS = 1000 };
+enum { MAILBOX_TASKS = 65536, RETRY_MS = 1, DRAIN_LOOK_MS = 5, STORE_WAIT_US = 100, SETTLE_ROUNDS = 1000, SETTLE_MS = 3 };
 
 /* The shard whose thread this is; NULL elsewhere. */
 static _Thread_local struct shard *here;
@@ -168,6 +168,7 @@ void shard_open(struct server *server, unsigned index)
     if (index == 0)
         server->revocations = revocations_new(&shard->env);
     revocations_reach(server->revocations, index, shard->sessions);
+    sessions_settle(shard->sessions, SETTLE_MS);
 }
 
 static void on_accepted(void *user, int fd, const struct sockaddr_storage *peer)

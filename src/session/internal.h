@@ -35,6 +35,7 @@ struct sessions {
     struct frame *ping;         /* V1 */
     struct timer drain;
     uint64_t drain_until_ms;
+    unsigned settle_ms;         /* sessions_settle() */
     unsigned reading;           /* jobs that read from the store */
     struct list waiting;        /* struct job.link: for their turn */
 };
@@ -76,6 +77,7 @@ struct session {
     uint64_t ping_ms;        /* when the ping left that has not been answered; 0 = none */
     uint64_t ping_due_ms;    /* V2: the next one */
     uint64_t auth_due_ms;    /* 0 = no deadline */
+    uint64_t settle_due_ms;  /* first channels wait for a resume until then; 0 = they do not */
     struct sub **subs;
     struct map *by_name;     /* NULL while there are few */
     uint32_t subs_count, subs_cap;
@@ -88,6 +90,7 @@ struct session {
     uint8_t histories;       /* channel_history requests under way */
     uint8_t protocol, mode, window_index, format;
     bool echo;
+    bool settled;            /* a resume has come, or did not in time */
     bool over;               /* closed by us, has left its channels */
 };
 _Static_assert(sizeof(struct session) < 256, "an idle connection is cheap");
@@ -106,6 +109,7 @@ struct sub {
     uint8_t kind;                /* enum channel_kind */
     bool cache;
     bool annotations;            /* annotation events too */
+    bool unsettled;              /* not attached yet: see sessions_settle() */
     bool shown;                  /* the client has asked for it */
     bool has_attach;             /* it was told attach_serial: */
     uint64_t attach_serial;      /* newest history serial at the acknowledgement (chapter 3, 5.1) */
@@ -155,6 +159,7 @@ struct sub_ask { /* a subscribe that has passed its checks */
     struct filter *filter;      /* taken over */
     struct str filter_json;     /* absent = none */
     bool annotations;           /* annotation events, not only summaries */
+    bool recovers;              /* the channel has positions to resume from */
     struct presence_member member;
     struct rewind rewind;
 };
@@ -162,6 +167,8 @@ struct sub *sub_find(const struct session *s, struct str channel);
 /* Attaches, or attaches anew. */
 void sub_subscribe(struct session *s, const struct sub_ask *ask);
 void sub_unsubscribe(struct sub *sub);
+/* The resume is here, or nobody waits for one any more: attaches what has waited. */
+void sub_settled(struct session *s);
 /* This connection is that user (once more; once less): it listens to #server-to-user-<id>. */
 void sub_identify(struct session *s, struct str user_id);
 void sub_forget_identity(struct session *s, struct str user_id);

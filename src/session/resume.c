@@ -332,6 +332,8 @@ void command_resume(struct session *s, const struct client_message *m, struct ar
     else if (!all_well_formed(positions, legacy, arena))
         session_error(s, CODE_GENERIC, STR_NONE,
                       "Invalid message format: Invalid resume data JSON: serial must be a non-negative integer");
-    else
+    else {
+        sub_settled(s);
         resume(s, positions, legacy, arena);
+    }
 }

@@ -140,6 +140,7 @@ void session_arm(struct session *s)
     uint64_t due = heartbeat_due_ms(s);
     sooner(&due, s->auth_due_ms);
     sooner(&due, token_due_ms(s));
+    sooner(&due, s->settle_due_ms);
     sooner(&due, pending_due_ms(s));
     if (s->doom_code != 0)
         due = now_of(s);
@@ -184,6 +185,8 @@ static void timer_fires(struct timer *timer)
         token_expires(s, now);
     if (s->over)
         return;
+    if (s->settle_due_ms != 0 && now >= s->settle_due_ms)
+        sub_settled(s);
     pending_expire(s, now);
     session_arm(s);
 }
@@ -411,6 +414,11 @@ void sessions_use(struct sessions *all, struct directory *directory, size_t (*ro
 {
     all->directory = directory;
     all->room = room;
+}
+
+void sessions_settle(struct sessions *all, unsigned ms)
+{
+    all->settle_ms = ms;
 }
 
 void sessions_free(struct sessions *all)

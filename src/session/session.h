@@ -40,6 +40,9 @@ struct sessions *sessions_new(struct env *env, const struct session_link *link);
 /* Both optional. directory: of the process. room: how many frames the connection would take now; without it a replay does not
  * wait for the socket. */
 void sessions_use(struct sessions *all, struct directory *directory, size_t (*room)(void *sink));
+/* How long the first channels of a new connection wait for the resume that a client may have sent behind its subscribes, in
+ * another segment: a gate that opened before it would let appends through whose beginning the client lacks. 0 = not at all. */
+void sessions_settle(struct sessions *all, unsigned ms);
 void sessions_free(struct sessions *all);
 size_t sessions_count(const struct sessions *all);
 

@@ -315,6 +315,34 @@ void sub_open(struct sub *sub)
 
 /* ---- commands ---- */
 
+/* True: the attach of a new connection's channel waits a moment, since a resume may follow. */
+static bool settles(struct sub *sub, const struct sub_ask *ask)
+{
+    struct session *s = sub->session;
+    if (sub->unsettled)
+        return true;
+    if (s->settled || !ask->recovers || s->protocol == WIRE_V1 || s->all->settle_ms == 0 || sub->live != NULL ||
+        ask->member.user_id.p != NULL)
+        return false;
+    if (s->settle_due_ms == 0) {
+        s->settle_due_ms = now_of(s) + s->all->settle_ms;
+        session_arm(s);
+    }
+    return sub->unsettled = true;
+}
+
+void sub_settled(struct session *s)
+{
+    bool waiting = s->settle_due_ms != 0;
+    s->settled = true;
+    s->settle_due_ms = 0;
+    for (uint32_t i = 0; waiting && i < s->subs_count; i++)
+        if (s->subs[i]->unsettled) {
+            s->subs[i]->unsettled = false;
+            sub_attach_again(s->subs[i]);
+        }
+}
+
 void sub_subscribe(struct session *s, const struct sub_ask *ask)
 {
     struct sub *sub = sub_find(s, ask->channel);
@@ -335,6 +363,8 @@ void sub_subscribe(struct session *s, const struct sub_ask *ask)
     } else if (sub->next != NULL) {
         subscription_set_filter(sub->next, ask->filter);
         subscription_set_annotations(sub->next, ask->annotations);
+    } else if (settles(sub, ask)) {
+        filter_free(ask->filter); /* filter_json will make another */
     } else {
         attach(sub, &ask->name, ask->filter, ask->member.user_info);
     }

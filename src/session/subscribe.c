@@ -90,6 +90,7 @@ static bool has_good_name(struct ask *a)
         return refuse(a, CODE_CHANNEL, "Channel error: Wildcard subscriptions are not available in this build");
     a->asked = without_meta(a->to.channel);
     a->policy = channel_policy(a->s->app, a->to.channel, &a->to.name);
+    a->to.recovers = a->policy.recovery;
     return true;
 }
 

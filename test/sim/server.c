@@ -84,6 +84,7 @@ static void shard_start(struct world *w, unsigned index)
     rollup_install(s->hub);
     hub_on_control(s->hub, sim_control);
     s->sessions = sessions_new(&s->env, &sim_link);
+    sessions_settle(s->sessions, 3);
     world_after(w, 0, turn, s, w->life);
 }
 

@@ -28,7 +28,8 @@ export class V2 {
     this.prefix = protocol === 2 ? 'sockudo' : 'pusher';
     this.frames = [];          // all that was not dropped, in order
     this.faults = [];
-    this.seen = new Set();
+    this.seen = new Map();    // message_id -> number of the connection it came by
+    this.connection = 0;
     this.positions = new Map(); // channel -> {stream_id, serial, last_message_id}
     this.wanted = new Map();    // channel -> what was asked for
     this.messages = new Map();  // channel -> message serial -> {data, status, deleted, frames}
@@ -37,6 +38,7 @@ export class V2 {
   async open() {
     const ws = await WsClient.connect(`${this.server.url}/app/${this.key}?protocol=${this.protocol}&client=e2e&version=1&${this.params}`);
     this.ws = ws;
+    this.connection++;
     ws.onFrame = text => { if (this.ws === ws) this.take(text); };
     ws.onClose = (code, reason) => { if (this.ws === ws) this.closing = { code, reason }; };
     this.closing = null;
@@ -52,14 +54,20 @@ export class V2 {
   take(text) {
     const frame = JSON.parse(typeof text === 'string' ? text : text.toString());
     if (frame.message_id !== undefined) {
-      if (this.seen.has(frame.message_id)) { this.faults.push(`twice: ${text}`); return; }
-      this.seen.add(frame.message_id);
-      if (this.seen.size > SEEN_MAX) this.seen.delete(this.seen.values().next().value);
+      if (this.seen.has(frame.message_id)) {
+        /* A rewind shows again what an earlier connection had seen; nothing else may. */
+        const again = this.wanted.get(frame.channel)?.rewind !== undefined && this.seen.get(frame.message_id) !== this.connection;
+        if (!again) this.faults.push(`twice: ${text}`);
+        return;
+      }
+      this.seen.set(frame.message_id, this.connection);
+      if (this.seen.size > SEEN_MAX) this.seen.delete(this.seen.keys().next().value);
     }
     if (frame.channel !== undefined && frame.serial !== undefined)
       this.positions.set(frame.channel, { stream_id: frame.stream_id, serial: frame.serial, last_message_id: frame.message_id });
     this.frames.push(frame);
-    this.reduce(frame, text);
+    if (this.paging?.channel === frame.channel && /^sockudo:message\./.test(frame.event)) this.paging.held.push([frame, text]);
+    else this.reduce(frame, text);
     this.onFrame?.(frame);
   }
 
@@ -83,6 +91,39 @@ export class V2 {
     message.status = frame.extras?.ai?.transport?.status;
     message.frames++;
     all.set(serial, message);
+  }
+
+  /* Subscribes and reads pages up to the attach; what comes live meanwhile waits, and is dropped if a page had it. */
+  async subscribeWithHistory(channel, { limit = 50 } = {}) {
+    let cursor;
+    this.paging = { channel, held: [] };
+    await this.subscribe(channel);
+    do {
+      const from = this.frames.length;
+      this.send('sockudo:channel_history', { channel, until_attach: true, limit, direction: 'oldest_first', ...(cursor ? { cursor } : {}) });
+      const page = await this.next(f => (f.event === 'sockudo:channel_history' && f.channel === channel) || f.event === 'sockudo:error', { from });
+      if (page.event === 'sockudo:error') throw Object.assign(new Error(page.data.message), { code: page.data.code });
+      for (const { message } of page.data.items) this.takeItem(channel, message);
+      cursor = page.data.next_cursor;
+    } while (cursor);
+    const { held } = this.paging;
+    this.paging = null;
+    for (const [frame, text] of held) if (frame.serial > (this.known(channel, frame.extras.headers.sockudo_message_serial)?.at ?? 0)) this.reduce(frame, text);
+  }
+
+  known(channel, serial) { return this.messages.get(channel)?.get(serial); }
+
+  /* A read item: the message as it is at its delivery serial. */
+  takeItem(channel, item) {
+    if (item.message_serial === undefined) return;
+    if (!this.messages.has(channel)) this.messages.set(channel, new Map());
+    this.messages.get(channel).set(item.message_serial, { data: item.data, status: item.extras?.ai?.transport?.status, deleted: item.action === 'delete', frames: 0, at: item.delivery_serial });
+  }
+
+  /* Everything but what it wants, as a page that was loaded anew. */
+  forget() {
+    for (const kept of [this.seen, this.positions, this.messages]) kept.clear();
+    this.paging = null;
   }
 
   of(channel) { return this.frames.filter(f => f.channel === channel); }
@@ -127,10 +168,11 @@ export class V2 {
   }
 
   /* As an SDK comes back: subscribes, then one resume for all it has a position of. */
-  async reconnect({ resume = true } = {}) {
+  async reconnect({ resume = true, subscribe = true } = {}) {
     this.ws?.destroy();
     const from = this.frames.length;
     await this.openFrom(from);
+    if (!subscribe) return null;
     for (const [channel, data] of this.wanted) this.send('sockudo:subscribe', this.request(channel, data));
     const positions = Object.fromEntries([...this.positions].filter(([channel]) => this.wanted.has(channel)));
     if (!resume || !Object.keys(positions).length) return null;

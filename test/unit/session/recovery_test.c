@@ -183,6 +183,42 @@ static void resume_replays_what_was_missed_before_anything_live(void **state)
     assert_string_equal(heard(c), "e(news)@4=4");
 }
 
+/* The resume came in another segment, behind the subscribe: without the wait, the append that is live by then would reach a
+ * client that lacks its beginning. */
+static void first_channels_wait_for_the_resume_behind_them(void **state)
+{
+    struct fixture *f = *state;
+    char stream[STREAM_ID_SIZE + 1];
+    struct client *before = v2(f), *c = v2(f);
+    subscribe(f, before, "news");
+    memcpy(stream, stream_of(before), sizeof stream);
+    sessions_settle(f->sessions, 3);
+    publish(f, "news", "1");
+    tell_subscribe(f, c, "news", "");
+    assert_string_equal(answer(c), "");
+    core_advance_ms(f->core, 1);
+    publish(f, "news", "2");
+    tell_resume(c, "news", stream, 0);
+    assert_string_equal(answer(c), "subscription_succeeded(news)@0 e(news)@1=1 e(news)@2=2 resume_success");
+    publish(f, "news", "3");
+    assert_string_equal(answer(c), "e(news)@3=3");
+}
+
+static void without_a_resume_they_do_not_wait_for_long(void **state)
+{
+    struct fixture *f = *state;
+    sessions_settle(f->sessions, 3);
+    struct client *c = v2(f);
+    tell_subscribe(f, c, "news", "");
+    tell_subscribe(f, c, "gone", "");
+    unsubscribe(c, "gone");
+    assert_string_equal(answer(c), "");
+    core_advance_ms(f->core, 4);
+    assert_string_equal(heard(c), "subscription_succeeded(news)@0");
+    tell_subscribe(f, c, "more", "");
+    assert_string_equal(answer(c), "subscription_succeeded(more)@0");
+}
+
 static void virgin_channel_can_be_resumed_from_zero(void **state)
 {
     struct fixture *f = *state;
@@ -446,6 +482,8 @@ int main(void)
         T(overflow_of_the_gate_ends_the_connection),
         T(filter_holds_for_rewound_rows_too),
         T(resume_replays_what_was_missed_before_anything_live),
+        T(first_channels_wait_for_the_resume_behind_them),
+        T(without_a_resume_they_do_not_wait_for_long),
         T(virgin_channel_can_be_resumed_from_zero),
         T(resume_at_the_head_replays_nothing_and_ahead_fails),
         T(window_counts_frames_not_appends),
