@@ -91,8 +91,6 @@ struct failure publish_failure(struct call *c, enum publish_result result, bool 
         break;
     case PUBLISH_NOT_FOUND:
         return fail(404, "not_found", STR("Message was not found"));
-    case PUBLISH_CHANGED:
-        return fail(500, "internal_error", STR("Internal server error")); /* no request asks for a version */
     case PUBLISH_BUSY:
         return fail_busy(STR("Over capacity: too many operations are waiting, retry with the same key"));
     case PUBLISH_FAILED:

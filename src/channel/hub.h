@@ -41,9 +41,8 @@ enum publish_result {
     PUBLISH_DUPLICATE,     /* same key, same payload: the first positions are in `written` */
     PUBLISH_CONFLICT,      /* same key, other payload */
     PUBLISH_NOT_FOUND, PUBLISH_TERMINAL, PUBLISH_NOT_STRING,
-    PUBLISH_CHANGED,       /* the text is not as long as the operation expects */
+    PUBLISH_CHANGED,       /* not the version, or not the length of text, that the operation expects */
     PUBLISH_APPENDS_MAX, PUBLISH_BYTES_MAX, PUBLISH_OPEN_MAX, /* the three 40009 of chapter 4, 5.3 */
-    PUBLISH_CHANGED,       /* `expect_delivery` is not the newest version any more */
     PUBLISH_BUSY,          /* too many waiting, or the store's queue is full: 503 backpressure */
     PUBLISH_FAILED,        /* the store failed or timed out: 503 backpressure */
     PUBLISH_UNHEALTHY,     /* stream needs a reset: 503 service_unavailable */

@@ -165,8 +165,6 @@ static enum publish_result result_of(enum store_result result)
         return PUBLISH_BYTES_MAX;
     case STORE_OPEN_MAX:
         return PUBLISH_OPEN_MAX;
-    case STORE_CHANGED:
-        return PUBLISH_CHANGED;
     case STORE_BUSY:
         return PUBLISH_BUSY;
     case STORE_UNHEALTHY:
