@@ -85,6 +85,52 @@ static void text_read(struct store_op *op)
     arena_free(&op->arena);
 }
 
+/* ---- the janitor (chapter 4, 5.4) ---- */
+
+/* A silent stream is closed once, by its last version, and not sooner after the version before than it may be: what was
+ * acknowledged a moment ago is not cancelled. */
+static void versions_read(struct store_op *op)
+{
+    struct verdict_read *read = list_of(op, struct verdict_read, op);
+    struct world *w = read->world;
+    const struct store_found *found = &op->found;
+    unsigned closings = 0;
+    judged = true;
+    if (op->result != STORE_OK || found->count == 0) {
+        world_fail(w, "versions of message %s cannot be read: %s", read->message->serial, store_result_text(op->result));
+        return;
+    }
+    for (size_t i = 0; i < found->count; i++) {
+        if (!str_eq(found->items[i].description, STR("AI stream orphan timeout")))
+            continue;
+        int64_t silent_ms = found->items[i].version_at_ms - found->items[i > 0 ? i - 1 : 0].version_at_ms;
+        if (silent_ms < (int64_t)w->orphan_ttl_ms)
+            world_fail(w, "message %s was closed after %lld ms of silence", read->message->serial, (long long)silent_ms);
+        if (i + 1 < found->count)
+            world_fail(w, "message %s has versions behind its end", read->message->serial);
+        closings++;
+    }
+    if (closings > 1)
+        world_fail(w, "message %s was closed %u times", read->message->serial, closings);
+    if (found->items[found->count - 1].status == STREAM_OPEN)
+        world_fail(w, "message %s is silent and open", read->message->serial);
+    w->orphans += closings;
+    arena_free(&op->arena);
+}
+
+static void judge_streams(struct world *w)
+{
+    size_t open = 0;
+    for (unsigned i = 0; i < w->shards_count; i++) {
+        streams_check(w->envs[i]->streams);
+        open += streams_count(w->envs[i]->streams);
+    }
+    if (open > 0)
+        world_fail(w, "%zu streams are counted as open and are closed", open);
+}
+
+/* ---- all ---- */
+
 static void deliver_at_once(struct store_home *home, struct store_op *chain)
 {
     while (chain != NULL) {
@@ -94,22 +140,32 @@ static void deliver_at_once(struct store_home *home, struct store_op *chain)
     }
 }
 
+static void ask(struct verdict_read *read, enum store_op_kind kind, void (*done)(struct store_op *))
+{
+    struct world *w = read->world;
+    read->op = (struct store_op){.kind = kind, .done = done, .app_id = w->app->id,
+                                 .channel = str_of(w->channels[read->message->channel])};
+    read->op.read.ids = &read->message->id;
+    read->op.read.ids_count = 1;
+    read->op.read.direction = OLDEST_FIRST;
+    read->op.read.limit = PUBLISHERS * TOKENS_MAX + 16;
+    judged = false;
+    store_submit(w->store, &read->op);
+    for (int steps = 0; !judged && steps < 1000; steps++)
+        store_step(w->store);
+    if (!judged)
+        world_fail(w, "the store does not answer");
+}
+
 void check(struct world *w)
 {
     w->home.deliver = deliver_at_once;
+    if (w->orphan_ttl_ms > 0)
+        judge_streams(w);
     for (unsigned i = 0; i < w->messages_count && w->failure.n == 0; i++) {
         struct verdict_read read = {.world = w, .message = &w->messages[i]};
-        read.op.kind = STORE_LATEST;
-        read.op.done = text_read;
-        read.op.app_id = w->app->id;
-        read.op.channel = str_of(w->channels[w->messages[i].channel]);
-        read.op.read.ids = &w->messages[i].id;
-        read.op.read.ids_count = 1;
-        judged = false;
-        store_submit(w->store, &read.op);
-        for (int steps = 0; !judged && steps < 1000; steps++)
-            store_step(w->store);
-        if (!judged)
-            world_fail(w, "the store does not answer");
+        ask(&read, STORE_LATEST, text_read);
+        if (w->orphan_ttl_ms > 0 && read.message->channel == 0) /* the other is no AI channel */
+            ask(&read, STORE_VERSIONS, versions_read);
     }
 }

@@ -12,7 +12,7 @@
 static const char *const plants[] = {"none", "lose", "double", "reorder", "ack-early"};
 
 struct totals { /* shared with the children through a pipe */
-    uint64_t acknowledged, crashes, store_failures, drops, resumes, rewinds, overflows, planted;
+    uint64_t acknowledged, orphans, crashes, store_failures, drops, resumes, rewinds, overflows, planted;
     bool failed;
 };
 
@@ -22,7 +22,7 @@ static struct totals history(uint64_t seed, enum plant plant, bool verbose, bool
     world_run(w);
     if (w->failure.n > 0 && !quiet)
         printf("seed %llu: %.*s", (unsigned long long)seed, STR_ARG(buf_view(&w->failure)));
-    return (struct totals){w->acknowledged, w->crashes, w->store_failures, w->drops, w->resumes, w->rewinds, w->overflows,
+    return (struct totals){w->acknowledged, w->orphans, w->crashes, w->store_failures, w->drops, w->resumes, w->rewinds, w->overflows,
                            w->planted, w->failure.n > 0};
 }
 
@@ -60,6 +60,7 @@ static int run_many(uint64_t first, uint64_t count)
         struct totals t = history_in_child(seed, PLANT_NONE, false);
         failed += t.failed;
         sum.acknowledged += t.acknowledged;
+        sum.orphans += t.orphans;
         sum.crashes += t.crashes;
         sum.store_failures += t.store_failures;
         sum.drops += t.drops;
@@ -68,10 +69,10 @@ static int run_many(uint64_t first, uint64_t count)
         sum.overflows += t.overflows;
     }
     printf("%llu histories: %llu tokens acknowledged, %llu deaths, %llu failed writes, %llu lost connections, %llu resumes, "
-           "%llu rewinds, %llu frames to full queues\n",
+           "%llu rewinds, %llu frames to full queues, %llu silent streams closed\n",
            (unsigned long long)count, (unsigned long long)sum.acknowledged, (unsigned long long)sum.crashes,
            (unsigned long long)sum.store_failures, (unsigned long long)sum.drops, (unsigned long long)sum.resumes,
-           (unsigned long long)sum.rewinds, (unsigned long long)sum.overflows);
+           (unsigned long long)sum.rewinds, (unsigned long long)sum.overflows, (unsigned long long)sum.orphans);
     printf("%llu passed, %llu failed\n", (unsigned long long)(count - failed), (unsigned long long)failed);
     return failed > 0;
 }

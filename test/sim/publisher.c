@@ -24,6 +24,13 @@ static void schedule_next(struct publisher *p, uint64_t delay_ms)
     world_after(p->world, MS(delay_ms), next_step, p, 0);
 }
 
+/* Now and then so long that the next token and the janitor arrive together. */
+static uint64_t thinks_ms(struct world *w)
+{
+    bool long_pause = w->orphan_ttl_ms > 0 && world_chance(w, 12);
+    return long_pause ? w->orphan_ttl_ms - 8 + world_pick(w, 0, 10) : world_pick(w, 0, 30);
+}
+
 static void answer_arrives(struct world *w, void *what)
 {
     struct attempt *a = what;
@@ -43,10 +50,12 @@ static void answer_arrives(struct world *w, void *what)
     } else if (known) {
         w->acknowledged++;
         p->next++;
+    } else if (a->result == PUBLISH_TERMINAL && w->orphan_ttl_ms > 0) {
+        p->done = true; /* it was silent for too long: the janitor has closed its stream */
     } else if (a->result < PUBLISH_BUSY) {
         world_fail(w, "publisher %u: an operation was refused with result %d", p->index, a->result);
     }
-    schedule_next(p, known ? world_pick(w, 0, 30) : world_pick(w, 20, 100));
+    schedule_next(p, known ? thinks_ms(w) : world_pick(w, 20, 100));
     free(a);
 }
 

@@ -82,6 +82,7 @@ static void shard_start(struct world *w, unsigned index)
     w->envs[index] = &s->env;
     s->hub = hub_new(&s->env);
     rollup_install(s->hub);
+    streams_open(&s->env);
     hub_on_control(s->hub, sim_control);
     s->sessions = sessions_new(&s->env, &sim_link);
     sessions_settle(s->sessions, 3);
@@ -101,6 +102,7 @@ void server_start(struct world *w)
     atomic_store(&w->app->connections, 0);
     for (unsigned i = 0; i < w->shards_count; i++)
         shard_start(w, i);
+    streams_find(w->envs[0]);
     world_after(w, 0, step, NULL, w->life);
     w->up = true;
 }

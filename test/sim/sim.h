@@ -13,6 +13,7 @@
  */
 #pragma once
 #include "ai/rollup.h"
+#include "ai/streams.h"
 #include "base/buf.h"
 #include "channel/hub.h"
 #include "message/metrics.h"
@@ -92,7 +93,8 @@ struct world {
     struct publisher publishers[PUBLISHERS];
     struct subscriber *subscribers[SUBSCRIBERS];
 
-    uint64_t acknowledged, crashes, store_failures, drops, resumes, rewinds, overflows;
+    uint64_t orphan_ttl_ms; /* 0 = longer than any history: no stream is closed by the janitor */
+    uint64_t acknowledged, orphans, crashes, store_failures, drops, resumes, rewinds, overflows;
     struct buf failure;    /* what the checker found; empty = nothing */
 };
 

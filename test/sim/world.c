@@ -120,6 +120,8 @@ struct world *world_new(uint64_t seed, enum plant plant, bool verbose)
     w->app = apps_at(w->apps, 0);
     w->metrics = metrics_new(w->apps, 9601);
     w->disk = disk_new(w);
+    if (world_chance(w, 3))
+        w->config->ai.rollup.orphan_ttl_ms = w->orphan_ttl_ms = world_pick(w, 100, 1000);
     for (unsigned i = 0; i < CHANNELS; i++)
         snprintf(w->channels[i], sizeof(w->channels[i]), "%s-%u", i == 0 ? "ai-chat" : "plain-chat", i);
     return w;
@@ -189,8 +191,8 @@ void world_run(struct world *w)
             rest_since = 0;
         else if (rest_since == 0)
             rest_since = w->now_ns;
-        /* Rest must last longer than any window, delay or gate. */
-        if (rest && w->now_ns - rest_since > MS(2000))
+        /* Rest must last longer than any window, delay, gate or silence. */
+        if (rest && w->now_ns - rest_since > MS(2000 + 2 * w->orphan_ttl_ms))
             break;
         if (w->now_ns - w->started_ns > MS(300000))
             world_fail(w, "the world did not come to rest (publishers done: %d, subscribers live: %d)", publishers_done(w),
