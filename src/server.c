@@ -247,7 +247,7 @@ struct server *server_start(const struct config *config, struct buf *error)
     block_signals(&stop);
     raise_file_limit();
     server->config = config;
-    server->home.deliver = shards_deliver_home;
+    server->home = (struct store_home){shards_deliver_home, shards_submitted};
     server->shards_count = config->workers > 0 ? config->workers : 1;
     server->shards = mem_zalloc(server->shards_count * sizeof(struct shard));
     server->envs = mem_zalloc(server->shards_count * sizeof(struct env *));

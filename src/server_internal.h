@@ -35,6 +35,7 @@ struct shard {
     struct outbox *outboxes;   /* one per shard */
     struct timer retry;        /* while an outbox is not empty */
     struct timer drain;
+    struct turn_hook kick;     /* wakes the store for what the turn has submitted */
     struct task flush_task, drain_task;
     uint64_t drain_spread_ms;
     _Atomic uint64_t deferred; /* posts that had to wait in an outbox */
@@ -78,6 +79,7 @@ void shard_close(struct shard *shard);
 /* For struct store_home: brings completed operations home; any thread. */
 void shards_bring(void *server, unsigned shard, struct task *task); /* for webhooks: runs task there; any thread */
 void shards_deliver_home(struct store_home *home, struct store_op *chain);
+void shards_submitted(struct store_home *home);
 /* After all threads have ended: runs what mail is left. */
 void shards_settle(struct server *server);
 

@@ -85,25 +85,52 @@ static void op_is_home(struct task *task)
     op->done(op);
 }
 
-void shards_bring(void *user, unsigned to, struct task *task)
+/* Not yet woken: mailbox_wake() is to follow. */
+static void leave_for(struct server *server, unsigned to, struct task *task)
 {
-    struct server *server = user;
+    struct mailbox *box = loop_mailbox(server->shards[to].loop);
     if (here != NULL) {
         post(&here->env, to, task);
         return;
     }
-    while (mailbox_post(loop_mailbox(server->shards[to].loop), task) != MAILBOX_OK)
+    while (mailbox_put(box, task) != MAILBOX_OK) {
+        mailbox_wake(box);
         usleep(STORE_WAIT_US); /* the shard never waits for other threads, so this ends */
+    }
 }
 
+void shards_bring(void *user, unsigned to, struct task *task)
+{
+    struct server *server = user;
+    leave_for(server, to, task);
+    mailbox_wake(loop_mailbox(server->shards[to].loop));
+}
+
+/* All of them first, then one wake-up per shard: it takes the batch in one turn. */
 void shards_deliver_home(struct store_home *home, struct store_op *chain)
 {
     struct server *server = list_of(home, struct server, home);
     for (struct store_op *next; chain != NULL; chain = next) {
         next = chain->next;
         chain->task.run = op_is_home;
-        shards_bring(server, chain->shard, &chain->task);
+        leave_for(server, chain->shard, &chain->task);
     }
+    for (unsigned i = 0; here == NULL && i < server->shards_count; i++)
+        mailbox_wake(loop_mailbox(server->shards[i].loop));
+}
+
+static void turn_is_over(struct turn_hook *hook)
+{
+    store_kick(list_of(hook, struct shard, kick)->server->store);
+}
+
+void shards_submitted(struct store_home *home)
+{
+    struct server *server = list_of(home, struct server, home);
+    if (here != NULL)
+        loop_at_end(here->loop, &here->kick);
+    else
+        store_kick(server->store);
 }
 
 /* ---- opening ---- */
@@ -158,6 +185,7 @@ void shard_open(struct server *server, unsigned index)
     shard->conns = conn_pool_new(shard->loop);
     shard->outboxes = mem_zalloc(server->shards_count * sizeof(struct outbox));
     shard->retry.fire = retry;
+    shard->kick.run = turn_is_over;
     server->envs[index] = &shard->env;
     fill_env(shard, index);
     rollup_install(hub_new(&shard->env));

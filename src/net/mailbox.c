@@ -81,7 +81,7 @@ int mailbox_fd(const struct mailbox *box)
     return box->fd;
 }
 
-static void wake(struct mailbox *box)
+void mailbox_wake(struct mailbox *box)
 {
     if (atomic_load(&box->asleep) && atomic_exchange(&box->asleep, 0)) {
         ssize_t written = write(box->fd, &(uint64_t){1}, sizeof(uint64_t));
@@ -109,7 +109,7 @@ static struct cell *claim(struct mailbox *box, size_t *position)
     }
 }
 
-enum mailbox_result mailbox_post(struct mailbox *box, struct task *task)
+enum mailbox_result mailbox_put(struct mailbox *box, struct task *task)
 {
     size_t position;
     struct cell *cell = claim(box, &position);
@@ -119,8 +119,15 @@ enum mailbox_result mailbox_post(struct mailbox *box, struct task *task)
     }
     cell->task = task;
     atomic_store(&cell->ready, position + 1);
-    wake(box);
     return MAILBOX_OK;
+}
+
+enum mailbox_result mailbox_post(struct mailbox *box, struct task *task)
+{
+    enum mailbox_result result = mailbox_put(box, task);
+    if (result == MAILBOX_OK)
+        mailbox_wake(box);
+    return result;
 }
 
 size_t mailbox_take(struct mailbox *box, struct task **tasks, size_t max)

@@ -3,7 +3,7 @@
  * A bounded lock-free queue of tasks: many posters, one owner.
  *
  * Ownership  a posted task is the mailbox's, a taken one the taker's; after MAILBOX_FULL still the poster's.
- * Threads    mailbox_post(), mailbox_depth(): any. The rest: the owning shard only.
+ * Threads    mailbox_post(), mailbox_put(), mailbox_wake(), mailbox_depth(): any. The rest: the owning shard only.
  * Order      first in, first out per poster; none between posters.
  * Limit      capacity. Beyond it MAILBOX_FULL and a count (mailbox_dropped()). Nothing blocks.
  * Wake-up    one eventfd write per batch: only when the owner may be asleep.
@@ -28,6 +28,9 @@ void mailbox_free(struct mailbox *box); /* must be empty, posters stopped (asser
 /* An eventfd to poll edge triggered: every write is an edge, so nobody has to read it. */
 int mailbox_fd(const struct mailbox *box);
 enum mailbox_result mailbox_post(struct mailbox *box, struct task *task);
+/* A post in two steps, so that the owner is woken once for many: each put must be followed by a wake. Any thread. */
+enum mailbox_result mailbox_put(struct mailbox *box, struct task *task);
+void mailbox_wake(struct mailbox *box);
 /* Takes up to max tasks, oldest first; returns how many. */
 size_t mailbox_take(struct mailbox *box, struct task **tasks, size_t max);
 /* The owner says that it is about to sleep. False if tasks have come meanwhile: do not sleep. */

@@ -34,6 +34,7 @@ struct store {
     pthread_cond_t wake, wake_reader;
     struct queue queue;        /* guarded by lock */
     struct queue reads;        /* planned ones; guarded by lock */
+    bool idle;                 /* the commit thread waits; guarded by lock */
     bool stopping, reader_stopping;
     bool unsynced;             /* interval policy: something waits for a sync */
     uint64_t work_dropped;     /* in this run of background retention */
@@ -94,9 +95,9 @@ void store_submit(struct store *s, struct store_op *op)
 {
     pthread_mutex_lock(&s->lock);
     bool full = s->queue.ops + s->reads.ops >= STORE_QUEUE_OPS || s->queue.bytes + s->reads.bytes >= STORE_QUEUE_BYTES;
-    bool was_empty = s->queue.first == NULL;
     if (!full)
         push(&s->queue, op);
+    bool idle = s->idle;
     show_queue(s);
     pthread_mutex_unlock(&s->lock);
     if (full) {
@@ -104,9 +105,20 @@ void store_submit(struct store *s, struct store_op *op)
         op->result = STORE_BUSY;
         push(&refused, op);
         send_home(s, &refused);
-    } else if (was_empty && s->threads) {
+    } else if (idle && s->options.home->submitted != NULL) {
+        s->options.home->submitted(s->options.home);
+    } else if (idle) {
         pthread_cond_signal(&s->wake);
     }
+}
+
+void store_kick(struct store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    bool wanted = s->idle && s->queue.first != NULL;
+    pthread_mutex_unlock(&s->lock);
+    if (wanted)
+        pthread_cond_signal(&s->wake);
 }
 
 /* ---- a batch ---- */
@@ -337,10 +349,12 @@ static bool wait_for_work(struct store *s, struct queue *taken)
         until.tv_nsec += (long)(ms % 1000) * 1000000;
         until.tv_sec += (time_t)(ms / 1000) + until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
+        s->idle = true;
         if (timed)
             pthread_cond_timedwait(&s->wake, &s->lock, &until);
         else
             pthread_cond_wait(&s->wake, &s->lock);
+        s->idle = false;
     }
     take(s, taken);
     bool go_on = taken->first != NULL || !s->stopping;

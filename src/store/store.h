@@ -216,10 +216,13 @@ struct store_op {
     };
 };
 
-/* How completed operations get home: called by the store with a chain (op->next) of ops; any thread. Production
- * posts each to the mailbox of op->shard; the simulation puts them into its schedule. */
 struct store_home {
+    /* How completed operations get home: called by the store with a chain (op->next) of ops; any thread. Production
+     * posts each to the mailbox of op->shard; the simulation puts them into its schedule. */
     void (*deliver)(struct store_home *home, struct store_op *chain);
+    /* Optional: called by store_submit() in place of waking the store. store_kick() must follow, on any thread and soon: at the
+     * end of a loop's turn, so that what one turn submits becomes one batch. */
+    void (*submitted)(struct store_home *home);
 };
 
 struct store_options {
@@ -251,6 +254,8 @@ struct store;
 struct store *store_open_memory(const struct store_options *options, struct buf *error);
 struct store *store_open_rocksdb(const struct store_options *options, struct buf *error);
 void store_submit(struct store *store, struct store_op *op);
+/* Any thread; see store_home.submitted. */
+void store_kick(struct store *store);
 /* Healthy: the last commit went well. Any thread. */
 bool store_is_healthy(struct store *store);
 struct store_stats *store_stats(struct store *store);

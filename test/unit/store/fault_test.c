@@ -395,6 +395,38 @@ static void close_brings_everything_home(void **state)
     }
 }
 
+static _Atomic unsigned submitted_calls;
+
+static void count_submitted(struct store_home *home)
+{
+    submitted_calls++;
+}
+
+/* store_home.submitted: what a loop's turn submits is one batch, begun by the kick at its end. */
+static void submits_of_one_turn_are_one_batch(void **state)
+{
+    struct fixture *f = fixture_new(MEMORY);
+    struct call *calls[50];
+    f->home.submitted = count_submitted;
+    fixture_open(f);
+    submitted_calls = 0;
+    usleep(20000); /* the commit thread is waiting by now */
+    for (int i = 0; i < 50; i++) {
+        f->w = (struct store_write){.event_name = STR("n"), .data = STR("0")};
+        submit(calls[i] = write_call(f, ACTION_ORDINARY));
+    }
+    assert_int_equal(submitted_calls, 50);
+    assert_int_equal(store_stats(f->store)->batches, 0);
+    store_kick(f->store);
+    for (int i = 0; i < 50; i++) {
+        await(calls[i]);
+        assert_int_equal(calls[i]->op.result, STORE_OK);
+        call_free(calls[i]);
+    }
+    assert_int_equal(store_stats(f->store)->batches, 1);
+    fixture_free(f);
+}
+
 /* ---- the process dies ---- */
 
 /* Another process, as `fault_test writer DIR FD`: writes until it is killed; each acknowledged position goes through the pipe. */
@@ -511,6 +543,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(refused_create_leaves_no_channel),
         cmocka_unit_test(expired_receipts_go_however_many_there_are),
         cmocka_unit_test(close_brings_everything_home),
+        cmocka_unit_test(submits_of_one_turn_are_one_batch),
         cmocka_unit_test(acknowledged_appends_survive_kill),
         cmocka_unit_test(second_process_is_told_about_the_lock),
         cmocka_unit_test(damaged_files_are_named_with_the_way_out),
