@@ -18,7 +18,7 @@ const SEEN_MAX = 1000;
 
 export class V2 {
   static async connect(server, options) {
-    const client = new V2(server, options);
+    const client = new this(server, options);
     await client.open();
     return client;
   }
@@ -36,7 +36,7 @@ export class V2 {
   }
 
   async open() {
-    const ws = await WsClient.connect(`${this.server.url}/app/${this.key}?protocol=${this.protocol}&client=e2e&version=1&${this.params}`);
+    const ws = await WsClient.connect(`${this.server.url}/app/${this.key}?protocol=${this.protocol}${/\bclient=/.test(this.params) ? '' : '&client=e2e'}&version=1&${this.params}`);
     this.ws = ws;
     this.connection++;
     ws.onFrame = text => { if (this.ws === ws) this.take(text); };
