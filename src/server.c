@@ -83,14 +83,6 @@ static void open_webhooks(struct server *server)
                                                               .home_user = server});
 }
 
-static enum socket_state socket_protocol(void *user, struct socket_id id)
-{
-    enum wire_protocol protocol;
-    if (!directory_find(user, id, &protocol))
-        return SOCKET_UNKNOWN;
-    return protocol == WIRE_V2 ? SOCKET_V2 : SOCKET_V1;
-}
-
 static void start_ops(struct server *server)
 {
     struct ops *ops = &server->ops;
@@ -105,8 +97,7 @@ static void start_ops(struct server *server)
         struct shard *shard = &server->shards[i];
         ops->shards[i] = (struct ops_shard){shard->loop, shard->conns, &shard->env};
     }
-    ops->api.socket_protocol = socket_protocol;
-    ops->api.socket_user = server->directory;
+    ops->api.directory = server->directory;
     ops->api.revocations = server->revocations;
     ops->api.webhooks = server->webhooks;
     ops_start(ops);

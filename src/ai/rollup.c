@@ -238,7 +238,7 @@ static bool can_wait(const struct publish *p)
 {
     const struct store_written *w = &p->op.written;
     return p->op.write.action == ACTION_APPEND && w->appends > 1 && w->status != STREAM_COMPLETE &&
-           w->status != STREAM_CANCELLED && (p->except.a | p->except.b) == 0;
+           w->status != STREAM_CANCELLED;
 }
 
 static bool window_in_use(const struct channel *ch, unsigned window)

@@ -25,9 +25,8 @@ struct api;
 struct limiter;
 struct webhooks;
 struct route; /* api/route.h */
-
-/* Answers of api_shared.socket_protocol. */
-enum socket_state { SOCKET_UNKNOWN, SOCKET_V1, SOCKET_V2 };
+struct directory; /* session/directory.h */
+struct revocations; /* session/revocation.h */
 
 struct api_shared {
     struct limiter *limiter; /* by client address, borrowed; NULL = off */
@@ -35,11 +34,8 @@ struct api_shared {
     const struct route *routes;
     size_t routes_count;
     void *routes_user;
-    /* Which protocol a WebSocket of this process speaks, whatever its shard; called on any shard. NULL: no
-     * socket is known, so every actor of a mutation is refused with 401 (chapter 3, 1.8). */
-    enum socket_state (*socket_protocol)(void *user, struct socket_id id);
-    void *socket_user;
-    struct revocations *revocations; /* session/revocation.h; NULL = none can be made */
+    struct directory *directory; /* the sockets of this process; NULL = none is known, every actor is refused with 401 */
+    struct revocations *revocations; /* NULL = none can be made */
     struct webhooks *webhooks; /* NULL = none */
     struct api *all[API_SHARDS_MAX]; /* api's own, by shard */
 };

@@ -3,15 +3,16 @@
  *      body rules -> channel -> versions on -> history on -> AI headers -> serial -> [socket_id: does the
  * message exist? -> actor] -> apply
  *
- * Without socket_id the caller is the trusted server, and that the message exists is found out by applying. A
- * socket has no grants to mutate, as capabilities come with tokens and this build has none: every request
- * with a socket_id ends in a refusal that says why.
+ * Without socket_id the caller is the trusted server, and that the message exists is found out by applying. With one, the
+ * operation is that socket's: it needs the grant for its own messages or for any, and everybody sees it, the socket included,
+ * which could not follow the text of a stream otherwise.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "api/handlers.h"
 
 #include "ai/headers.h"
+#include "api/actor.h"
 #include "api/lookup.h"
 #include "api/publish.h"
 #include "api/serials.h"
@@ -30,6 +31,9 @@ struct mutation {
     struct extras_facts facts;
     struct channel_name channel;
     struct message_id target;
+    /* with a socket_id */
+    struct str creator; /* who made the message; absent = not known */
+    struct str actor;   /* the socket's identity; absent = none */
 };
 
 /* ---- the body ---- */
@@ -175,40 +179,82 @@ static const char *operation_of(enum store_action action)
 
 /* ---- a socket as actor ---- */
 
-static struct failure actor_failure(struct call *c, const struct mutation *m)
+/* Of operation i of enum store_action: the grants that allow it. */
+static const struct {
+    enum capability own, any;
+} grants[] = {
+    [ACTION_UPDATE] = {MAY_MESSAGE_UPDATE_OWN, MAY_MESSAGE_UPDATE_ANY},
+    [ACTION_DELETE] = {MAY_MESSAGE_DELETE_OWN, MAY_MESSAGE_DELETE_ANY},
+    [ACTION_APPEND] = {MAY_MESSAGE_APPEND_OWN, MAY_MESSAGE_APPEND_ANY},
+};
+
+static bool is_own(const struct mutation *m, const struct actor *actor)
 {
-    const struct api_shared *shared = c->api->shared;
-    struct socket_id id;
-    if (!socket_id_parse(m->socket_id, &id))
-        return fail_fmt(c, 400, "invalid_input", "Invalid socket_id: %.*s", STR_ARG(m->socket_id));
-    enum socket_state state =
-        shared->socket_protocol ? shared->socket_protocol(shared->socket_user, id) : SOCKET_UNKNOWN;
-    if (state == SOCKET_UNKNOWN)
-        return fail_fmt(c, 401, "auth_failed", "Mutation actor socket '%.*s' is not connected",
-                        STR_ARG(m->socket_id));
-    if (state == SOCKET_V1)
-        return fail(401, "auth_failed", STR("Mutation actor socket must use protocol V2"));
-    return fail_ai(403, CODE_MUTABLE_NOT_PERMITTED, STR("mutations not permitted on this channel"));
+    return m->creator.n > 0 && actor->identity.n > 0 && str_eq_secret(m->creator, actor->identity);
 }
 
-static void actor_checked(struct lookup *lookup)
+/* Sets who the operation is attributed to. */
+static struct failure check_grant(struct mutation *m, const struct actor *actor)
+{
+    if (actor->by_token && !actor_may(actor, MAY_PUBLISH))
+        return fail_ai(403, CODE_MUTABLE_NOT_PERMITTED, STR("mutations not permitted on this channel"));
+    bool any = actor_may(actor, grants[m->action].any);
+    if (!any && !(actor_may(actor, grants[m->action].own) && is_own(m, actor)))
+        return fail_ai(403, CODE_MUTABLE_NOT_PERMITTED, STR("mutations not permitted on this channel"));
+    m->actor = actor->identity;
+    if (!any || m->client_id.p == NULL)
+        m->client_id = actor->identity;
+    return NO_FAILURE;
+}
+
+static void apply(struct call *c, struct mutation *m);
+
+static void actor_known(struct call_actor *a, struct failure refused)
+{
+    struct mutation *m = a->user;
+    if (!refused.status)
+        refused = check_grant(m, &a->actor);
+    if (!refused.status) {
+        apply(a->call, m);
+        return;
+    }
+    metrics_mutation(a->call->env, a->call->app, operation_of(m->action), "auth_failed");
+    call_refuse(a->call, refused);
+}
+
+static void ask_actor(struct call *c, struct mutation *m)
+{
+    struct call_actor *a = arena_zalloc(call_arena(c), sizeof *a);
+    a->socket_id = m->socket_id;
+    a->client_id = m->client_id;
+    a->known = actor_known;
+    a->user = m;
+    call_actor_ask(c, a);
+}
+
+static void message_found(struct lookup *lookup)
 {
     struct mutation *m = lookup->user;
     struct call *c = lookup->call;
-    bool missing = lookup->op.result == STORE_NOT_FOUND || lookup->op.result == STORE_WRONG_STREAM ||
-                   (lookup->op.result == STORE_OK && lookup->op.found.count == 0);
+    const struct store_op *op = &lookup->op;
+    bool found = op->result == STORE_OK && op->found.count > 0;
+    bool missing = op->result == STORE_NOT_FOUND || op->result == STORE_WRONG_STREAM || (op->result == STORE_OK && !found);
     struct failure refused = missing ? message_not_found(c) : lookup_failure(lookup);
-    lookup_end(lookup);
-    if (!refused.status) {
-        refused = actor_failure(c, m);
-        metrics_mutation(c->env, c->app, operation_of(m->action), "auth_failed");
+    if (found) {
+        const struct store_item *item = &op->found.items[0];
+        struct str creator = item->user_id.p == NULL && !item->mutated ? item->client_id : item->user_id;
+        m->creator = arena_copy(call_arena(c), creator);
     }
-    call_refuse(c, refused);
+    lookup_end(lookup);
+    if (refused.status)
+        call_refuse(c, refused);
+    else
+        ask_actor(c, m);
 }
 
-static void check_actor(struct call *c, struct mutation *m)
+static void find_message(struct call *c, struct mutation *m)
 {
-    struct lookup *lookup = lookup_new(c, STORE_LATEST, c->args[1], actor_checked);
+    struct lookup *lookup = lookup_new(c, STORE_LATEST, c->args[1], message_found);
     lookup->user = m;
     lookup->op.read.ids = &m->target;
     lookup->op.read.ids_count = 1;
@@ -288,6 +334,8 @@ static struct hash128 fingerprint_of(struct call *c, const struct mutation *m)
     put_part(text, m->description);
     put_part(text, m->metadata);
     buf_u64(text, m->clear);
+    if (m->actor.p)
+        put_part(text, m->actor);
     return hash128(buf_view(text));
 }
 
@@ -332,7 +380,7 @@ static void mutate(struct call *c, enum store_action action)
     if (refused.status)
         call_refuse(c, refused);
     else if (m->socket_id.p)
-        check_actor(c, m);
+        find_message(c, m);
     else
         apply(c, m);
 }

@@ -63,7 +63,8 @@ struct publish {
     bool ai_event;               /* the event is one of the eleven */
     enum data_form form;         /* of op.write.data: what live subscribers of a binary format get */
     bool by_server;              /* the server's own: the limits of AI channels do not apply */
-    struct socket_id except;     /* not delivered to it; zero = nobody */
+    struct socket_id except;     /* not delivered to it; zero = nobody. Of a publish only: whoever missed a
+                                  * mutation could not follow the text, so mutations go to everybody */
     struct str cache_event;      /* cache channels: JSON {"event","channel","data"} to keep; absent = not a cache channel */
     unsigned info;               /* INFO_*: counts wanted in the answer */
     uint64_t arrived_ns;         /* monotonic, when the request's first byte came */

@@ -41,7 +41,7 @@ struct ops {
     void *session_user;
 
     struct figures *figures; /* ops's own */
-    struct api_shared api;   /* routes and limiter are ops_start()'s; socket_protocol the server's */
+    struct api_shared api;   /* routes and limiter are ops_start()'s; directory and revocations the server's */
 };
 
 void ops_start(struct ops *ops);

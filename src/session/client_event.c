@@ -178,7 +178,8 @@ static void published(struct publish *p)
 {
     const struct sent *sent = p->user;
     if (p->result == PUBLISH_OK && !sent->ephemeral)
-        client_event_notify(sent->env, p, sent->socket, p->op.write.event_name, p->op.write.data, p->op.write.user_id);
+        client_event_notify(sent->env, p, sent->socket, p->op.write.event_name, p->op.write.data,
+                            p->name.kind == CHANNEL_PRESENCE ? p->op.write.user_id : STR_NONE);
     client_event_answer(sent->handle, p);
     publish_free(p);
 }
@@ -238,11 +239,22 @@ struct str client_event_fresh_id(struct client_event *e, struct arena *arena)
     return arena_copy(arena, str_of(uuid));
 }
 
+/* Whose message it is, for grants to mutate one's own (chapter 3, 1.8): the member, else the verified identity. V1 knows neither
+ * mutations nor identities in frames: what it publishes on private channels stays as it was. */
+static void set_creator(struct client_event *e, struct publish *p)
+{
+    struct store_write *w = &p->op.write;
+    if (e->s->protocol == WIRE_V2)
+        w->user_id = w->client_id = arena_copy(&p->op.arena, session_identity(e->s));
+    if (e->sub->member.p != NULL)
+        w->user_id = arena_copy(&p->op.arena, e->sub->member);
+}
+
 static void publish(struct client_event *e)
 {
     struct publish *p = client_event_new(e, e->s->echo ? ECHO_YES : ECHO_NO, published);
     p->user = sent_of(e, &p->op.arena);
-    p->op.write.user_id = arena_copy(&p->op.arena, e->sub->member);
+    set_creator(e, p);
     p->op.write.message_id = client_event_fresh_id(e, &p->op.arena);
     hub_publish(env_of(e->s), p);
 }

@@ -1,6 +1,4 @@
-/* directory.c - a table per stripe whose slots are 8 bytes: the address of the id, its lowest bit says the protocol.
- *
- *      slot   0 = free, or (struct socket_id *) | V2
+/* directory.c - a table per stripe whose slots are 8 bytes: the address of the entry, NULL = free.
  *
  * Linear probing; a removal moves back what would not be found any more, so there are no tombstones. An idle connection pays 11 to
  * 21 bytes for being found.
@@ -18,20 +16,13 @@ enum { STRIPES = 64, SLOTS_MIN = 16 };
 
 struct stripe {
     pthread_mutex_t lock;
-    uintptr_t *slots;
+    const struct directory_entry **slots;
     uint32_t count, mask; /* slots - 1 */
 };
 
 struct directory {
     struct stripe stripes[STRIPES];
 };
-
-_Static_assert(_Alignof(struct socket_id) > 1, "the lowest bit of an id's address is free");
-
-static const struct socket_id *id_of(uintptr_t slot)
-{
-    return (const struct socket_id *)(slot & ~(uintptr_t)1);
-}
 
 static uint64_t hash_of(struct socket_id id)
 {
@@ -68,7 +59,7 @@ static struct stripe *lock_stripe(struct directory *d, struct socket_id id)
 static uint32_t find(const struct stripe *s, struct socket_id id)
 {
     uint32_t at = (uint32_t)hash_of(id) & s->mask;
-    while (s->slots[at] != 0 && !socket_id_eq(*id_of(s->slots[at]), id))
+    while (s->slots[at] != NULL && !socket_id_eq(s->slots[at]->id, id))
         at = (at + 1) & s->mask;
     return at;
 }
@@ -79,20 +70,20 @@ static void resize(struct stripe *s, uint32_t slots)
     s->slots = mem_zalloc(slots * sizeof(*s->slots));
     s->mask = slots - 1;
     for (uint32_t i = 0; old.slots != NULL && i <= old.mask; i++)
-        if (old.slots[i] != 0)
-            s->slots[find(s, *id_of(old.slots[i]))] = old.slots[i];
+        if (old.slots[i] != NULL)
+            s->slots[find(s, old.slots[i]->id)] = old.slots[i];
     free(old.slots);
 }
 
-bool directory_add(struct directory *d, const struct socket_id *id, enum wire_protocol protocol)
+bool directory_add(struct directory *d, const struct directory_entry *entry)
 {
-    struct stripe *s = lock_stripe(d, *id);
+    struct stripe *s = lock_stripe(d, entry->id);
     if (s->slots == NULL || (s->count + 1) * 4 > (s->mask + 1) * 3)
         resize(s, s->slots != NULL ? (s->mask + 1) * 2 : SLOTS_MIN);
-    uint32_t at = find(s, *id);
-    bool is_new = s->slots[at] == 0;
+    uint32_t at = find(s, entry->id);
+    bool is_new = s->slots[at] == NULL;
     if (is_new) {
-        s->slots[at] = (uintptr_t)id | (protocol == WIRE_V2);
+        s->slots[at] = entry;
         s->count++;
     }
     pthread_mutex_unlock(&s->lock);
@@ -102,22 +93,22 @@ bool directory_add(struct directory *d, const struct socket_id *id, enum wire_pr
 /* The slot is free now: whatever stands behind it and would have come to stand here, or before, moves up. */
 static void close_gap(struct stripe *s, uint32_t gap)
 {
-    for (uint32_t at = (gap + 1) & s->mask; s->slots[at] != 0; at = (at + 1) & s->mask) {
-        uint32_t home = (uint32_t)hash_of(*id_of(s->slots[at])) & s->mask;
+    for (uint32_t at = (gap + 1) & s->mask; s->slots[at] != NULL; at = (at + 1) & s->mask) {
+        uint32_t home = (uint32_t)hash_of(s->slots[at]->id) & s->mask;
         if (((at - home) & s->mask) < ((at - gap) & s->mask))
             continue;
         s->slots[gap] = s->slots[at];
-        s->slots[at] = 0;
+        s->slots[at] = NULL;
         gap = at;
     }
 }
 
-void directory_remove(struct directory *d, const struct socket_id *id)
+void directory_remove(struct directory *d, const struct directory_entry *entry)
 {
-    struct stripe *s = lock_stripe(d, *id);
-    uint32_t at = s->slots != NULL ? find(s, *id) : 0;
-    if (s->slots != NULL && s->slots[at] != 0) {
-        s->slots[at] = 0;
+    struct stripe *s = lock_stripe(d, entry->id);
+    uint32_t at = s->slots != NULL ? find(s, entry->id) : 0;
+    if (s->slots != NULL && s->slots[at] != NULL) {
+        s->slots[at] = NULL;
         close_gap(s, at);
         s->count--;
         if (s->mask + 1 > SLOTS_MIN && s->count * 8 < s->mask + 1)
@@ -126,12 +117,22 @@ void directory_remove(struct directory *d, const struct socket_id *id)
     pthread_mutex_unlock(&s->lock);
 }
 
-bool directory_find(struct directory *d, struct socket_id id, enum wire_protocol *protocol)
+bool directory_find(struct directory *d, struct socket_id id, struct directory_entry *found)
 {
     struct stripe *s = lock_stripe(d, id);
-    uintptr_t slot = s->slots != NULL ? s->slots[find(s, id)] : 0;
-    if (slot != 0)
-        *protocol = slot & 1 ? WIRE_V2 : WIRE_V1;
+    const struct directory_entry *entry = s->slots != NULL ? s->slots[find(s, id)] : NULL;
+    if (entry != NULL)
+        *found = *entry;
     pthread_mutex_unlock(&s->lock);
-    return slot != 0;
+    return entry != NULL;
+}
+
+const struct directory_entry *directory_find_own(struct directory *d, struct socket_id id, unsigned shard)
+{
+    struct stripe *s = lock_stripe(d, id);
+    const struct directory_entry *entry = s->slots != NULL ? s->slots[find(s, id)] : NULL;
+    if (entry != NULL && entry->shard != shard)
+        entry = NULL;
+    pthread_mutex_unlock(&s->lock);
+    return entry;
 }

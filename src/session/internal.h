@@ -14,6 +14,7 @@
 #include "app/capability.h"
 #include "app/limiter.h"
 #include "message/metrics.h"
+#include "session/directory.h"
 #include "session/session.h"
 #include "wire/codes.h"
 
@@ -71,7 +72,10 @@ struct session {
     void *sink;
     struct app *app;
     struct list link;        /* in all->all */
-    struct socket_id id;
+    union {
+        struct socket_id id;
+        struct directory_entry entry; /* begins with it */
+    };
     struct timer timer;      /* the only one */
     uint64_t heard_ms;       /* last frame of the client */
     uint64_t ping_ms;        /* when the ping left that has not been answered; 0 = none */

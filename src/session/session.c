@@ -294,10 +294,12 @@ static void refuse(struct sessions *all, void *sink, struct app *app, const stru
 static void draw_id(struct session *s)
 {
     struct directory *directory = s->all->directory;
+    s->entry.shard = (uint16_t)env_of(s)->shard;
+    s->entry.protocol = s->protocol;
     do {
         s->id.a = random_below(&env_of(s)->random, SOCKET_ID_PART_MAX + 1);
         s->id.b = random_below(&env_of(s)->random, SOCKET_ID_PART_MAX + 1);
-    } while ((s->id.a | s->id.b) == 0 || (directory != NULL && !directory_add(directory, &s->id, s->protocol)));
+    } while ((s->id.a | s->id.b) == 0 || (directory != NULL && !directory_add(directory, &s->entry)));
 }
 
 static void start_clocks(struct session *s)
@@ -358,7 +360,7 @@ void session_closed(struct session *s, enum session_end how)
     sub_leave_all(s, how == END_GRACEFUL ? 0 : lease_ms_of(s));
     wheel_cancel(env->wheel, &s->timer);
     if (s->all->directory != NULL)
-        directory_remove(s->all->directory, &s->id);
+        directory_remove(s->all->directory, &s->entry);
     if (s->handle != NULL) {
         s->handle->session = NULL;
         handle_drop(s->handle);

@@ -147,29 +147,6 @@ static void limits_of_ai_messages_are_413(void **state)
         "message append count exceeds 1");
 }
 
-static enum socket_state known_sockets(void *user, struct socket_id id)
-{
-    return id.a == 1 ? SOCKET_V1 : id.a == 2 ? SOCKET_V2 : SOCKET_UNKNOWN;
-}
-
-static void a_socket_has_no_grant_to_mutate(void **state)
-{
-    struct fixture *f = *state;
-    f->ops.api.socket_protocol = known_sockets;
-    create(f, "chat", "a", "");
-    assert_contains(mutate(f, "append", "{\"data\":\"b\",\"socket_id\":\"x\"}"),
-                    "400 {\"error\":\"Invalid socket_id: x\"");
-    assert_contains(
-        mutate(f, "append", "{\"data\":\"b\",\"socket_id\":\"3.3\"}"),
-        "401 {\"error\":\"Mutation actor socket '3.3' is not connected\",\"code\":\"auth_failed\"");
-    assert_contains(mutate(f, "append", "{\"data\":\"b\",\"socket_id\":\"1.3\"}"),
-                    "401 {\"error\":\"Mutation actor socket must use protocol V2\"");
-    assert_contains(mutate(f, "append", "{\"data\":\"b\",\"socket_id\":\"2.3\"}"),
-                    "403 {\"error\":\"mutations not permitted");
-    memcpy(serial, "m-1", 4);
-    assert_contains(mutate(f, "append", "{\"data\":\"b\",\"socket_id\":\"x\"}"), "\"status\":404}");
-}
-
 static void versions_come_in_pages(void **state)
 {
     struct fixture *f = *state;
@@ -351,7 +328,6 @@ int main(void)
         TEST(without_versions_mutations_are_refused),
         TEST(a_terminal_message_takes_no_append),
         TEST(limits_of_ai_messages_are_413),
-        TEST(a_socket_has_no_grant_to_mutate),
         TEST(versions_come_in_pages),
         TEST(history_shows_each_message_once),
         TEST(an_unknown_channel_has_an_empty_complete_history),

@@ -293,12 +293,12 @@ static void directory_knows_who_is_connected(void **state)
     struct fixture *f = *state;
     struct client *c = v2(f);
     struct socket_id id;
-    enum wire_protocol protocol;
+    struct directory_entry found;
     assert_true(socket_id_parse(str_of(c->id), &id));
-    assert_true(directory_find(f->directory, id, &protocol));
-    assert_int_equal(protocol, WIRE_V2);
+    assert_true(directory_find(f->directory, id, &found));
+    assert_int_equal(found.protocol, WIRE_V2);
     client_gone(c, END_GRACEFUL);
-    assert_false(directory_find(f->directory, id, &protocol));
+    assert_false(directory_find(f->directory, id, &found));
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

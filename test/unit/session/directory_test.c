@@ -11,24 +11,28 @@ enum { IDS = 3000 };
 /* A model: random comings and goings; after each of them a random id must be found exactly if it is there. */
 static void sockets_are_found_while_they_are_there(void **state)
 {
-    static struct socket_id ids[IDS];
+    static struct directory_entry ids[IDS];
     static bool there[IDS];
     struct directory *d = directory_new();
     struct random random;
     random_from_seed(&random, 11);
     for (int i = 0; i < IDS; i++)
-        ids[i] = (struct socket_id){random_below(&random, 100), (uint64_t)i};
+        ids[i] = (struct directory_entry){{random_below(&random, 100), (uint64_t)i}, (uint16_t)(i % 5), i % 2 ? WIRE_V2 : WIRE_V1};
     for (int step = 0; step < 40000; step++) {
         size_t i = random_below(&random, IDS), look = random_below(&random, IDS);
-        enum wire_protocol protocol;
+        struct directory_entry found;
         if (there[i])
             directory_remove(d, &ids[i]);
         else
-            assert_true(directory_add(d, &ids[i], i % 2 ? WIRE_V2 : WIRE_V1));
+            assert_true(directory_add(d, &ids[i]));
         there[i] = !there[i];
-        assert_int_equal(directory_find(d, ids[look], &protocol), there[look]);
-        if (there[look])
-            assert_int_equal(protocol, look % 2 ? WIRE_V2 : WIRE_V1);
+        assert_int_equal(directory_find(d, ids[look].id, &found), there[look]);
+        assert_ptr_equal(directory_find_own(d, ids[look].id, look % 5), there[look] ? &ids[look] : NULL);
+        assert_null(directory_find_own(d, ids[look].id, look % 5 + 1));
+        if (!there[look])
+            continue;
+        assert_int_equal(found.protocol, look % 2 ? WIRE_V2 : WIRE_V1);
+        assert_int_equal(found.shard, look % 5);
     }
     directory_free(d);
 }
@@ -36,19 +40,18 @@ static void sockets_are_found_while_they_are_there(void **state)
 static void id_that_is_taken_is_refused(void **state)
 {
     struct directory *d = directory_new();
-    struct socket_id a = {1, 2}, b = {1, 2};
-    assert_true(directory_add(d, &a, WIRE_V1));
-    assert_false(directory_add(d, &b, WIRE_V1));
+    struct directory_entry a = {.id = {1, 2}}, b = {.id = {1, 2}};
+    assert_true(directory_add(d, &a));
+    assert_false(directory_add(d, &b));
     directory_free(d);
 }
 
 static void what_was_never_there_is_not_found(void **state)
 {
     struct directory *d = directory_new();
-    struct socket_id a = {1, 2};
-    enum wire_protocol protocol;
+    struct directory_entry a = {.id = {1, 2}}, found;
     directory_remove(d, &a);
-    assert_false(directory_find(d, a, &protocol));
+    assert_false(directory_find(d, a.id, &found));
     directory_free(d);
 }
 

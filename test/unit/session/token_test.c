@@ -3,41 +3,24 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "session_fixture.h"
+#include "mint.h"
 #include "session/revocation_table.h"
 
-struct mint {
+struct wish {
     const char *client_id, *jti, *capability;
     int life_s; /* from now; may be negative */
 };
-static const struct mint plain = {"c1", "j1", "{\"*\":[\"subscribe\"]}", 3600};
+static const struct wish plain = {"c1", "j1", "{\"*\":[\"subscribe\"]}", 3600};
 
 static int64_t now_s(struct fixture *f)
 {
     return clock_wall_ms(f->core->env.clock) / 1000;
 }
 
-/* A token in a buffer that the next call reuses. */
-static const char *token(struct fixture *f, struct mint m)
+static const char *token(struct fixture *f, struct wish m)
 {
-    static char text[4096];
-    struct buf out = {0}, claims = {0};
-    unsigned char mac[SHA256_SIZE];
-    struct hmac_key *key = hmac_key_new(app_config(f)->secret);
-    buf_fmt(&claims, "{\"alg\":\"HS256\",\"kid\":\"%.*s\"}", STR_ARG(app_config(f)->key));
-    base64url_put(&out, buf_view(&claims));
-    buf_char(&out, '.');
-    buf_clear(&claims);
-    buf_fmt(&claims, "{\"x-sockudo-client-id\":\"%s\",\"jti\":\"%s\",\"x-sockudo-capability\":%s,\"iat\":%lld,\"exp\":%lld}",
-            m.client_id, m.jti, m.capability, (long long)now_s(f) - 100, (long long)now_s(f) + m.life_s);
-    base64url_put(&out, buf_view(&claims));
-    hmac_sha256(key, buf_view(&out), mac);
-    hmac_key_free(key);
-    buf_char(&out, '.');
-    base64url_put(&out, str_make(mac, sizeof mac));
-    snprintf(text, sizeof text, "%.*s", STR_ARG(buf_view(&out)));
-    buf_free(&out);
-    buf_free(&claims);
-    return text;
+    const struct app_config *app = app_config(f);
+    return mint_for(app->secret, app->key, m.client_id, m.jti, m.capability, now_s(f), m.life_s);
 }
 
 static struct client *connect_with(struct fixture *f, const char *jwt)
@@ -48,7 +31,7 @@ static struct client *connect_with(struct fixture *f, const char *jwt)
 }
 
 /* Connected with that token. */
-static struct client *holder(struct fixture *f, struct mint m)
+static struct client *holder(struct fixture *f, struct wish m)
 {
     struct client *c = connect_with(f, token(f, m));
     assert_string_equal(heard(c), "connection_established");
@@ -127,7 +110,7 @@ static void a_token_cancels_the_deadline_for_signing_in(void **state)
 static void only_what_is_listed_is_allowed(void **state)
 {
     struct fixture *f = *state;
-    struct client *c = holder(f, (struct mint){"c1", "j1", "{\"private-room*\":[\"subscribe\"]}", 3600});
+    struct client *c = holder(f, (struct wish){"c1", "j1", "{\"private-room*\":[\"subscribe\"]}", 3600});
     assert_string_equal(subscribe(f, c, "private-room1"), "subscription_succeeded(private-room1)@0");
     subscribe(f, c, "private-Room1");
     assert_true(said(c, "\"Authentication error: Connection is not allowed to subscribe channel 'private-Room1'\""));
@@ -141,7 +124,7 @@ static void only_what_is_listed_is_allowed(void **state)
 static void presence_needs_subscribe_and_presence(void **state)
 {
     struct fixture *f = *state;
-    struct client *c = holder(f, (struct mint){"c1", "j1", "{\"presence-a\":[\"subscribe\"],\"presence-b\":[\"presence\"],"
+    struct client *c = holder(f, (struct wish){"c1", "j1", "{\"presence-a\":[\"subscribe\"],\"presence-b\":[\"presence\"],"
                                                            "\"presence-c\":[\"presence\",\"subscribe\"]}", 3600});
     join(f, c, "presence-a", "{\"user_id\":\"c1\"}");
     assert_true(said(c, "not allowed to presence channel 'presence-a'"));
@@ -175,7 +158,7 @@ static void a_refresh_answers_with_what_it_took(void **state)
     struct client *c = holder(f, plain);
     char expected[128];
     snprintf(expected, sizeof expected, "\"data\":{\"client_id\":\"c1\",\"jti\":\"j2\",\"exp\":%lld}", (long long)now_s(f) + 60);
-    assert_string_equal(refresh(c, token(f, (struct mint){"c1", "j2", "{}", 60})), "auth_success");
+    assert_string_equal(refresh(c, token(f, (struct wish){"c1", "j2", "{}", 60})), "auth_success");
     assert_true(said(c, expected));
     assert_true(said(c, "{\"event\":\"sockudo:auth_success\""));
 }
@@ -192,9 +175,9 @@ static void a_refresh_may_come_as_a_string(void **state)
 static void new_capabilities_count_for_what_comes_later(void **state)
 {
     struct fixture *f = *state;
-    struct client *c = holder(f, (struct mint){"c1", "j1", "{\"private-a\":[\"subscribe\"]}", 3600});
+    struct client *c = holder(f, (struct wish){"c1", "j1", "{\"private-a\":[\"subscribe\"]}", 3600});
     subscribe(f, c, "private-a");
-    assert_string_equal(refresh(c, token(f, (struct mint){"c1", "j1", "{\"private-b\":[\"subscribe\"]}", 3600})), "auth_success");
+    assert_string_equal(refresh(c, token(f, (struct wish){"c1", "j1", "{\"private-b\":[\"subscribe\"]}", 3600})), "auth_success");
     publish(f, "private-a", "\"still here\"");
     assert_string_equal(heard(c), "e(private-a)@1=\"still here\"");
     assert_string_equal(subscribe(f, c, "private-b"), "subscription_succeeded(private-b)@0");
@@ -207,7 +190,7 @@ static void a_refresh_cannot_change_the_client(void **state)
 {
     struct fixture *f = *state;
     struct client *c = holder(f, plain);
-    assert_string_equal(refresh(c, token(f, (struct mint){"c2", "j2", "{}", 3600})), "error:4009");
+    assert_string_equal(refresh(c, token(f, (struct wish){"c2", "j2", "{}", 3600})), "error:4009");
     assert_true(said(c, "\"Authentication error: capability token refresh cannot change client_id\""));
     assert_string_equal(subscribe(f, c, "private-a"), "subscription_succeeded(private-a)@0");
     assert_int_equal(c->close_code, 0);
@@ -217,7 +200,7 @@ static void a_refresh_that_is_no_good_changes_nothing(void **state)
 {
     struct fixture *f = *state;
     struct client *c = holder(f, plain);
-    assert_string_equal(refresh(c, token(f, (struct mint){"c1", "j2", "{}", -31})), "error:4009");
+    assert_string_equal(refresh(c, token(f, (struct wish){"c1", "j2", "{}", -31})), "error:4009");
     assert_true(said(c, "\"Authentication error: capability token expired\""));
     tell(c, "{\"event\":\"sockudo:auth\",\"data\":{}}");
     assert_string_equal(answer(c), "error:4000");
@@ -236,7 +219,7 @@ static void a_connection_may_get_its_first_token_later(void **state)
     sign_in(f, signed_in, "{\"id\":\"u1\"}");
     assert_string_equal(refresh(signed_in, token(f, plain)), "error:4009");
     assert_true(said(signed_in, "cannot change the signed-in identity"));
-    assert_string_equal(refresh(signed_in, token(f, (struct mint){"u1", "j", "{}", 60})), "auth_success");
+    assert_string_equal(refresh(signed_in, token(f, (struct wish){"u1", "j", "{}", 60})), "auth_success");
 }
 
 /* ---- expiry ---- */
@@ -245,7 +228,7 @@ static void a_connection_may_get_its_first_token_later(void **state)
 static void an_expired_token_is_told_and_30_seconds_later_closed(void **state)
 {
     struct fixture *f = *state;
-    struct client *c = holder(f, (struct mint){"c1", "j1", "{\"*\":[\"subscribe\"]}", 10});
+    struct client *c = holder(f, (struct wish){"c1", "j1", "{\"*\":[\"subscribe\"]}", 10});
     core_advance_ms(f->core, 9999);
     assert_string_equal(heard(c), "");
     core_advance_ms(f->core, 1);
@@ -262,10 +245,10 @@ static void an_expired_token_is_told_and_30_seconds_later_closed(void **state)
 static void a_refresh_in_the_grace_keeps_the_connection(void **state)
 {
     struct fixture *f = *state;
-    struct client *c = holder(f, (struct mint){"c1", "j1", "{}", 1});
+    struct client *c = holder(f, (struct wish){"c1", "j1", "{}", 1});
     core_advance_ms(f->core, 30000);
     assert_string_equal(heard(c), "token_expired");
-    assert_string_equal(refresh(c, token(f, (struct mint){"c1", "j2", "{}", 100})), "auth_success");
+    assert_string_equal(refresh(c, token(f, (struct wish){"c1", "j2", "{}", 100})), "auth_success");
     core_advance_ms(f->core, 20000);
     assert_string_equal(heard(c), "");
     assert_int_equal(c->close_code, 0);
@@ -274,9 +257,9 @@ static void a_refresh_in_the_grace_keeps_the_connection(void **state)
 static void a_refresh_in_time_is_not_followed_by_token_expired(void **state)
 {
     struct fixture *f = *state;
-    struct client *c = holder(f, (struct mint){"c1", "j1", "{}", 5});
+    struct client *c = holder(f, (struct wish){"c1", "j1", "{}", 5});
     core_advance_ms(f->core, 4000);
-    assert_string_equal(refresh(c, token(f, (struct mint){"c1", "j1", "{}", 50})), "auth_success");
+    assert_string_equal(refresh(c, token(f, (struct wish){"c1", "j1", "{}", 50})), "auth_success");
     core_advance_ms(f->core, 49999);
     assert_string_equal(heard(c), "");
     core_advance_ms(f->core, 1);
@@ -287,7 +270,7 @@ static void a_refresh_in_time_is_not_followed_by_token_expired(void **state)
 static void a_token_within_the_leeway_expires_at_once(void **state)
 {
     struct fixture *f = *state;
-    struct client *c = connect_with(f, token(f, (struct mint){"c1", "j1", "{}", -10}));
+    struct client *c = connect_with(f, token(f, (struct wish){"c1", "j1", "{}", -10}));
     core_advance_ms(f->core, 1);
     assert_string_equal(heard(c), "connection_established token_expired");
     core_advance_ms(f->core, 30001);
@@ -326,7 +309,7 @@ static void assert_is_revoked(struct client *c)
 static void a_revoked_token_is_closed_and_cannot_come_back(void **state)
 {
     struct fixture *f = *state;
-    struct client *one = holder(f, plain), *other = holder(f, (struct mint){"c1", "j2", "{}", 3600}), *plain_v2 = v2(f);
+    struct client *one = holder(f, plain), *other = holder(f, (struct wish){"c1", "j2", "{}", 3600}), *plain_v2 = v2(f);
     struct revocation done = revoke_for(f, "j1", NULL, 60);
     assert_int_equal(done.result, REVOCATION_DONE);
     assert_int_equal(done.closed, 1);
@@ -343,14 +326,14 @@ static void a_revoked_token_is_closed_and_cannot_come_back(void **state)
 static void revoking_a_client_closes_all_its_tokens(void **state)
 {
     struct fixture *f = *state;
-    struct client *one = holder(f, plain), *two = holder(f, (struct mint){"c1", "j2", "{}", 3600});
-    struct client *else_ = holder(f, (struct mint){"c2", "c1", "{}", 3600}), *signed_in = v2(f);
+    struct client *one = holder(f, plain), *two = holder(f, (struct wish){"c1", "j2", "{}", 3600});
+    struct client *else_ = holder(f, (struct wish){"c2", "c1", "{}", 3600}), *signed_in = v2(f);
     sign_in(f, signed_in, "{\"id\":\"c1\"}");
     assert_int_equal(revoke_for(f, NULL, "c1", 60).closed, 2);
     assert_is_revoked(one);
     assert_is_revoked(two);
     assert_int_equal(else_->close_code | signed_in->close_code, 0);
-    assert_string_equal(heard(connect_with(f, token(f, (struct mint){"c1", "j9", "{}", 3600}))), "error:4009");
+    assert_string_equal(heard(connect_with(f, token(f, (struct wish){"c1", "j9", "{}", 3600}))), "error:4009");
 }
 
 static void a_revocation_ends_with_its_time(void **state)
@@ -394,7 +377,7 @@ static void a_revocation_is_in_force_after_a_restart(void **state)
     core_settle(f->core);
     assert_int_equal(revocations_state(f->revocations), REVOCATIONS_KNOWN);
     assert_string_equal(heard(connect_with(f, token(f, plain))), "error:4009");
-    assert_string_equal(heard(connect_with(f, token(f, (struct mint){"other", "j7", "{}", 60}))), "error:4009");
+    assert_string_equal(heard(connect_with(f, token(f, (struct wish){"other", "j7", "{}", 60}))), "error:4009");
     core_advance_ms(f->core, 3000);
     start_anew(f);
     revocations_load(f->revocations);
@@ -431,7 +414,7 @@ static void many_revocations_are_read_back(void **state)
     for (int i = 0; i < 2500; i += 499) {
         snprintf(jti, sizeof jti, "m%d", i);
         f->count = 0;
-        assert_string_equal(heard(connect_with(f, token(f, (struct mint){"c", jti, "{}", 60}))), "error:4009");
+        assert_string_equal(heard(connect_with(f, token(f, (struct wish){"c", jti, "{}", 60}))), "error:4009");
     }
 }
 
