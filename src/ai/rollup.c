@@ -314,7 +314,7 @@ static void committed(struct channel *ch, struct publish *p)
         append_arrives(ch, p);
     } else {
         flush(ch);
-        if (append && p->stored && ch->subscriptions > 0) {
+        if (append && p->stored && channel_has_listeners(ch)) {
             rollup_of(ch);
             metrics_count(ch->env, ch->app, appends_received, 1);
             leave_alone(ch, p, ALL_LANES & ~1u);

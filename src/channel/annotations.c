@@ -72,7 +72,7 @@ static void deliver(struct channel *ch, struct frame *frame, bool events_only)
 static void announce(struct channel *ch, const struct annotation *a, struct reaction *r)
 {
     struct buf json = {0};
-    if (ch->subscriptions == 0)
+    if (!channel_has_listeners(ch))
         return;
     annotation_json(&json, a);
     deliver(ch, frame_take(frame_of(ch, &a->message, r)), false);

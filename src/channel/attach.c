@@ -13,28 +13,33 @@
 #include "wire/codes.h"
 #include <stdlib.h>
 
-static struct interest *interest_of(struct channel *ch, unsigned shard)
+static struct interest *interest_of(struct interest **interests, uint32_t *count, unsigned shard)
 {
-    for (uint32_t i = 0; i < ch->interests_count; i++)
-        if (ch->interests[i].shard == shard)
-            return &ch->interests[i];
-    ch->interests = mem_realloc(ch->interests, (ch->interests_count + 1) * sizeof(*ch->interests));
-    struct interest *interest = &ch->interests[ch->interests_count++];
+    for (uint32_t i = 0; i < *count; i++)
+        if ((*interests)[i].shard == shard)
+            return &(*interests)[i];
+    *interests = mem_realloc(*interests, (*count + 1) * sizeof(**interests));
+    struct interest *interest = &(*interests)[(*count)++];
     *interest = (struct interest){.shard = shard};
     return interest;
 }
 
-static void count_interest(struct channel *ch, unsigned shard, unsigned lane, bool silent, int change)
+void interest_count(struct interest **interests, uint32_t *count, unsigned shard, unsigned lane, int change)
 {
-    struct interest *interest = interest_of(ch, shard);
+    struct interest *interest = interest_of(interests, count, shard);
     interest->lanes[lane] += (uint32_t)change;
     interest->total += (uint32_t)change;
+    if (interest->total == 0)
+        *interest = (*interests)[--*count];
+}
+
+static void count_interest(struct channel *ch, unsigned shard, unsigned lane, bool silent, int change)
+{
+    interest_count(&ch->interests, &ch->interests_count, shard, lane, change);
     ch->lanes[lane] += (uint32_t)change;
     bool was = ch->subscriptions > 0;
     ch->subscriptions += (uint32_t)change;
     ch->silent += silent ? (uint32_t)change : 0;
-    if (interest->total == 0)
-        *interest = ch->interests[--ch->interests_count];
     const char *type = channel_kind_word(ch->kind.kind);
     metrics_subscription(ch->env, ch->app, type, change);
     if (was != (ch->subscriptions > 0) && ch->kind.meta)

@@ -24,6 +24,13 @@ struct interest {
     uint32_t lanes[LANES];
 };
 
+/* Who gets a channel by a wildcard: interests and lanes as in the channel itself. */
+struct watchers {
+    struct interest *interests;
+    uint32_t interests_count;
+    uint32_t lanes[LANES];
+};
+
 struct annotations;
 struct leavers;
 struct presence;
@@ -51,6 +58,8 @@ struct channel {
     uint32_t lanes[LANES];
     struct interest *interests;
     uint32_t interests_count;
+    struct watchers *watchers;     /* watch.c; NULL = nobody */
+    uint64_t watch_generation;     /* of the hub, when that was looked up */
     struct repair *repair;         /* repair.c; NULL = nothing is missing */
     struct annotations *annotations; /* annotations.c; NULL = nobody has asked yet */
     struct presence *presence;     /* presence channels with members */
@@ -67,6 +76,12 @@ struct channel {
 static inline uint32_t channel_subscriptions(const struct channel *ch)
 {
     return ch->subscriptions - ch->silent;
+}
+
+/* Whether a delivery would reach anybody. */
+static inline bool channel_has_listeners(const struct channel *ch)
+{
+    return ch->subscriptions > 0 || ch->watchers != NULL;
 }
 
 /* How committed operations leave: at once, or by rollup (ai/rollup.c). A table, since `channel` may not know `ai`. */

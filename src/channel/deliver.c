@@ -61,7 +61,7 @@ uint32_t channel_lanes_count(const struct channel *ch, uint32_t lanes)
     uint32_t n = 0;
     for (unsigned lane = 0; lane < LANES; lane++)
         if (lanes & 1u << lane)
-            n += ch->lanes[lane];
+            n += ch->lanes[lane] + (ch->watchers != NULL ? ch->watchers->lanes[lane] : 0);
     return n;
 }
 
@@ -76,7 +76,7 @@ static uint32_t lanes_of_mode(enum lane_mode mode)
 
 void channel_deliver_publish(struct channel *ch, const struct publish *p, uint32_t lanes)
 {
-    if (ch->subscriptions == 0)
+    if (!channel_has_listeners(ch))
         return;
     struct envelope e;
     struct runtime_headers headers;
@@ -142,17 +142,35 @@ void message_shared_drop(struct message_shared *shared)
     free(shared);
 }
 
+static void post(struct env *env, unsigned shard, struct message_shared *shared)
+{
+    struct message_mail *mail = mem_alloc(sizeof(*mail));
+    mail->task.run = message_arrives;
+    mail->to = env->all[shard];
+    mail->shared = shared;
+    atomic_fetch_add_explicit(&shared->refs, 1, memory_order_relaxed);
+    env->post(env, shard, &mail->task);
+}
+
+static bool goes_to(const struct channel *ch, unsigned shard, uint32_t lanes)
+{
+    for (uint32_t i = 0; i < ch->interests_count; i++)
+        if (ch->interests[i].shard == shard)
+            return wants(&ch->interests[i], lanes);
+    return false;
+}
+
 void channel_post_shared(struct channel *ch, struct message_shared *shared)
 {
-    for (uint32_t i = 0; i < ch->interests_count; i++) {
-        if (!wants(&ch->interests[i], shared->d.lanes))
-            continue;
-        struct message_mail *mail = mem_alloc(sizeof(*mail));
-        mail->task.run = message_arrives;
-        mail->to = ch->env->all[ch->interests[i].shard];
-        mail->shared = shared;
-        atomic_fetch_add_explicit(&shared->refs, 1, memory_order_relaxed);
-        ch->env->post(ch->env, ch->interests[i].shard, &mail->task);
+    const struct watchers *watchers = ch->watchers;
+    shared->watched = watchers != NULL;
+    for (uint32_t i = 0; i < ch->interests_count; i++)
+        if (wants(&ch->interests[i], shared->d.lanes))
+            post(ch->env, ch->interests[i].shard, shared);
+    for (uint32_t i = 0; watchers != NULL && i < watchers->interests_count; i++) {
+        const struct interest *interest = &watchers->interests[i];
+        if (wants(interest, shared->d.lanes) && !goes_to(ch, interest->shard, shared->d.lanes))
+            post(ch->env, interest->shard, shared);
     }
     message_shared_drop(shared);
 }

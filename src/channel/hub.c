@@ -30,6 +30,7 @@ void hub_free(struct hub *hub)
         owner_free(ch);
     map_free(&hub->owned);
     local_free(hub);
+    watches_free(hub);
     map_free(&hub->local);
     hub->env->hub = NULL;
     free(hub);

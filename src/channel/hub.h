@@ -115,9 +115,11 @@ struct attach_request {
     struct presence_member member; /* copied */
     bool silent;                 /* another subscription of this connection stands for it: it is not counted, nobody is told */
     /* On the subscriber's shard, once; the subscription is gated then: nothing live is delivered until
-     * subscription_open(). `attached` lives for the call. */
+     * subscription_open(). A wildcard has no position and no gate: it is live when this returns. `attached` lives for the call. */
     void (*attached)(void *user, struct subscription *s, const struct attached *attached);
     void *user;
+    /* Wildcards: the connection's own subscription of a channel, if it has one that is attached. */
+    struct subscription *(*exact)(void *user, struct str channel);
     /* A closed gate is full: the connection must be ended. */
     void (*overflow)(void *user, struct subscription *s);
     uint64_t gate_frames_max, gate_bytes_max; /* 0 = none */

@@ -16,6 +16,8 @@ struct hub {
     size_t idle_count;
     struct map local;              /* key -> struct listeners */
     void (*control)(void *sink, int code, struct str reason);
+    struct watches *watches;       /* watch.c; NULL = no wildcard on any shard yet */
+    uint64_t watch_generation;     /* counts their changes */
     size_t metas;                  /* [meta] channels owned here that have subscribers */
     uint64_t publishes;            /* in flight, of all channels owned here */
     struct latency_probe *probe;   /* local.c */
@@ -32,6 +34,7 @@ struct subscription {
     struct socket_id socket;
     struct filter *filter;
     struct gate *gate;             /* NULL = open */
+    struct watch *watch;           /* watch.c: a wildcard; NULL = a channel */
     uint32_t index;                /* in its lane */
     uint8_t lane, format;
     bool waiting;                  /* the attach is under way */
@@ -86,6 +89,7 @@ struct message_shared {
     int control_code;              /* 0 = a delivery; else tell the sinks */
     struct str control_reason;
     const char *channel_type;
+    bool watched;                  /* subscribers of wildcards get it, too */
     char text[];
 };
 struct message_mail {
@@ -110,6 +114,8 @@ struct message_shared *message_shared_new(const struct channel *ch, const struct
 void attach_arrives(struct task *task);
 void detach_arrives(struct task *task);
 void attach_head_known(struct channel *ch);
+/* Changes how many subscribers the shard has in the lane; a shard without any is left out of the array. */
+void interest_count(struct interest **interests, uint32_t *count, unsigned shard, unsigned lane, int change);
 void attach_store_failed(struct channel *ch); /* those who wait are refused */
 
 /* tell.c */
@@ -163,7 +169,30 @@ static inline void formats_drop(struct formats *f)
         formats_drop_made(f);
 }
 
+/* watch.c */
+/* Looks up the channel's watchers anew. Call channel_watchers_now(). */
+void watch_refresh(struct channel *ch);
+static inline void channel_watchers_now(struct channel *ch)
+{
+    if (ch->watch_generation != ch->env->hub->watch_generation)
+        watch_refresh(ch);
+}
+void watchers_free(struct watchers *w);
+void watch_attach(struct subscription *s, struct subscription *(*exact)(void *user, struct str channel));
+void watch_detach(struct subscription *s); /* of one that is not waiting; frees it */
+struct tally {
+    uint32_t sent;
+    uint64_t bytes;
+};
+/* To this shard's subscribers of wildcards. */
+struct tally watch_fan_out(struct hub *hub, const struct message_shared *m);
+void watches_free(struct hub *hub);
+
 /* local.c */
+/* Whether m is for s; whether it would be, but for the filter of s. */
+bool subscription_takes(struct subscription *s, const struct message_shared *m);
+bool subscription_hides(struct subscription *s, const struct message_shared *m);
+void subscription_free(struct subscription *s);
 void message_arrives(struct task *task);
 void attach_returns(struct task *task);
 void local_free(struct hub *hub);

@@ -186,16 +186,30 @@ uint32_t subscription_open(struct env *env, struct subscription *s, uint64_t abo
 
 /* ---- the fan-out ---- */
 
-static bool is_for(const struct message_shared *m, struct subscription *s)
+static bool is_new(const struct subscription *s, const struct delivery *d)
 {
-    const struct delivery *d = &m->d;
     if (d->last != 0 && d->last <= s->after)
         return false;
     if (d->annotation && !s->annotations)
         return false;
-    if ((d->except.a | d->except.b) != 0 && socket_id_eq(s->socket, d->except))
+    return (d->except.a | d->except.b) == 0 || !socket_id_eq(s->socket, d->except);
+}
+
+static bool passes_filter(const struct subscription *s, const struct delivery *d)
+{
+    return s->filter == NULL || d->event_name.n == 0 || filter_accepts(s->filter, d->event_name, d->tags);
+}
+
+bool subscription_hides(struct subscription *s, const struct message_shared *m)
+{
+    return is_new(s, &m->d) && !passes_filter(s, &m->d);
+}
+
+bool subscription_takes(struct subscription *s, const struct message_shared *m)
+{
+    if (!is_new(s, &m->d))
         return false;
-    if (s->filter == NULL || d->event_name.n == 0 || filter_accepts(s->filter, d->event_name, d->tags))
+    if (passes_filter(s, &m->d))
         return true;
     metrics_count(s->env, s->app, filtered, 1);
     return false;
@@ -205,7 +219,7 @@ static uint32_t lane_send_checked(struct lane *lane, struct frame *frame, const 
 {
     uint32_t sent = 0;
     for (uint32_t i = 0; i < lane->count; i++) {
-        if (!is_for(m, lane->entries[i].s))
+        if (!subscription_takes(lane->entries[i].s, m))
             continue;
         lane->entries[i].s->env->deliver(lane->entries[i].sink, frame_take(frame));
         sent++;
@@ -229,7 +243,7 @@ static void send_to_gates(struct listeners *l, const struct message_shared *m, s
         struct gate *gate = list_of(at, struct gate, link);
         const struct subscription *s = gate->s;
         enum lane_mode mode = lane_mode_of(s->lane);
-        if (m->d.frames[mode] != NULL && (m->d.lanes & 1u << s->lane) && is_for(m, gate->s))
+        if (m->d.frames[mode] != NULL && (m->d.lanes & 1u << s->lane) && subscription_takes(gate->s, m))
             gate_put(gate, formats_frame(formats, s->format, mode), m->d.first, m->d.last);
     }
 }
@@ -279,11 +293,6 @@ static void probe(struct env *env, const struct message_shared *m, uint32_t reci
     all->probes[all->count++] = (struct probe){m->app, m->channel_type, m->d.arrived_ns, recipients, m->d.append};
 }
 
-struct tally {
-    uint32_t sent;
-    uint64_t bytes;
-};
-
 static void lanes_send(struct listeners *l, enum wire_format format, const struct message_shared *m, struct formats *formats,
                        struct tally *tally)
 {
@@ -301,20 +310,23 @@ static void lanes_send(struct listeners *l, enum wire_format format, const struc
     }
 }
 
-static void fan_out(struct listeners *l, const struct message_shared *m)
+static void fan_out(struct listeners *l, const struct message_shared *m, struct tally *tally)
 {
-    struct tally tally = {0};
     struct formats formats = {.d = &m->d};
-    lanes_send(l, FORMAT_JSON, m, &formats, &tally);
+    lanes_send(l, FORMAT_JSON, m, &formats, tally);
     for (unsigned format = FORMAT_JSON + 1; l->binary != NULL && format < FORMATS; format++)
-        lanes_send(l, format, m, &formats, &tally);
+        lanes_send(l, format, m, &formats, tally);
     if (!list_empty(&l->gated))
         send_to_gates(l, m, &formats);
     formats_drop(&formats);
-    metrics_count(l->env, l->app, messages_out, tally.sent);
-    metrics_count(l->env, l->app, bytes_out, tally.bytes);
-    if (m->d.arrived_ns != 0 && tally.sent > 0)
-        probe(l->env, m, tally.sent);
+}
+
+static void count_sent(struct env *env, const struct message_shared *m, const struct tally *tally)
+{
+    metrics_count(env, m->app, messages_out, tally->sent);
+    metrics_count(env, m->app, bytes_out, tally->bytes);
+    if (m->d.arrived_ns != 0 && tally->sent > 0)
+        probe(env, m, tally->sent);
 }
 
 static void tell_lane(struct hub *hub, const struct lane *lane, const struct message_shared *m)
@@ -345,17 +357,21 @@ void message_arrives(struct task *task)
 {
     struct message_mail *mail = list_of(task, struct message_mail, task);
     struct listeners *l = map_get(&mail->to->hub->local, mail->shared->key);
+    struct tally tally = {0};
+    if (mail->shared->watched)
+        tally = watch_fan_out(mail->to->hub, mail->shared);
     if (l != NULL && mail->shared->control_code != 0)
         tell_sinks(l, mail->shared);
     else if (l != NULL)
-        fan_out(l, mail->shared);
+        fan_out(l, mail->shared, &tally);
+    count_sent(mail->to, mail->shared, &tally);
     message_shared_drop(mail->shared);
     free(mail);
 }
 
 /* ---- subscriptions ---- */
 
-static void subscription_free(struct subscription *s)
+void subscription_free(struct subscription *s)
 {
     filter_free(s->filter);
     free(s);
@@ -451,6 +467,11 @@ static struct subscription *subscription_new(struct env *env, const struct attac
 struct subscription *hub_attach(struct env *env, const struct attach_request *r)
 {
     struct subscription *s = subscription_new(env, r);
+    if (r->name.wildcard) {
+        s->waiting = true;
+        watch_attach(s, r->exact);
+        return s;
+    }
     struct attach_mail *mail = mem_new(struct attach_mail);
     unsigned owner = hub_owner(env, r->app, r->channel);
     s->waiting = true;
@@ -477,6 +498,10 @@ void hub_detach(struct env *env, struct subscription *s, uint64_t lease_ms)
     if (s->waiting) {
         /* The answer is still under way: only then it is known whether there is something to leave. */
         s->detached = true;
+        return;
+    }
+    if (s->watch != NULL) {
+        watch_detach(s);
         return;
     }
     struct listeners *l = s->listeners;

@@ -89,6 +89,7 @@ void owner_free(struct channel *ch)
     leavers_free(ch->leavers);
     drop_cached(ch);
     free(ch->interests);
+    watchers_free(ch->watchers);
     free(ch);
 }
 
@@ -254,6 +255,7 @@ static void finish(struct channel *ch, struct publish *p)
 static void drain(struct channel *ch)
 {
     const struct egress *egress = ch->env->hub->egress;
+    channel_watchers_now(ch);
     while (!ch->held && !list_empty(&ch->in_flight)) {
         struct publish *p = list_of(ch->in_flight.next, struct publish, link);
         if (!p->completed || repair_begins(ch, p))

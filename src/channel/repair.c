@@ -175,7 +175,7 @@ static struct repair *repair_of(struct channel *ch)
 
 void repair_doubt(struct channel *ch)
 {
-    if (ch->repair == NULL && ch->head_known && ch->subscriptions > 0)
+    if (ch->repair == NULL && ch->head_known && channel_has_listeners(ch))
         later(repair_of(ch));
 }
 
@@ -185,7 +185,7 @@ bool repair_begins(struct channel *ch, const struct publish *p)
     if (!p->stored || p->result >= PUBLISH_BUSY || !ch->head_known || head->delivery == 0 || strcmp(head->stream_id, ch->head.stream_id) != 0)
         return false;
     uint64_t upto = head->delivery - (p->result == PUBLISH_OK ? 1 : 0);
-    if (upto <= ch->head.delivery || ch->subscriptions == 0)
+    if (upto <= ch->head.delivery || !channel_has_listeners(ch))
         return false;
     struct repair *r = repair_of(ch);
     if (r->reading) {

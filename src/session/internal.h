@@ -91,6 +91,7 @@ struct session {
     struct handle *handle;   /* NULL = nobody has asked for it */
     char *doom_reason;       /* with doom_code; owned */
     uint16_t doom_code;      /* not 0: to be closed with it in the next turn */
+    uint8_t wildcards;       /* subscriptions to patterns */
     uint8_t histories;       /* channel_history requests under way */
     uint8_t protocol, mode, window_index, format;
     bool echo;
@@ -112,6 +113,7 @@ struct sub {
     uint16_t acks;               /* acknowledgements to send when the attach returns */
     uint8_t kind;                /* enum channel_kind */
     bool cache;
+    bool wildcard;
     bool annotations;            /* annotation events too */
     bool unsettled;              /* not attached yet: see sessions_settle() */
     bool shown;                  /* the client has asked for it */

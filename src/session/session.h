@@ -5,14 +5,14 @@
  *
  * Ownership: session_new() to session_closed(); the link outlives the session. Threads: its shard.
  * Calls: session_closed() never from within env->deliver or a function of the link; session_overflow() may be.
- * Limits: channels per connection SESSION_CHANNELS_MAX (error 4300), pending resume positions SESSION_PENDING_MAX.
+ * Limits: channels per connection SESSION_CHANNELS_MAX, of them wildcards SESSION_WILDCARDS_MAX (error 4300), pending resume positions SESSION_PENDING_MAX.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
 #include "channel/hub.h"
 
-enum { SESSION_CHANNELS_MAX = 10000, SESSION_PENDING_MAX = 100, SESSION_PENDING_MS = 30000 };
+enum { SESSION_CHANNELS_MAX = 10000, SESSION_PENDING_MAX = 100, SESSION_WILDCARDS_MAX = 100, SESSION_PENDING_MS = 30000 };
 
 struct directory; /* session/directory.h */
 

@@ -48,6 +48,8 @@ static struct sub *sub_new(struct session *s, struct str channel, const struct c
     sub->session = s;
     sub->kind = (uint8_t)name->kind;
     sub->cache = name->cache;
+    sub->wildcard = name->wildcard;
+    s->wildcards = (uint8_t)(s->wildcards + name->wildcard);
     if (s->subs_count == s->subs_cap) {
         s->subs_cap = s->subs_cap ? s->subs_cap * 2 : 1;
         s->subs = mem_realloc(s->subs, s->subs_cap * sizeof(struct sub *));
@@ -65,6 +67,7 @@ static void remove_from_table(struct sub *sub)
 {
     struct session *s = sub->session;
     s->subs[sub->index] = s->subs[--s->subs_count];
+    s->wildcards = (uint8_t)(s->wildcards - sub->wildcard);
     s->subs[sub->index]->index = sub->index;
     if (s->by_name != NULL)
         map_del(s->by_name, sub->channel);
@@ -117,6 +120,12 @@ static void leave(struct sub *sub, uint64_t lease_ms)
 static void attached(void *user, struct subscription *live, const struct attached *attached);
 static void gate_is_full(void *user, struct subscription *subscription);
 
+static struct subscription *exact_of(void *user, struct str channel)
+{
+    const struct sub *sub = sub_find(((struct sub *)user)->session, channel);
+    return sub != NULL ? sub->live : NULL;
+}
+
 static uint64_t gate_frames_max(const struct config *config)
 {
     if (config->websocket.max_messages > 0)
@@ -141,6 +150,7 @@ static void attach(struct sub *sub, const struct channel_name *name, struct filt
         .member = {sub->member, user_info},
         .silent = sub->live != NULL,
         .attached = attached,
+        .exact = exact_of,
         .user = sub,
         .overflow = gate_is_full,
         .gate_frames_max = gate_frames_max(config),

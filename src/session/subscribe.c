@@ -86,8 +86,6 @@ static bool has_good_name(struct ask *a)
     const char *wrong = subscription_name_check(a->s->app, a->to.channel, &a->to.name, a->arena);
     if (wrong != NULL)
         return refuse(a, CODE_CHANNEL, "Channel error: %s", wrong);
-    if (a->to.name.wildcard)
-        return refuse(a, CODE_CHANNEL, "Channel error: Wildcard subscriptions are not available in this build");
     a->asked = without_meta(a->to.channel);
     a->policy = channel_policy(a->s->app, a->to.channel, &a->to.name);
     a->to.recovers = a->policy.recovery;
@@ -311,6 +309,9 @@ static bool is_member(struct ask *a)
 
 static bool has_place(struct ask *a)
 {
+    if (a->to.name.wildcard && a->s->wildcards >= SESSION_WILDCARDS_MAX && sub_find(a->s, a->to.channel) == NULL)
+        return refuse(a, CODE_CHANNEL, "Channel error: Too many wildcard subscriptions on this connection, the limit is %d",
+                      SESSION_WILDCARDS_MAX);
     if (a->s->subs_count < SESSION_CHANNELS_MAX || sub_find(a->s, a->to.channel) != NULL)
         return true;
     return refuse(a, CODE_CHANNEL, "Channel error: Too many channels on this connection, the limit is %d",
