@@ -6,6 +6,7 @@
  */
 #include "channel/annotations.h"
 
+#include "api/actor.h"
 #include "api/handlers.h"
 #include "api/lookup.h"
 #include "api/serials.h"
@@ -20,6 +21,7 @@ struct wish { /* what a call wants; also the body of a POST */
     uint64_t target;    /* DELETE */
     uint64_t after;     /* GET */
     uint32_t limit;
+    struct str own_of;  /* DELETE: only this client's; absent = anybody's */
 };
 
 /* ---- checks ---- */
@@ -82,7 +84,8 @@ static struct failure check_create(struct call *c, struct wish *w)
         return fail_input(str_of(wrong));
     if (w->count.given && w->count.u == 0)
         return fail_input(STR("count must be greater than 0"));
-    wrong = annotation_lacks(w->summarizer, w->name, w->clientId);
+    /* Whom a socket stands for is not known yet. */
+    wrong = w->socketId.p == NULL ? annotation_lacks(w->summarizer, w->name, w->clientId) : NULL;
     if (wrong != NULL)
         return fail_input(str_of(wrong));
     return serial_check(c, "message_serial", c->args[2]);
@@ -204,10 +207,70 @@ static void submit(struct call *c, const struct wish *w)
         .data = w->data,
         .count = w->count.u,
     };
+    a->own_of = w->own_of;
     a->type = w->type;
     a->after = w->after;
     a->limit = w->limit;
     hub_annotate(c->env, a);
+}
+
+/* ---- a socket as actor ---- */
+
+static struct failure forbidden(struct call *c, const char *what)
+{
+    return fail_fmt(c, 403, "forbidden", "Connection is not allowed to %s channel '%.*s'", what, STR_ARG(c->args[1]));
+}
+
+static struct failure may_create(struct call *c, struct wish *w, const struct actor *actor)
+{
+    if (!actor_may(actor, MAY_PUBLISH) || !actor_may(actor, MAY_ANNOTATION_PUBLISH))
+        return forbidden(c, "annotation_publish");
+    w->clientId = actor->identity;
+    const char *lacks = annotation_lacks(w->summarizer, w->name, w->clientId);
+    return lacks != NULL ? fail_input(str_of(lacks)) : NO_FAILURE;
+}
+
+static struct failure may_delete(struct call *c, struct wish *w, const struct actor *actor)
+{
+    if (actor->identity.n > 0 && actor_may(actor, MAY_ANNOTATION_DELETE_ANY))
+        return NO_FAILURE;
+    if (actor->identity.n == 0 || !actor_may(actor, MAY_ANNOTATION_DELETE_OWN))
+        return forbidden(c, "annotation_delete");
+    w->own_of = actor->identity;
+    return NO_FAILURE;
+}
+
+static struct failure may_list(struct call *c, struct wish *w, const struct actor *actor)
+{
+    bool may = actor_may(actor, MAY_SUBSCRIBE) && actor_may(actor, MAY_ANNOTATION_SUBSCRIBE);
+    return may ? NO_FAILURE : forbidden(c, "annotation_subscribe");
+}
+
+static struct failure (*const may[])(struct call *c, struct wish *w, const struct actor *actor) = {
+    [ANNOTATE_CREATE] = may_create,
+    [ANNOTATE_DELETE] = may_delete,
+    [ANNOTATE_LIST] = may_list,
+};
+
+static void actor_known(struct call_actor *a, struct failure refused)
+{
+    struct wish *w = a->user;
+    if (!refused.status)
+        refused = may[w->kind](a->call, w, &a->actor);
+    if (refused.status)
+        call_refuse(a->call, refused);
+    else
+        submit(a->call, w);
+}
+
+static void ask_actor(struct call *c, struct wish *w)
+{
+    struct call_actor *a = arena_zalloc(call_arena(c), sizeof *a);
+    a->socket_id = w->socketId;
+    a->client_id = w->kind == ANNOTATE_CREATE ? w->clientId : STR_NONE;
+    a->known = actor_known;
+    a->user = w;
+    call_actor_ask(c, a);
 }
 
 /* ---- the calls ---- */
@@ -215,7 +278,7 @@ static void submit(struct call *c, const struct wish *w)
 static void message_found(struct lookup *lookup)
 {
     struct call *c = lookup->call;
-    const struct wish *w = lookup->user;
+    struct wish *w = lookup->user;
     const struct store_op *op = &lookup->op;
     bool missing = op->result == STORE_NOT_FOUND || op->result == STORE_WRONG_STREAM ||
                    (op->result == STORE_OK && (op->found.count == 0 || op->found.items[0].action == ACTION_ORDINARY));
@@ -223,6 +286,8 @@ static void message_found(struct lookup *lookup)
     lookup_end(lookup);
     if (refused.status)
         call_refuse(c, refused);
+    else if (w->socketId.p != NULL)
+        ask_actor(c, w);
     else
         submit(c, w);
 }

@@ -162,6 +162,30 @@ describe('annotations', () => {
     without.close();
   });
 
+  test('in the name of a socket: as whom it is, by what it may', async () => {
+    const channel = fresh('ai'), { message_serial: serial } = await api.create(channel, 'x');
+    const as = async (id, operations) => {
+      const client = await connect(), userData = JSON.stringify({ id, capabilities: Object.fromEntries(operations.map(o => [o, ['*']])) });
+      client.send('sockudo:signin', { auth: userAuth(app, client.socketId, userData), user_data: userData });
+      await client.next(f => f.event === 'sockudo:signin_success');
+      return client.socketId;
+    };
+    const anna = await as('anna', ['annotation-publish', 'annotation_delete_own', 'annotation-subscribe']), boss = await as('boss', ['annotation-delete-any']), nobody = (await connect()).socketId;
+    const flag = { type: 'f:flag.v1' };
+    const { annotationSerial: hers } = ok(await annotate(api, channel, serial, { ...flag, socketId: anna }));
+    const { annotationSerial: other } = ok(await annotate(api, channel, serial, { ...flag, clientId: 'bob' }));
+    assert.equal(ok(await list(channel, serial, { socket_id: anna })).items[0].clientId, 'anna');
+    refused(await annotate(api, channel, serial, { ...flag, socketId: anna, clientId: 'bob' }), 401, 'auth_failed');
+    refused(await annotate(api, channel, serial, { ...flag, socketId: boss }), 403, 'forbidden');
+    refused(await annotate(api, channel, serial, { ...flag, socketId: '1.2' }), 401, 'auth_failed');
+    refused(await list(channel, serial, { socket_id: nobody }), 403, 'forbidden');
+    const removeAs = (annotation, socket_id) => api.call('DELETE', api.path(channel, serial, `/annotations/${annotation}`), { query: { socket_id } });
+    refused(await removeAs(other, anna), 403, 'forbidden');
+    refused(await removeAs(hers, nobody), 403, 'forbidden');
+    ok(await removeAs(hers, anna));
+    ok(await removeAs(other, boss));
+  });
+
   test('a reset of the history forgets them', async () => {
     const channel = fresh('ai'), { message_serial: serial } = await api.create(channel, 'x');
     ok(await annotate(api, channel, serial, like));
