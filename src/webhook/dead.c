@@ -104,7 +104,7 @@ static void bound(struct webhooks *w, struct graves *g)
     while (g->count > w->config->queue.failed_retention || (g->bytes > DEAD_BYTES_MAX && g->count > 1)) {
         struct entry *entry = entry_new(w, NULL);
         note_both(entry, g->at[0].app_hash, g->at[0].seq, STR_NONE, STR_NONE);
-        journal_add(entry);
+        journal_add(entry, ENTRY_MUST_STAY);
         take_out(w, g, 0);
         if (g->app != NULL)
             hook_count(w, g->app, dead_dropped, 1);
@@ -167,7 +167,7 @@ void dead_bury(struct job *job, const char *reason)
     job_key(&key, job->seq);
     if (job->stored)
         entry_note(entry, buf_view(&key), STR_NONE);
-    journal_add(entry);
+    journal_add(entry, ENTRY_MUST_STAY);
     add(w, g, (struct grave){job->seq, app_hash(app_id), (uint32_t)job->bytes});
     bound(w, g);
     if (t == NULL)
@@ -210,7 +210,7 @@ static size_t find(const struct graves *g, uint64_t seq)
 
 static void replayed(struct entry *entry, bool ok)
 {
-    (void)ok; /* an entry that deletes is tried until it is stored */
+    (void)ok;
     queue_ready(entry->job);
 }
 
@@ -232,7 +232,7 @@ static void replay_one(struct webhooks *w, struct webhooks_replay *r, const stru
     job_key(&key, seq);
     entry_note(entry, buf_view(&key), note->value);
     note_both(entry, app_hash(r->app->id), seq, STR_NONE, STR_NONE);
-    journal_add(entry);
+    journal_add(entry, ENTRY_MUST_STAY);
     take_out(w, g, find(g, seq));
     r->replayed++;
     buf_free(&key);

@@ -137,7 +137,11 @@ struct entry;
 struct entry *entry_new(struct webhooks *w, void (*done)(struct entry *entry, bool ok));
 /* value absent = delete; both are copied. At most ENTRY_NOTES of them: they are stored all or none. */
 void entry_note(struct entry *entry, struct str key, struct str value);
-void journal_add(struct entry *entry);
+enum entry_fate {
+    ENTRY_ONCE,      /* not stored: given up */
+    ENTRY_MUST_STAY, /* not stored: tried again, before what came later */
+};
+void journal_add(struct entry *entry, enum entry_fate fate);
 void journal_flush(struct webhooks *w);
 void journal_drop_all(struct webhooks *w);
 enum { ENTRY_NOTES = 4 };
@@ -146,13 +150,13 @@ struct entry {
     struct webhooks *hooks;
     struct job *job;
     void *user;
-    /* ok: stored. Not stored: what is to be put is given up, what is to be deleted is tried again first. NULL = nobody asks. */
+    /* ok: stored; always so for ENTRY_MUST_STAY. NULL = nobody asks. */
     void (*done)(struct entry *entry, bool ok);
     struct buf keys[ENTRY_NOTES], values[ENTRY_NOTES];
     bool deletes[ENTRY_NOTES];
     unsigned count;
     size_t bytes;
-    bool again; /* after a failure */
+    bool must_stay;
 };
 /* One page of notes. done() runs on the webhook thread and ends with scan_free(). */
 struct scan {
@@ -237,7 +241,7 @@ struct webhooks {
     struct list jobs;
     struct list active;            /* targets with ready jobs, the next one first */
     uint64_t target_jobs_max, target_bytes_max;
-    uint64_t bodies_bytes, queue_bytes;
+    uint64_t bodies_bytes, bodies_bytes_max;
     unsigned running, slow, untrusted; /* requests in flight; of them slow; of those that are not slow, to untrusted targets */
     uint64_t seq;                  /* next */
 

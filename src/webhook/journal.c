@@ -1,8 +1,8 @@
 /* journal.c - the queue's notes on their way to the store, and back.
  *
  * One operation is under way; what comes meanwhile goes together into the next one: the queue costs the store one operation
- * per turn of its own, however many jobs come and go. An operation that fails gives up its puts (the job is then delivered
- * from memory) and tries its deletes and dead letters again.
+ * per turn of its own, however many jobs come and go. When an operation fails, new jobs in it are delivered from memory;
+ * what must stay (the end of a job, a dead letter) is tried again.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -54,9 +54,10 @@ static void entry_free(struct entry *entry)
     free(entry);
 }
 
-void journal_add(struct entry *entry)
+void journal_add(struct entry *entry, enum entry_fate fate)
 {
     struct webhooks *w = entry->hooks;
+    entry->must_stay = fate == ENTRY_MUST_STAY;
     list_append(&w->pending, &entry->link);
     w->pending_bytes += entry->bytes;
 }
@@ -88,14 +89,6 @@ static void remember_health(struct webhooks *w, bool ok)
         log_info("webhook", "the store takes the webhook queue again");
 }
 
-static bool must_be_tried_again(const struct entry *entry)
-{
-    for (unsigned i = 0; i < entry->count; i++)
-        if (entry->deletes[i])
-            return true;
-    return false;
-}
-
 /* In their old order, before what came later. */
 static void take_back(struct webhooks *w, struct list *entries)
 {
@@ -118,7 +111,7 @@ static void settle(struct webhooks *w, struct list *entries, bool ok)
     list_init(&again);
     for (struct list *link; (link = list_take(entries)) != NULL;) {
         struct entry *entry = list_of(link, struct entry, link);
-        if (!ok && must_be_tried_again(entry)) {
+        if (!ok && entry->must_stay) {
             list_append(&again, &entry->link);
             continue;
         }

@@ -39,7 +39,6 @@ static struct job *job_new(struct webhooks *w, uint64_t seq, int64_t time_ms, ui
     job->bytes = bytes;
     list_init(&job->link);
     list_append(&w->jobs, &job->all);
-    w->queue_bytes += bytes;
     atomic_fetch_add(&w->depth, 1);
     return job;
 }
@@ -80,7 +79,6 @@ static void job_free(struct job *job)
         metric_add(w->figures[t->app->index].depth, METRIC_SHARD_HOOK, -1);
     }
     drop_body(job);
-    w->queue_bytes -= job->bytes;
     atomic_fetch_sub(&w->depth, 1);
     free(job->lost_app);
     free(job->lost_origin);
@@ -100,7 +98,7 @@ static void make_ready(struct job *job)
 {
     struct target *t = job->target;
     job->state = JOB_READY;
-    if (job->stored && job->hooks->bodies_bytes > BODIES_KEPT_MAX)
+    if (job->stored && job->hooks->bodies_bytes > job->hooks->bodies_bytes_max)
         drop_body(job);
     list_append(&t->ready, &job->link);
     t->ready_count++;
@@ -129,7 +127,7 @@ static void store_job(struct job *job)
     job_key(&key, job->seq);
     entry->job = job;
     entry_note(entry, buf_view(&key), buf_view(&value));
-    journal_add(entry);
+    journal_add(entry, ENTRY_ONCE);
     buf_free(&key);
     buf_free(&value);
 }
@@ -167,7 +165,7 @@ static void forget(struct job *job)
         struct buf key = {0};
         job_key(&key, job->seq);
         entry_note(entry, buf_view(&key), STR_NONE);
-        journal_add(entry);
+        journal_add(entry, ENTRY_MUST_STAY);
         buf_free(&key);
     }
     job_free(job);
@@ -211,7 +209,7 @@ static void wait(struct job *job, uint64_t delay_ms)
     uint64_t jitter = random_below(&w->random, delay_ms * JITTER_MAX_PERMILLE / 1000 + 1);
     job->state = JOB_WAITING;
     job->timer.fire = back_off_ends;
-    if (job->stored && w->bodies_bytes > BODIES_KEPT_MAX)
+    if (job->stored && w->bodies_bytes > w->bodies_bytes_max)
         drop_body(job);
     wheel_set(w->wheel, &job->timer, hook_now_ms(w) + delay_ms + jitter);
 }
@@ -432,7 +430,7 @@ struct job *queue_restore(struct webhooks *w, uint64_t seq, const struct record 
 {
     struct target *t = target_of(w, r);
     struct job *job = job_new(w, seq, r->time_ms, r->events, r->body.n);
-    if (w->bodies_bytes + r->body.n <= BODIES_KEPT_MAX)
+    if (w->bodies_bytes + r->body.n <= w->bodies_bytes_max)
         keep_body(job, str_make(str_dup(r->body), r->body.n));
     if (t != NULL) {
         belongs_to(job, t);

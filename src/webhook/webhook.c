@@ -42,12 +42,11 @@ static struct event *event_new(struct webhooks *w, const struct notice *notice)
     return e;
 }
 
-/* Takes a share of the inbox; false if there is none left. */
+/* Takes a share of the inbox, which event_free() gives back in any case; false if there was none left. */
 static bool reserve(struct webhooks *w, size_t bytes)
 {
-    if (atomic_fetch_add(&w->inbox_events, 1) < INBOX_EVENTS_MAX && atomic_fetch_add(&w->inbox_bytes, bytes) < INBOX_BYTES_MAX)
-        return true;
-    return false;
+    uint64_t events_before = atomic_fetch_add(&w->inbox_events, 1), bytes_before = atomic_fetch_add(&w->inbox_bytes, bytes);
+    return events_before < INBOX_EVENTS_MAX && bytes_before < INBOX_BYTES_MAX;
 }
 
 void event_free(struct event *e)
@@ -238,6 +237,7 @@ struct webhooks *webhooks_new(const struct webhooks_options *o)
     list_init(&w->pending);
     make_targets(w);
     w->target_jobs_max = share(o->config->queue.memory_capacity, w->targets_count, 1);
+    w->bodies_bytes_max = BODIES_KEPT_MAX;
     w->target_bytes_max = share(QUEUE_BYTES_MAX, w->targets_count, QUEUE_BYTES_MIN);
     figures_of_webhooks(w);
     dead_start(w);
