@@ -7,8 +7,9 @@ import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 import Pusher from 'pusher';
 import { Api, hmac } from './lib/api.mjs';
-import { HookEndpoint, answering } from './lib/hook-endpoint.mjs';
+import { HookEndpoint, answering, garbage, hanging, oneAfterTheOther } from './lib/hook-endpoint.mjs';
 import { Server, appWith, fresh, sleep, until } from './lib/server.mjs';
+import { V1 } from './lib/v2.mjs';
 
 const version = 'message_version_created';
 const hooks = [];
@@ -51,6 +52,249 @@ describe('a webhook', () => {
     assert.deepEqual({ ...created, version_serial: '' }, { name: version, channel, message_serial, version_serial: '', action: 'message.create' });
     assert.equal(appended.message_serial, message_serial);
     assert.ok(appended.version_serial > created.version_serial);
+    await s.stop();
+  });
+
+  test('is not sent what it did not ask for, and batches keep their order', async () => {
+    const [all, some, none] = [await endpoint(), await endpoint(), await endpoint()];
+    const s = await serve([to(all), to(some, { filter: { channel_prefix: 'private-', channel_namespace: 'orders' } }), to(none, { event_types: ['cache_miss'] })],
+      { webhooks: { batching: { size: 2, duration: 300 } } });
+    const [a, b] = ['ai-1', 'ai-2'];
+    for (const channel of [a, b, a, b, a]) await s.api.create(channel, 'x');
+    await until(() => all.events().length === 5);
+    assert.deepEqual(all.requests.map(r => r.body.events.map(e => e.channel)), [[a, b], [a, b], [a]]);
+    assert.deepEqual([some.requests.length, none.requests.length], [0, 0]);
+    await s.stop();
+  });
+
+  test('is told when a channel is occupied and vacated, not of its meta channel', async () => {
+    const hook = await endpoint();
+    const s = await serve([to(hook, { event_types: ['channel_occupied', 'channel_vacated'] })]);
+    const channel = fresh('c'), client = await V1.connect(s.server);
+    await client.subscribe(`[meta]${channel}`);
+    await client.subscribe(channel);
+    await hook.event(e => e.name === 'channel_occupied' && e.channel === channel);
+    await client.close();
+    await hook.event(e => e.name === 'channel_vacated' && e.channel === channel, 10_000);
+    assert.equal(hook.events().length, 2);
+    await s.stop();
+  });
+
+  test('answered 500 is tried again after 1 s and 2 s, with the same body', { timeout: 30_000 }, async () => {
+    const hook = await endpoint(oneAfterTheOther(answering(500), answering(429), answering(200)));
+    const s = await serve([to(hook)]);
+    await s.api.create(fresh('ai'), 'x');
+    await hook.request(3, 10_000);
+    await sleep(300);
+    const [first, second, third] = hook.requests;
+    assert.equal(hook.requests.length, 3);
+    assert.equal(new Set(hook.requests.map(r => r.raw)).size, 1);
+    assert.equal(new Set(hook.requests.map(r => r.headers['x-pusher-signature'])).size, 1);
+    assert.ok(second.at - first.at >= 990 && second.at - first.at < 1800, `first gap ${second.at - first.at}`);
+    assert.ok(third.at - second.at >= 1980 && third.at - second.at < 3500, `second gap ${third.at - second.at}`);
+    assert.equal(await s.server.metric('sockudo_webhook_retries_total'), 2);
+    assert.equal(await s.server.metric('sockudo_webhook_delivered_total'), 1);
+    assert.equal(await s.server.metric('sockudo_webhook_queue_depth'), 0);
+    await s.stop();
+  });
+
+  test('follows no redirect: a 302 is an answer, and a final one', async () => {
+    const other = await endpoint(), hook = await endpoint((request, response) => response.writeHead(302, { Location: other.url }).end());
+    const s = await serve([to(hook)]);
+    await s.api.create(fresh('ai'), 'x');
+    await until(async () => await s.server.metric('sockudo_webhook_dead_letters_total') === 1);
+    assert.deepEqual([hook.requests.length, other.requests.length], [1, 0]);
+    await s.stop();
+  });
+
+  test('survives garbage, an endless answer, and an endpoint that is gone for a while', { timeout: 30_000 }, async () => {
+    const endless = (request, response) => { response.writeHead(200); const pour = () => { while (!response.destroyed && response.write(Buffer.alloc(65536))); }; response.on('drain', pour); pour(); };
+    const [bad, loud, away] = [await endpoint(oneAfterTheOther(garbage, answering(200))), await endpoint(endless), await endpoint()];
+    await away.stop();
+    const s = await serve([bad, loud, away].map(hook => to(hook, { retry: { initial_backoff_ms: 100, max_backoff_ms: 200 } })));
+    await s.api.create(fresh('ai'), 'x');
+    await bad.request(2, 10_000);
+    await loud.request();
+    await sleep(500);
+    await away.restart();
+    await away.request(1, 10_000);
+    await until(async () => await s.server.metric('sockudo_webhook_queue_depth') === 0, 'an empty queue');
+    assert.equal(await s.server.metric('sockudo_webhook_delivered_total'), 3);
+    assert.equal(loud.requests.length, 1);
+    assert.equal(await s.server.metric('sockudo_webhook_dead_letters'), 0);
+    await s.stop();
+  });
+});
+
+describe('dead letters', () => {
+  const path = '/webhooks/dead_letters';
+
+  test('are listed with their reason, page by page, and replayed', { timeout: 30_000 }, async () => {
+    const gone = await endpoint(answering(410)), down = await endpoint(answering(503));
+    const s = await serve([to(gone), to(down, { retry: { max_attempts: 2, initial_backoff_ms: 50 }, event_types: ['cache_miss', version], filter: { channel_suffix: 'last' } })]);
+    const list = async query => (await s.api.get(path, query)).body;
+    assert.deepEqual(await list(), { dead_letters: [], next: null });
+    const channels = [fresh('ai'), fresh('ai'), `${fresh('ai')}-last`];
+    for (const [i, channel] of channels.entries()) {
+      await s.api.create(channel, 'x');
+      await gone.request(i + 1);
+    }
+    await until(async () => (await list()).dead_letters.length === 4, 'four dead letters');
+    const { dead_letters } = await list();
+    const [first] = dead_letters, tired = dead_letters.find(d => d.webhook === 1);
+    assert.deepEqual({ ...first, id: 0, bytes: 0, time_ms: 0, dead_at_ms: 0 }, { id: 0, app_id: 'app-id', webhook: 0, url: new URL(gone.url).origin, reason: 'permanent_status', error: 'http_status', last_status: 410, attempts: 1, events: 1, bytes: 0, time_ms: 0, dead_at_ms: 0 });
+    assert.deepEqual([tired.reason, tired.last_status, tired.attempts], ['retries_exhausted', 503, 2]);
+    const page = await list({ limit: '3' });
+    assert.deepEqual([page.dead_letters.length, page.next], [3, page.dead_letters[2].id]);
+    assert.deepEqual((await list({ limit: '3', after: page.next })).dead_letters.length, 1);
+    assert.equal(await s.server.metric('sockudo_webhook_dead_letters_total'), 4);
+    assert.equal(await s.server.metric('sockudo_webhook_dead_letters'), 4);
+
+    gone.behave = answering(200);
+    const before = gone.requests.length;
+    assert.deepEqual((await s.api.post(`${path}/replay`, { id: first.id })).body, { replayed: 1, left: 3 });
+    await gone.request(before + 1);
+    assert.equal(gone.requests.at(-1).raw, gone.requests[0].raw);
+    assert.deepEqual((await s.api.call('POST', `${path}/replay`)).body, { replayed: 3, left: 0 });
+    await gone.request(before + 3);
+    await until(async () => (await list()).dead_letters.length === 1, 'the endpoint that is down is a dead letter again');
+    await s.stop();
+  });
+
+  test('refuse what makes no sense, and whoever does not sign', async () => {
+    const hook = await endpoint(), s = await serve([to(hook)]);
+    const status = async promise => (await promise).status;
+    assert.equal(await status(s.api.get(path, { limit: '0' })), 400);
+    assert.equal(await status(s.api.get(path, { after: 'x' })), 400);
+    assert.equal(await status(s.api.post(`${path}/replay`, { limit: 1001 })), 400);
+    assert.equal(await status(s.api.post(`${path}/replay`, { limit: 'many' })), 422);
+    assert.equal(await status(s.api.post(`${path}/replay`, { id: 'nope' })), 400);
+    assert.equal(await status(s.api.post(`${path}/replay`, { id: '00000000000000ff' })), 404);
+    assert.equal((await s.server.get(`/apps/app-id${path}`)).status, 400);
+    await s.stop();
+    const without = await Server.start(), api = new Api(without);
+    assert.deepEqual((await api.get(path)).body, { dead_letters: [], next: null });
+    assert.equal((await api.call('POST', `${path}/replay`)).status, 422);
+    api.close();
+    await without.stop();
+  });
+});
+
+describe('the queue', () => {
+  test('outlives kill -9: what was accepted is delivered, at least once', { timeout: 60_000 }, async () => {
+    const hook = await endpoint();
+    await hook.stop();
+    const s = await serve([to(hook)]);
+    const sent = [];
+    for (let i = 0; i < 40; i++) sent.push((await s.api.create(fresh('ai'), 'x')).message_serial);
+    await until(async () => await s.server.metric('sockudo_webhook_queue_depth') > 0 && await s.server.metric('sockudo_webhook_inbox_events') === 0);
+    await s.server.kill9();
+    await hook.restart();
+    await s.server.restart();
+    await until(() => new Set(hook.events().map(e => e.message_serial)).size === sent.length, 'every event', 10_000);
+    assert.deepEqual(new Set(hook.events().map(e => e.message_serial)), new Set(sent));
+    await until(async () => await s.server.metric('sockudo_webhook_queue_depth') === 0);
+    await s.server.kill9();
+    const before = hook.requests.length;
+    await s.server.restart();
+    await s.api.create(fresh('ai'), 'after');
+    await hook.request(before + 1);
+    assert.equal(hook.requests.length, before + 1); /* nothing comes a second time */
+    await s.stop();
+  });
+
+  test('is on disk when SIGTERM ends the server, which does not wait for a hanging endpoint', { timeout: 30_000 }, async () => {
+    const hook = await endpoint(hanging);
+    const s = await serve([to(hook)]);
+    const { message_serial } = await s.api.create(fresh('ai'), 'x');
+    await hook.request();
+    await s.api.create(fresh('ai'), 'y');
+    const begun = Date.now();
+    s.server.process.kill('SIGTERM');
+    await s.server.exited;
+    assert.ok(Date.now() - begun < 4000, `${Date.now() - begun} ms`);
+    hook.behave = answering(200);
+    await s.server.restart();
+    await until(() => hook.requests.length >= 3 && hook.events().length >= 3, 'both jobs after the start');
+    assert.equal(hook.events().filter(e => e.message_serial === message_serial).length, 2);
+    await s.stop();
+  });
+
+  test('of a hanging endpoint delays neither other endpoints nor appends', { timeout: 60_000 }, async () => {
+    const fine = await endpoint(), stuck = await Promise.all(Array.from({ length: 30 }, () => endpoint(hanging)));
+    const appends = async s => {
+      const channel = fresh('ai'), { message_serial } = await s.api.create(channel, '');
+      const took = [];
+      for (let i = 0; i < 200; i++) {
+        const begun = performance.now();
+        const { status } = await s.api.append(channel, message_serial, 'x');
+        assert.equal(status, 200);
+        took.push(performance.now() - begun);
+      }
+      return took.sort((a, b) => a - b);
+    };
+    const calm = await serve([to(fine)]);
+    await appends(calm);
+    const usual = await appends(calm);
+    await calm.stop();
+    fine.requests.length = 0;
+    const s = await serve([...stuck.map(hook => to(hook)), to(fine)]);
+    await s.api.create(fresh('ai'), 'first');
+    await until(() => stuck.filter(hook => hook.requests.length > 0).length >= 10, 'hanging requests');
+    const hung = await appends(s);
+    await until(() => fine.events().length >= 202, 'the other endpoint', 8000);
+    const median = times => times[times.length >> 1];
+    /* Compared with the same machine a moment ago: no wait of a time-out, a slot or a retry is in it. */
+    assert.ok(median(hung) < 5 * median(usual) + 5, `median ${median(hung)} ms, usually ${median(usual)} ms`);
+    assert.ok(stuck.every(hook => hook.requests.length <= 1));
+    assert.equal((await s.server.get('/up')).text, 'OK');
+    await s.stop();
+  });
+
+  test('says when it is full: dead letters, /up DEGRADED, and other endpoints go on', { timeout: 30_000 }, async () => {
+    const full = await endpoint(hanging), fine = await endpoint();
+    const s = await serve([to(full), to(fine)], { queue: { reliability: { memory_capacity: 4 } }, webhooks: { batching: { enabled: false } } });
+    for (let i = 0; i < 10; i++) {
+      await s.api.create(fresh('ai'), 'x');
+      await fine.request(i + 1);
+    }
+    assert.equal(await s.server.metric('sockudo_webhook_dead_letters_total'), 8);
+    const { body } = await s.api.get('/webhooks/dead_letters');
+    assert.deepEqual(new Set(body.dead_letters.map(d => d.reason)), new Set(['queue_full']));
+    const up = await s.server.get('/up');
+    assert.deepEqual([up.status, up.text, up.headers['x-health-check']], [200, 'DEGRADED', 'DEGRADED']);
+    await s.stop();
+  });
+
+  test('lives in memory with the memory store, and is emptied before the end', { timeout: 30_000 }, async () => {
+    const hook = await endpoint();
+    const s = await serve([to(hook)], { history: { backend: 'memory' }, versioned_messages: { driver: 'memory' }, webhooks: { batching: { duration: 2000 } } });
+    await s.api.create(fresh('ai'), 'x');
+    await s.stop();
+    assert.equal(hook.events(version).length, 1);
+  });
+
+  test('driver none means no webhooks', async () => {
+    const hook = await endpoint();
+    const s = await serve([to(hook)], { queue: { driver: 'none' } });
+    await s.api.create(fresh('ai'), 'x');
+    await sleep(300);
+    assert.equal(hook.requests.length, 0);
+    await s.stop();
+  });
+
+  test('shows no secret in its log, and every series at 0', async () => {
+    const hook = await endpoint(answering(401));
+    const secretive = { ...to(hook, { headers: { Authorization: 'Bearer hush' } }), url: hook.url.replace('//', '//user:pass@') + '?token=t0ken' };
+    const s = await serve([secretive]);
+    for (const name of ['events_total', 'events_dropped_total', 'delivered_total', 'retries_total', 'dead_letters_total', 'dead_letters_dropped_total', 'dead_letters', 'queue_depth', 'in_flight'])
+      assert.equal(await s.server.metric(`sockudo_webhook_${name}`), 0, name);
+    await s.api.create(fresh('ai'), 'x');
+    const request = await hook.request();
+    assert.equal(request.headers.authorization, 'Bearer hush');
+    await until(async () => await s.server.metric('sockudo_webhook_dead_letters_total') === 1);
+    const { text } = await s.api.get('/webhooks/dead_letters');
+    for (const secret of ['hush', 'user:pass', 't0ken', 'app-secret']) assert.ok(!(s.server.log() + text).includes(secret), secret);
     await s.stop();
   });
 });
