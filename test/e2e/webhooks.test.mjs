@@ -9,7 +9,7 @@ import Pusher from 'pusher';
 import { Api, hmac } from './lib/api.mjs';
 import { HookEndpoint, answering, garbage, hanging, oneAfterTheOther } from './lib/hook-endpoint.mjs';
 import { Server, appWith, fresh, sleep, until } from './lib/server.mjs';
-import { V1 } from './lib/v2.mjs';
+import { V2 } from './lib/v2.mjs';
 
 const version = 'message_version_created';
 const hooks = [];
@@ -70,7 +70,7 @@ describe('a webhook', () => {
   test('is told when a channel is occupied and vacated, not of its meta channel', async () => {
     const hook = await endpoint();
     const s = await serve([to(hook, { event_types: ['channel_occupied', 'channel_vacated'] })]);
-    const channel = fresh('c'), client = await V1.connect(s.server);
+    const channel = fresh('c'), client = await V2.connect(s.server);
     await client.subscribe(`[meta]${channel}`);
     await client.subscribe(channel);
     await hook.event(e => e.name === 'channel_occupied' && e.channel === channel);
