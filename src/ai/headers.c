@@ -249,23 +249,30 @@ bool ai_publish_check(const struct config *config, const struct ai_publish *p, s
     if (!check_message_id(p->message_id, failure) || !ai_headers_check(config, p->extras, failure))
         return false;
     if (concerned && p->data_bytes > config->ai.max_accumulated_message_bytes)
-        ai_limit_failure(config, STORE_BYTES_MAX, failure);
+        ai_limit_failure(config, AI_LIMIT_BYTES, failure);
     return !concerned || p->data_bytes <= config->ai.max_accumulated_message_bytes;
 }
 
-void ai_limit_failure(const struct config *config, enum store_result result, struct ai_failure *failure)
+void ai_limit_failure(const struct config *config, enum ai_limit limit, struct ai_failure *failure)
 {
-    switch (result) {
-    case STORE_APPENDS_MAX:
+    switch (limit) {
+    case AI_LIMIT_BYTES:
+        over_limit(failure, "accumulated message content exceeds %llu bytes",
+                   (unsigned long long)config->ai.max_accumulated_message_bytes);
+        break;
+    case AI_LIMIT_APPENDS:
         over_limit(failure, "message append count exceeds %u", config->ai.max_appends_per_message);
         break;
-    case STORE_OPEN_MAX:
+    case AI_LIMIT_OPEN:
         over_limit(failure, "open streaming message count exceeds %u",
                    config->ai.max_open_streaming_messages_per_channel);
         break;
-    default:
-        over_limit(failure, "accumulated message content exceeds %llu bytes",
-                   (unsigned long long)config->ai.max_accumulated_message_bytes);
+    case AI_LIMIT_APP_OPEN:
+        over_limit(failure, "open streaming message count of the app exceeds %u", config->ai.max_open_streams_per_app);
+        break;
+    case AI_LIMIT_FRAGMENT:
+        over_limit(failure, "append fragment exceeds %llu bytes", (unsigned long long)config->ai.max_append_bytes);
+        break;
     }
 }
 

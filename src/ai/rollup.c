@@ -362,7 +362,15 @@ static void bypassed(struct channel *ch)
     ch->texts = NULL;
 }
 
-static const struct egress egress_rollup = {committed, ready, flush, closed, bypassed, streams_doubt};
+static const struct egress egress_rollup = {
+    .committed = committed,
+    .ready = ready,
+    .admit = streams_admit,
+    .flush = flush,
+    .closed = closed,
+    .bypassed = bypassed,
+    .forgotten = streams_doubt,
+};
 
 void rollup_install(struct hub *hub)
 {

@@ -80,6 +80,7 @@ struct stream *stream_add(struct streams *all, struct app *app, struct str chann
     list_init(&s->link);
     map_put(&all->by_key, str_make(s->key, n), s);
     metrics_gauge(all->env, app, active_streams, 1);
+    atomic_fetch_add(&app->open_streams, 1);
     s->opened_ms = (int64_t)env_now_ms(all->env);
     return s;
 }
@@ -91,6 +92,7 @@ void stream_forget(struct streams *all, struct stream *s)
     map_del(&all->by_key, str_make(s->key, s->key_size));
     list_remove(&s->link);
     metrics_gauge(all->env, s->app, active_streams, -1);
+    atomic_fetch_sub(&s->app->open_streams, 1);
     free(s);
 }
 
@@ -102,6 +104,40 @@ void stream_touch(struct streams *all, struct stream *s, uint64_t delivery)
     list_append(&all->by_activity, &s->link);
     if (!timer_is_set(&all->due))
         janitor_looks(all); /* sets it */
+}
+
+/* ---- admission ---- */
+
+static bool may_open(struct channel *ch, const struct publish *p)
+{
+    const struct store_write *w = &p->op.write;
+    bool create = w->action == ACTION_CREATE || w->action == ACTION_ORDINARY;
+    if (w->action == ACTION_DELETE || (w->extras.p && w->status != STREAM_OPEN) || (create && !w->extras.p))
+        return false;
+    return create || !stream_find(ch->env->streams, ch->key, w->target.history);
+}
+
+static void reserve(struct app *app, struct publish *p, uint32_t max)
+{
+    if (atomic_fetch_add(&app->open_streams, 1) < max) {
+        p->reserves_stream = true;
+    } else {
+        atomic_fetch_sub(&app->open_streams, 1);
+        p->op.write.refuse_opening = true;
+    }
+}
+
+enum publish_result streams_admit(struct channel *ch, struct publish *p)
+{
+    const struct config *config = ch->env->config;
+    if (!ch->policy.ai || !ch->policy.versioned || p->by_server || !ch->env->streams)
+        return PUBLISH_OK;
+    if (config->ai.max_append_bytes > 0 && p->op.write.action == ACTION_APPEND &&
+        json_text_size(p->op.write.data) > config->ai.max_append_bytes)
+        return PUBLISH_FRAGMENT_MAX;
+    if (config->ai.max_open_streams_per_app > 0 && may_open(ch, p))
+        reserve(ch->app, p, config->ai.max_open_streams_per_app);
+    return PUBLISH_OK;
 }
 
 /* ---- commits ---- */

@@ -29,6 +29,10 @@ void streams_stop(struct env *env);
 /* Nothing may be under way in the store any more. NULL env->streams is fine. */
 void streams_close(struct env *env);
 
+/* p is about to go to the store: whether `max_append_bytes` and `max_open_streams_per_app` let it. A stream that it may open is
+ * counted for the app until p is completed; without room the store is told to refuse it, behind the receipts, so that a retry
+ * of what is open is still a duplicate. */
+enum publish_result streams_admit(struct channel *ch, struct publish *p);
 /* p, a versioned operation on an AI channel, is committed. */
 void streams_committed(struct channel *ch, const struct publish *p);
 /* Asks the store for what an earlier process has left open, and tells the owners. On one shard, when all have been opened. */

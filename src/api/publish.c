@@ -81,13 +81,19 @@ struct failure publish_failure(struct call *c, enum publish_result result, bool 
     case PUBLISH_CHANGED:
         return fail_busy(STR("Somebody else appends to this message, or has changed it: continue behind what is stored"));
     case PUBLISH_APPENDS_MAX:
-        ai_limit_failure(config, STORE_APPENDS_MAX, &limit);
+        ai_limit_failure(config, AI_LIMIT_APPENDS, &limit);
         break;
     case PUBLISH_BYTES_MAX:
-        ai_limit_failure(config, STORE_BYTES_MAX, &limit);
+        ai_limit_failure(config, AI_LIMIT_BYTES, &limit);
         break;
     case PUBLISH_OPEN_MAX:
-        ai_limit_failure(config, STORE_OPEN_MAX, &limit);
+        ai_limit_failure(config, AI_LIMIT_OPEN, &limit);
+        break;
+    case PUBLISH_APP_OPEN_MAX:
+        ai_limit_failure(config, AI_LIMIT_APP_OPEN, &limit);
+        break;
+    case PUBLISH_FRAGMENT_MAX:
+        ai_limit_failure(config, AI_LIMIT_FRAGMENT, &limit);
         break;
     case PUBLISH_NOT_FOUND:
         return fail(404, "not_found", STR("Message was not found"));

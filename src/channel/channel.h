@@ -90,6 +90,8 @@ struct egress {
     void (*committed)(struct channel *ch, struct publish *p);
     /* False: not yet; the channel has been held, and will be released. Optional. */
     bool (*ready)(struct channel *ch, struct publish *p);
+    /* p has come and goes to the store next: PUBLISH_OK, or why not. Optional. */
+    enum publish_result (*admit)(struct channel *ch, struct publish *p);
     /* Everything pending leaves now. Optional. */
     void (*flush)(struct channel *ch);
     /* The channel is being freed. Optional. */

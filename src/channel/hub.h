@@ -42,7 +42,8 @@ enum publish_result {
     PUBLISH_CONFLICT,      /* same key, other payload */
     PUBLISH_NOT_FOUND, PUBLISH_TERMINAL, PUBLISH_NOT_STRING,
     PUBLISH_CHANGED,       /* not the version, or not the length of text, that the operation expects */
-    PUBLISH_APPENDS_MAX, PUBLISH_BYTES_MAX, PUBLISH_OPEN_MAX, /* the three 40009 of chapter 4, 5.3 */
+    PUBLISH_APPENDS_MAX, PUBLISH_BYTES_MAX, PUBLISH_OPEN_MAX, /* the 40009 of chapter 4, 5.3 */
+    PUBLISH_APP_OPEN_MAX, PUBLISH_FRAGMENT_MAX,
     PUBLISH_BUSY,          /* too many waiting, or the store's queue is full: 503 backpressure */
     PUBLISH_FAILED,        /* the store failed or timed out: 503 backpressure */
     PUBLISH_UNHEALTHY,     /* stream needs a reset: 503 service_unavailable */
@@ -79,6 +80,7 @@ struct publish {
     struct channel *channel;     /* the hub's, as the next two */
     uint64_t submitted_ns;
     bool completed;
+    bool reserves_stream;        /* counted in app->open_streams until it is completed */
 };
 struct publish *publish_new(struct env *env, struct app *app, void (*done)(struct publish *));
 void publish_free(struct publish *p);

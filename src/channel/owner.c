@@ -248,6 +248,8 @@ static void finish(struct channel *ch, struct publish *p)
         if (p->result == PUBLISH_FAILED)
             repair_doubt(ch);
     }
+    if (p->reserves_stream)
+        atomic_fetch_sub(&ch->app->open_streams, 1);
     fill_info(ch, p);
     answer(ch->env, p);
 }
@@ -287,6 +289,8 @@ static void publish_stored(struct store_op *op)
 {
     struct publish *p = list_of(op, struct publish, op);
     p->result = result_of(op->result);
+    if (p->result == PUBLISH_OPEN_MAX && op->write.refuse_opening)
+        p->result = PUBLISH_APP_OPEN_MAX;
     p->completed = true;
     drain(p->channel);
 }
@@ -325,26 +329,35 @@ static void submit(struct channel *ch, struct publish *p)
     store_submit(ch->env->store, &p->op);
 }
 
+static enum publish_result admit(struct channel *ch, struct publish *p)
+{
+    const struct egress *egress = ch->env->hub->egress;
+    if (ch->in_flight_count >= CHANNEL_WAITING_MAX)
+        return PUBLISH_BUSY;
+    p->stored = ch->policy.history && !p->extras.ephemeral;
+    return p->stored && egress->admit != NULL ? egress->admit(ch, p) : PUBLISH_OK;
+}
+
 static void publish_arrives(struct task *task)
 {
     struct publish *p = list_of(task, struct publish, task);
     struct env *env = p->at;
     struct channel *ch = owner_channel(env, p->app, p->op.channel, &p->name);
     p->channel = ch;
-    if (ch->in_flight_count >= CHANNEL_WAITING_MAX) {
-        p->result = PUBLISH_BUSY;
+    p->result = admit(ch, p);
+    if (p->result != PUBLISH_OK) {
+        p->stored = false;
         answer(env, p);
+        owner_settle(ch);
         return;
     }
     list_append(&ch->in_flight, &p->link);
     ch->in_flight_count++;
     env->hub->publishes++;
-    p->stored = ch->policy.history && !p->extras.ephemeral;
     if (p->stored) {
         submit(ch, p);
         return;
     }
-    p->result = PUBLISH_OK;
     p->completed = true;
     drain(ch);
 }

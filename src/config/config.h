@@ -212,6 +212,8 @@ struct config {
         uint32_t max_open_streaming_messages_per_channel;
         uint32_t max_transport_value_bytes;
         uint32_t max_steer_codec_message_ids_bytes;
+        uint32_t max_open_streams_per_app; /* of this node; 0 = no limit */
+        uint64_t max_append_bytes;         /* of one fragment; 0 = no limit */
         struct {
             bool enabled;
             uint32_t default_window_ms, min_window_ms, max_window_ms;

@@ -128,7 +128,7 @@ static bool fits_message(struct ai_event *e)
     uint64_t size = json_is(data, JSON_STRING) ? json_text_size(data) : data.n;
     if (size <= config->ai.max_accumulated_message_bytes)
         return true;
-    ai_limit_failure(config, STORE_BYTES_MAX, &failure);
+    ai_limit_failure(config, AI_LIMIT_BYTES, &failure);
     return refuse_because(e, &failure);
 }
 
@@ -143,7 +143,10 @@ static bool (*const checks[])(struct ai_event *e) = {
 static void say_limit(const struct sent *sent, const struct publish *p)
 {
     struct ai_failure failure;
-    ai_limit_failure(sent->env->config, p->op.result, &failure);
+    enum ai_limit limit = p->result == PUBLISH_OPEN_MAX       ? AI_LIMIT_OPEN
+                          : p->result == PUBLISH_APP_OPEN_MAX ? AI_LIMIT_APP_OPEN
+                                                              : AI_LIMIT_BYTES;
+    ai_limit_failure(sent->env->config, limit, &failure);
     metrics_ai_rejected(sent->env, p->app, failure.code);
     if (sent->handle->session != NULL && !sent->handle->session->over)
         session_error(sent->handle->session, failure.code, p->op.channel, "%s", failure.text);
@@ -171,6 +174,7 @@ static void published(struct publish *p)
         say_conflict(sent, p);
         break;
     case PUBLISH_OPEN_MAX:
+    case PUBLISH_APP_OPEN_MAX:
     case PUBLISH_BYTES_MAX:
         say_limit(sent, p);
         break;

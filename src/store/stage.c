@@ -104,7 +104,8 @@ static enum store_result check_limits(const struct staging *s)
     if (w->bytes_max > 0 && bytes_after(s) > w->bytes_max)
         return STORE_BYTES_MAX;
     bool opens = is_open(status_after(s), w->action) && !was_open(s);
-    return opens && w->open_max > 0 && s->ch != NULL && s->ch->open >= w->open_max ? STORE_OPEN_MAX : STORE_OK;
+    bool full = w->open_max > 0 && s->ch != NULL && s->ch->open >= w->open_max;
+    return opens && (full || w->refuse_opening) ? STORE_OPEN_MAX : STORE_OK;
 }
 
 /* ---- the row ---- */

@@ -116,6 +116,7 @@ struct store_write {
     /* limits; 0 = none. bytes: decoded length of a string, else length of the JSON text. */
     uint32_t appends_max, open_max;
     uint64_t bytes_max;
+    bool refuse_opening;       /* a limit that the store does not know is reached: STORE_OPEN_MAX if it would open a stream */
     bool refuse_append_after_terminal;
     struct store_retention retention;
 };

@@ -252,11 +252,11 @@ static void data_of_an_ai_create_is_bounded(void **state)
 
 static void limits_of_the_store_have_their_texts(void **state)
 {
-    ai_limit_failure(&config, STORE_APPENDS_MAX, &failure);
+    ai_limit_failure(&config, AI_LIMIT_APPENDS, &failure);
     assert_string_equal(shown(false), "40009/413 message append count exceeds 4096");
-    ai_limit_failure(&config, STORE_OPEN_MAX, &failure);
+    ai_limit_failure(&config, AI_LIMIT_OPEN, &failure);
     assert_string_equal(shown(false), "40009/413 open streaming message count exceeds 1024");
-    ai_limit_failure(&config, STORE_BYTES_MAX, &failure);
+    ai_limit_failure(&config, AI_LIMIT_BYTES, &failure);
     assert_string_equal(shown(false), "40009/413 accumulated message content exceeds 1048576 bytes");
 }
 

@@ -411,6 +411,79 @@ static void limits_lowered_since_do_not_keep_a_stream_open(void **state)
     assert_int_equal(open_now(f), 0);
 }
 
+/* ---- caps ---- */
+
+static void event(struct fixture *f, const char *name, const char *extras)
+{
+    struct publish *p = publish_make(f, "ai-chat", ACTION_CREATE, name, extras);
+    p->op.write.data = STR("\"\"");
+    hub_publish(&f->core->env, p);
+    core_settle(f->core);
+    assert_int_equal(f->result, PUBLISH_OK);
+}
+
+static enum publish_result open_another(struct fixture *f, const char *channel, const char *key)
+{
+    struct publish *p = publish_make(f, channel, ACTION_CREATE, "ai-output", STATUS("streaming"));
+    p->op.write.data = STR("\"\"");
+    p->op.write.receipt_key = hash128(str_of(key));
+    p->op.write.fingerprint = hash128(STR("same"));
+    p->op.write.receipt_ttl_ms = 120000;
+    hub_publish(&f->core->env, p);
+    core_settle(f->core);
+    streams_check(f->core->env.streams);
+    return f->result;
+}
+
+static void app_has_so_many_open_streams_over_all_channels(void **state)
+{
+    struct fixture *f = *state;
+    f->core->config->ai.max_open_streams_per_app = 2;
+    assert_int_equal(open_another(f, "ai-chat", "a"), PUBLISH_OK);
+    f->messages[0] = f->id;
+    assert_int_equal(open_another(f, "ai-1", "b"), PUBLISH_OK);
+    assert_int_equal(open_another(f, "ai-2", "c"), PUBLISH_APP_OPEN_MAX);
+    assert_int_equal(open_another(f, "ai-1", "b"), PUBLISH_DUPLICATE); /* a retry is no new stream */
+    event(f, "ai-input", NULL);                                        /* nor is what does not stream */
+    assert_int_equal(append(f, 0, NULL), PUBLISH_OK);
+    assert_int_equal(append(f, 0, STATUS("streaming")), PUBLISH_OK);
+    assert_int_equal(append(f, 0, STATUS("complete")), PUBLISH_OK);
+    assert_int_equal(open_another(f, "ai-2", "c"), PUBLISH_OK);
+    assert_int_equal(mutate(f, ACTION_UPDATE, 0, NULL, STATUS("streaming")), PUBLISH_APP_OPEN_MAX);
+    assert_int_equal(open_now(f), 2);
+    assert_int_equal(atomic_load(&f->core->app->open_streams), 2);
+    advance(f, TTL_MS + 1); /* the janitor makes room */
+    assert_int_equal(atomic_load(&f->core->app->open_streams), 0);
+    assert_int_equal(open_another(f, "ai-2", "d"), PUBLISH_OK);
+}
+
+static void what_is_under_way_counts_for_the_app(void **state)
+{
+    struct fixture *f = *state;
+    f->core->config->ai.max_open_streams_per_app = 3;
+    unsigned opened = 0;
+    for (unsigned i = 0; i < 8; i++) {
+        struct publish *p = publish_make(f, i % 2 ? "ai-chat" : "ai-1", ACTION_CREATE, "ai-output", STATUS("streaming"));
+        p->op.write.data = STR("\"\"");
+        hub_publish(&f->core->env, p);
+    }
+    core_settle(f->core);
+    opened = (unsigned)open_now(f);
+    assert_int_equal(opened, 3);
+    assert_int_equal(atomic_load(&f->core->app->open_streams), 3);
+}
+
+static void fragment_may_be_so_long_and_no_longer(void **state)
+{
+    struct fixture *f = *state;
+    create(f, 0);
+    f->core->config->ai.max_append_bytes = 3;
+    assert_int_equal(mutate(f, ACTION_APPEND, 0, "\"a\\nb\"", NULL), PUBLISH_OK);
+    assert_int_equal(mutate(f, ACTION_APPEND, 0, "\"abcd\"", NULL), PUBLISH_FRAGMENT_MAX);
+    assert_int_equal(mutate(f, ACTION_UPDATE, 0, "\"abcd\"", NULL), PUBLISH_OK);
+    assert_int_equal(f->delivery, 3);
+}
+
 /* ---- figures ---- */
 
 static void bytes_and_duration_are_of_fragments_and_of_the_stream(void **state)
@@ -431,15 +504,6 @@ static void bytes_and_duration_are_of_fragments_and_of_the_stream(void **state)
 }
 
 /* ---- notices ---- */
-
-static void event(struct fixture *f, const char *name, const char *extras)
-{
-    struct publish *p = publish_make(f, "ai-chat", ACTION_CREATE, name, extras);
-    p->op.write.data = STR("\"\"");
-    hub_publish(&f->core->env, p);
-    core_settle(f->core);
-    assert_int_equal(f->result, PUBLISH_OK);
-}
 
 #define T_(members) "{\"ai\":{\"transport\":{" members "}}}"
 static const struct {
@@ -507,6 +571,9 @@ int main(void)
         T(streams_of_a_reset_channel_are_forgotten),
         T(many_orphans_are_closed_a_few_at_a_time),
         T(limits_lowered_since_do_not_keep_a_stream_open),
+        T(app_has_so_many_open_streams_over_all_channels),
+        T(what_is_under_way_counts_for_the_app),
+        T(fragment_may_be_so_long_and_no_longer),
         T(bytes_and_duration_are_of_fragments_and_of_the_stream),
         T(runs_are_told_to_webhooks_and_counted),
         T(events_that_were_refused_are_told_to_nobody),

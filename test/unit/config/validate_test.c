@@ -168,8 +168,6 @@ static void what_is_not_built_is_refused_with_key_and_value(void **state)
         {"delta_compression.enabled=true", "delta_compression.enabled = true"},
         {"ably_compat.enabled=true", "ably_compat.enabled = true"},
         {"push.fcm_enabled=true", "push.fcm_enabled = true"},
-        {"ai_transport.max_append_bytes=5", "ai_transport.max_append_bytes = 5"},
-        {"ai_transport.max_open_streams_per_app=5", "ai_transport.max_open_streams_per_app = 5"},
         {"metrics.tcp_exporter.enabled=true", "metrics.tcp_exporter.enabled = true"},
     };
     for (size_t i = 0; i < sizeof each / sizeof *each; i++)
