@@ -162,7 +162,6 @@ static void what_is_not_built_is_refused_with_key_and_value(void **state)
         {"history.backend='pgsql'", "history.backend = postgres"},
         {"ssl.enabled=true", "ssl.enabled = true"},
         {"websocket.compression='shared'", "websocket.compression = shared"},
-        {"annotations.enabled=true\n" STORES, "annotations.enabled = true"},
         {"annotations.enabled=true", "requires versioned_messages.enabled"},
         {"presence_history.enabled=true", "presence_history.enabled = true"},
         {"delta_compression.enabled=true", "delta_compression.enabled = true"},
