@@ -79,8 +79,9 @@ static void attach_now(struct channel *ch, struct attach_mail *mail)
     if (egress->flush != NULL)
         egress->flush(ch);
     mail->answer.policy = ch->policy;
-    if (ch->policy.history)
-        mail->answer.head = ch->head;
+    hot_begin_stream(ch);
+    mail->answer.head = ch->head;
+    mail->answer.hot_from = hot_from(ch);
     if (!member_joins(ch, mail)) {
         refuse(mail, CODE_OVER_CAPACITY, STR("Over capacity"));
     } else {

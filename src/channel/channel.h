@@ -35,6 +35,7 @@ struct annotations;
 struct leavers;
 struct presence;
 struct repair;
+struct hot;
 struct rollup;
 struct full_texts;
 
@@ -67,6 +68,9 @@ struct channel {
     struct rollup *rollup;         /* ai/rollup.c */
     struct full_texts *texts;      /* ai/full_text.c; NULL = no full subscriber */
     struct frame *cached[2];       /* cache channels: last event for V1, V2 */
+    struct hot *hot;               /* hot_tier.c; NULL = nothing is kept for replay */
+    struct list hot_link;          /* in hub->hots */
+    size_t hot_counted;            /* bytes of it that the shard has counted */
     char *cached_json;             /* the same as the HTTP API shows it */
     uint64_t cached_until_ms;
     char key_bytes[];
@@ -132,6 +136,9 @@ uint32_t channel_lanes_count(const struct channel *ch, uint32_t lanes);
 /* The envelope of a committed operation as it goes out live (chapter 3, 1.4). Views into p; `headers` is filled when
  * versioned and must live as long as e. */
 void channel_envelope(const struct channel *ch, const struct publish *p, struct envelope *e, struct runtime_headers *headers);
+/* The same with the id that each version has of its own; the id of a mutation is printed into version[]. */
+void channel_frame_envelope(const struct channel *ch, const struct publish *p, struct envelope *e, struct runtime_headers *headers,
+                            char version[SERIAL_SIZE + 1]);
 /* Delivers a committed operation to the given lanes at once: encodes each mode that somebody needs. */
 void channel_deliver_publish(struct channel *ch, const struct publish *p, uint32_t lanes);
 /* Makes all subscribers in the lanes reconnect (control code 4200): their stream cannot be continued. */

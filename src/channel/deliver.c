@@ -46,7 +46,7 @@ void channel_envelope(const struct channel *ch, const struct publish *p, struct 
         envelope_of_mutation(p, e);
     else
         envelope_of_publish(p, e);
-    if (!p->stored)
+    if (!p->stored && !p->positioned)
         return;
     e->stream_id = str_of(p->op.head.stream_id);
     e->serial = done->delivery;
@@ -74,6 +74,17 @@ static uint32_t lanes_of_mode(enum lane_mode mode)
     return lanes;
 }
 
+void channel_frame_envelope(const struct channel *ch, const struct publish *p, struct envelope *e, struct runtime_headers *headers,
+                            char version[SERIAL_SIZE + 1])
+{
+    channel_envelope(ch, p, e, headers);
+    if (!is_mutation(p->op.write.action))
+        return;
+    /* Each version has an id of its own, or SDKs would drop it as seen (chapter 3, 1.4). */
+    serial_print(version, headers->delivery, headers->message.stream8, headers->message.history);
+    e->message_id = str_make(version, SERIAL_SIZE);
+}
+
 void channel_deliver_publish(struct channel *ch, const struct publish *p, uint32_t lanes)
 {
     if (!channel_has_listeners(ch))
@@ -82,13 +93,9 @@ void channel_deliver_publish(struct channel *ch, const struct publish *p, uint32
     struct runtime_headers headers;
     struct delivery d = {.lanes = lanes, .except = p->except, .arrived_ns = p->arrived_ns};
     char version[SERIAL_SIZE + 1];
-    channel_envelope(ch, p, &e, &headers);
-    if (is_mutation(p->op.write.action)) {
-        /* Each version has an id of its own, or SDKs would drop it as seen (chapter 3, 1.4). */
-        serial_print(version, headers.delivery, headers.message.stream8, headers.message.history);
-        e.message_id = str_make(version, SERIAL_SIZE);
+    channel_frame_envelope(ch, p, &e, &headers, version);
+    if (is_mutation(p->op.write.action))
         d.lanes &= ~lanes_of_mode(LANE_V1);
-    }
     d.first = d.last = e.serial;
     d.event_name = e.event;
     d.tags = e.tags;
@@ -97,7 +104,7 @@ void channel_deliver_publish(struct channel *ch, const struct publish *p, uint32
     if (channel_lanes_count(ch, d.lanes & lanes_of_mode(LANE_V1)) > 0)
         d.frames[LANE_V1] = envelope_frame(&e, WIRE_V1);
     if (channel_lanes_count(ch, d.lanes & ~lanes_of_mode(LANE_V1)) > 0) {
-        d.frames[LANE_DELTA] = envelope_frame(&e, WIRE_V2);
+        d.frames[LANE_DELTA] = p->frame != NULL ? frame_take(p->frame) : envelope_frame(&e, WIRE_V2);
         d.frames[LANE_FULL] = frame_take(d.frames[LANE_DELTA]);
     }
     channel_deliver(ch, &d);

@@ -19,6 +19,7 @@ struct hub *hub_new(struct env *env)
     hub->env = env;
     hub->egress = &egress_direct;
     list_init(&hub->idle);
+    hot_tier_init(hub);
     env->hub = hub;
     return hub;
 }
@@ -29,6 +30,7 @@ void hub_free(struct hub *hub)
     for (struct channel *ch; (ch = map_next(&hub->owned, &at)) != NULL;)
         owner_free(ch);
     map_free(&hub->owned);
+    hot_tier_free(hub);
     local_free(hub);
     watches_free(hub);
     map_free(&hub->local);

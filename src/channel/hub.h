@@ -22,6 +22,7 @@
 #pragma once
 #include "app/app.h"
 #include "message/env.h"
+#include "message/hot.h"
 #include "wire/envelope.h"
 #include "wire/format.h"
 #include "wire/system.h"
@@ -76,6 +77,8 @@ struct publish {
     enum publish_result result;
     bool stored;                 /* took positions */
     bool versioned;
+    bool positioned;             /* has a position although it is not stored: of the replay buffer's stream */
+    struct frame *frame;         /* the hub's: its V2 frame, once made */
     uint32_t subscription_count, user_count;
     struct channel *channel;     /* the hub's, as the next two */
     uint64_t submitted_ns;
@@ -130,7 +133,8 @@ struct attached {
     int code;                    /* 0, or the error code to answer; then the subscription is dead and freed by the hub */
     struct str message;          /* with code */
     struct channel_policy policy;
-    struct store_head head;      /* positions at the attach; stream_id "" = no history */
+    struct store_head head;      /* positions at the attach; stream_id "" = none. Without history: of the replay buffer */
+    uint64_t hot_from;           /* smallest position from which hub_replay() has all up to the head; UINT64_MAX = none */
     struct str presence;         /* JSON {"ids","hash","count"}; absent unless a presence channel */
     struct frame *cached_v1, *cached_v2; /* cache channels: last event; NULL = none (borrowed) */
     struct frame **summaries;    /* V2: of the channel's annotations, newest messages first (borrowed) */
@@ -161,6 +165,17 @@ struct member_update {
     void *user;
 };
 void hub_update_member(struct env *env, const struct member_update *update);
+
+/* What the owner's replay buffer has of (from, to]: done() gets the slice and its reference, or NULL, on this shard. */
+struct replay_wanted {
+    struct app *app;
+    struct str channel, stream_id; /* copied */
+    uint64_t from, to;
+    enum hot_want want;
+    void (*done)(void *user, struct slice *slice);
+    void *user;
+};
+void hub_replay(struct env *env, const struct replay_wanted *wanted);
 
 /* A control word for all connections of a user on all shards: reaches them through their subscription to
  * #server-to-user-<id>, as control(user, code, reason). Hub-wide callback, set by the session layer. */

@@ -19,6 +19,10 @@ struct hub {
     struct watches *watches;       /* watch.c; NULL = no wildcard on any shard yet */
     uint64_t watch_generation;     /* counts their changes */
     size_t metas;                  /* [meta] channels owned here that have subscribers */
+    struct list hots;              /* channels with a replay buffer, the one filled last at the end */
+    size_t hot_bytes;              /* of all of them */
+    struct timer hot_sweep;
+    uint64_t hot_sweep_ms;
     uint64_t publishes;            /* in flight, of all channels owned here */
     struct latency_probe *probe;   /* local.c */
 };
@@ -131,6 +135,19 @@ void tell_member_removed(struct channel *ch, struct str user_id);
 /* Takes a place for the member of an attach, if it has one, and fills in answer.presence. False: the channel is full. */
 bool member_joins(struct channel *ch, struct attach_mail *mail);
 void member_leaves(struct channel *ch, struct str user_id, struct socket_id socket, uint64_t lease_ms);
+
+/* hot_tier.c */
+void hot_tier_init(struct hub *hub);
+void hot_tier_free(struct hub *hub);
+/* p is committed and about to be delivered: it is kept for replay. Without history it gets its position here. */
+void hot_committed(struct channel *ch, struct publish *p);
+/* The same for what was found in the store; frame: its V2 frame, as e says. */
+void hot_repaired(struct channel *ch, const struct store_item *item, const struct envelope *e, struct frame *frame);
+/* A channel without history gets a stream of its own, if it is to have one. */
+void hot_begin_stream(struct channel *ch);
+bool hot_is_kept(const struct channel *ch);
+uint64_t hot_from(const struct channel *ch); /* for struct attached */
+void hot_forget(struct channel *ch);
 
 /* repair.c */
 /* Before p (completed, at the front) leaves: false if nothing lies between it and what has been delivered. Otherwise the channel is

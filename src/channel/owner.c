@@ -45,6 +45,7 @@ static struct channel *channel_new(struct env *env, struct app *app, struct str 
     ch->kind.users = STR_NONE;
     ch->policy = channel_policy(app, ch->name, &ch->kind);
     list_init(&ch->idle_link);
+    list_init(&ch->hot_link);
     list_init(&ch->in_flight);
     list_init(&ch->attaching);
     map_put(&env->hub->owned, ch->key, ch);
@@ -88,6 +89,7 @@ void owner_free(struct channel *ch)
     annotations_free(ch);
     leavers_free(ch->leavers);
     drop_cached(ch);
+    hot_forget(ch);
     free(ch->interests);
     watchers_free(ch->watchers);
     free(ch);
@@ -96,7 +98,7 @@ void owner_free(struct channel *ch)
 static bool is_referred_to(const struct channel *ch)
 {
     return ch->subscriptions > 0 || ch->in_flight_count > 0 || ch->head_loading || !list_empty(&ch->attaching) ||
-           presence_count(ch->presence) > 0 || leavers_count(ch->leavers) > 0 || annotations_busy(ch) || ch->held ||
+           presence_count(ch->presence) > 0 || leavers_count(ch->leavers) > 0 || annotations_busy(ch) || hot_is_kept(ch) || ch->held ||
            ch->repair != NULL ||
            (ch->cached_json != NULL && ch->cached_until_ms > env_now_ms(ch->env));
 }
@@ -223,6 +225,13 @@ static void fill_info(struct channel *ch, struct publish *p)
     p->user_count = (uint32_t)presence_count(ch->presence);
 }
 
+static void drop_frame(struct publish *p)
+{
+    if (p->frame != NULL)
+        frame_drop(p->frame);
+    p->frame = NULL;
+}
+
 /* p is at the front and completed: it leaves. */
 static void finish(struct channel *ch, struct publish *p)
 {
@@ -240,9 +249,11 @@ static void finish(struct channel *ch, struct publish *p)
             count_stored(ch, p);
         if (p->versioned)
             say_version_created(ch, p);
+        hot_committed(ch, p);
         ch->env->hub->egress->committed(ch, p);
         if (p->cache_event.p != NULL)
             keep_cached(ch, p);
+        drop_frame(p);
     } else if (p->stored && p->result >= PUBLISH_BUSY) {
         metrics_count(ch->env, ch->app, history_write_failures, 1);
         if (p->result == PUBLISH_FAILED)
@@ -387,7 +398,9 @@ static void forget_arrives(struct task *task)
     struct buf key = {0};
     if (ch != NULL) {
         ch->head_known = false;
+        hot_forget(ch);
         annotations_forget(ch);
+        owner_settle(ch);
     }
     channel_key(&key, mail->app, mail->channel);
     if (egress->forgotten != NULL)

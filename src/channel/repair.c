@@ -60,6 +60,7 @@ static void deliver_item(struct channel *ch, const struct store_item *item, stru
     d.frames[LANE_DELTA] = envelope_frame(&e, WIRE_V2);
     if (item->action != ACTION_APPEND)
         d.frames[LANE_FULL] = frame_take(d.frames[LANE_DELTA]);
+    hot_repaired(ch, item, &e, d.frames[LANE_DELTA]);
     channel_deliver(ch, &d);
 }
 

@@ -185,10 +185,6 @@ static bool check_not_yet(struct loader *l)
 {
     const struct config *c = l->config;
     uint64_t versions = c->versioned.retention_window_seconds;
-    if (c->recovery.buffer_ttl_seconds != 120)
-        return load_fail(l, "connection_recovery.buffer_ttl_seconds = %llu is not supported by this build yet: there is no hot "
-                            "buffer, positions are recovered from the store",
-                         (unsigned long long)c->recovery.buffer_ttl_seconds);
     if (versions != 0 && versions != c->history.retention_window_seconds)
         return load_fail(l, "versioned_messages.retention_window_seconds = %llu is not supported by this build yet: versions are "
                             "kept as long as their message, so it must be 0 or history.retention_window_seconds",

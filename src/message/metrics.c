@@ -70,6 +70,8 @@ static const struct {
     {"history_write_failures_total", "Rows that could not be written"},
     {"history_evictions_total", "Rows removed by retention"},
     {"history_evicted_bytes_total", "Bytes removed by retention"},
+    {"recovery_buffer_evictions_total", "Frames and runs that a limit has dropped from the replay buffers"},
+    {"recovery_buffer_bytes", "Bytes in the replay buffers"},
     {"connected", "Open WebSocket connections"},
     {"ai_active_streams", "Open AI streams"},
     {"append_streams_open", "Streaming append requests that have not ended"},

@@ -45,7 +45,8 @@
     X(history_writes, "history_writes_total")                                                                \
     X(history_write_failures, "history_write_failures_total")                                                \
     X(history_evictions, "history_evictions_total")                                                          \
-    X(history_evicted_bytes, "history_evicted_bytes_total")
+    X(history_evicted_bytes, "history_evicted_bytes_total")                                                  \
+    X(hot_evictions, "recovery_buffer_evictions_total")
 
 #define METRICS_APP_GAUGES(X)                                                                                \
     X(connected, "connected")                                                                                \
@@ -55,6 +56,7 @@
     X(annotation_bytes, "annotation_bytes")                                                                  \
     X(rollup_pending, "rollup_pending_bytes")                                                                \
     X(revocations, "capability_revocations")                                                                 \
+    X(hot_bytes, "recovery_buffer_bytes")                                                                    \
     X(history_queue, "history_queue_depth")                                                                  \
     X(history_degraded, "history_degraded_channels")                                                         \
     X(history_reset_required, "history_reset_required_channels")

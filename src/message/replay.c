@@ -96,6 +96,7 @@ static void set_frame(struct replay_frame *out, const struct envelope *e, const 
 {
     out->frame = envelope_frame(e, WIRE_V2);
     out->position = last->delivery;
+    out->history = last->message.history;
     out->message_id = e->message_id;
     out->event_name = e->event;
     out->tags = last->tags;

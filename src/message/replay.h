@@ -27,6 +27,7 @@ enum replay_shape {
 struct replay_frame {
     struct frame *frame;
     uint64_t position;         /* of the last version in it */
+    uint64_t history;          /* place of its message; 0 = none */
     struct str message_id;     /* as in the frame; in the arena */
     struct str event_name, tags; /* for filters */
 };

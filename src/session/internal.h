@@ -13,6 +13,7 @@
 #pragma once
 #include "app/capability.h"
 #include "app/limiter.h"
+#include "base/map.h"
 #include "message/metrics.h"
 #include "session/directory.h"
 #include "session/session.h"
@@ -39,6 +40,10 @@ struct sessions {
     unsigned settle_ms;         /* sessions_settle() */
     unsigned reading;           /* jobs that read from the store */
     struct list waiting;        /* struct job.link: for their turn */
+    struct map shared;          /* what is being read -> struct job that others may follow */
+    struct list ready;          /* struct job.link: have their frames, may not send yet */
+    unsigned sending;           /* jobs that began to send in this turn */
+    struct timer sends;         /* the next turn */
 };
 
 struct user { /* who the client is: by sign-in (chapter 1, 4.1) or by a capability token (4.4) */

@@ -1,13 +1,21 @@
-/* job.c - reading from the store for one subscription, a few at a time, and sending at the pace of its socket.
+/* job.c - getting the frames that one subscription has missed, and sending them at the pace of its socket.
  *
- * What a job holds in memory is bounded by JOB_BYTES_MAX and how many hold it by JOBS_AT_ONCE, so a thousand clients that
- * come back at once wait in line instead of filling the memory.
+ *      waiting -> reading ----.
+ *        ^          |          `--> slice --> ready --> sending --> sent()
+ *      followers ---'         .-->
+ *      asked (the owner's replay buffer)
+ *
+ * What a job reads from the store is bounded by JOB_BYTES_MAX and how many read by JOBS_AT_ONCE, so a thousand clients that come
+ * back at once wait in line instead of filling the memory. Those that want the same stretch of the same channel follow one that
+ * reads: while it waits for its turn, it reads on to where the last of them attached (an attach position is a border between
+ * frames, for the owner flushes its rollups there). At most SENDS_AT_ONCE begin to send in one turn.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/map.h"
 #include "base/mem.h"
 #include "channel/filter.h"
 #include "session/recovery.h"
@@ -24,19 +32,84 @@ static void let_others(struct sessions *all)
     }
 }
 
-struct job *job_new(struct work *work, void (*begin)(struct job *job))
+struct job *job_new(struct work *work)
 {
     struct job *job = mem_new(struct job);
     struct sessions *all = work->sub->session->all;
     job->all = all;
     job->work = work;
-    job->begin = begin;
+    list_init(&job->link);
+    list_init(&job->followers);
     job->channel = arena_copy(&job->arena, work->sub->channel);
     job->stream_id = arena_copy(&job->arena, str_of(work->head.stream_id));
     work->job = job;
-    list_append(&all->waiting, &job->link);
-    let_others(all);
     return job;
+}
+
+void job_start(struct job *job, void (*begin)(struct job *job))
+{
+    job->begin = begin;
+    list_append(&job->all->waiting, &job->link);
+    let_others(job->all);
+}
+
+/* ---- following another ---- */
+
+static struct str key_of(struct job *job)
+{
+    const struct session *s = job->work->sub->session;
+    struct buf key = {0};
+    buf_fmt(&key, "%.*s %.*s %llu %d ", STR_ARG(s->app->id), STR_ARG(job->stream_id), (unsigned long long)job->from, s->mode);
+    buf_str(&key, job->channel);
+    struct str copy = arena_copy(&job->arena, buf_view(&key));
+    buf_free(&key);
+    return copy;
+}
+
+static void unshare(struct job *job)
+{
+    if (job->shared_key.p != NULL && map_get(&job->all->shared, job->shared_key) == job)
+        map_del(&job->all->shared, job->shared_key);
+    job->shared_key = STR_NONE;
+}
+
+bool job_follow(struct job *job)
+{
+    struct str key = key_of(job);
+    struct job *leader = map_get(&job->all->shared, key);
+    if (leader != NULL && leader->to < job->to && !leader->has_turn)
+        leader->to = job->to;
+    if (leader != NULL && leader->to >= job->to) {
+        list_append(&leader->followers, &job->link);
+        return true;
+    }
+    if (leader != NULL)
+        unshare(leader); /* the later one reads further */
+    job->shared_key = key;
+    map_put(&job->all->shared, key, job);
+    return false;
+}
+
+/* The job goes on for its first follower, which it becomes. */
+static bool promote(struct job *job)
+{
+    struct list *link = list_take(&job->followers);
+    if (link == NULL)
+        return false;
+    struct job *follower = list_of(link, struct job, link);
+    job->work = follower->work;
+    job->work->job = job;
+    follower->work = NULL;
+    job_free(follower);
+    return true;
+}
+
+void job_each(struct job *job, void (*each)(struct job *job, const void *with), const void *with)
+{
+    unshare(job);
+    for (struct list *link; (link = list_take(&job->followers)) != NULL;)
+        each(list_of(link, struct job, link), with);
+    each(job, with);
 }
 
 /* ---- reading ---- */
@@ -123,11 +196,45 @@ static void end_reading(struct job *job)
     let_others(job->all);
 }
 
+/* ---- asking the owner ---- */
+
+static void owner_answers(void *user, struct slice *slice)
+{
+    struct job *job = user;
+    job->in_flight = false;
+    if (job->work != NULL) {
+        job->answered(job, slice);
+        return;
+    }
+    slice_drop(slice);
+    job_free(job);
+}
+
+void job_ask_owner(struct job *job, enum hot_want want, void (*answered)(struct job *job, struct slice *slice))
+{
+    struct replay_wanted wanted = {.app = job->work->sub->session->app, .channel = job->channel, .stream_id = job->stream_id,
+                                   .from = job->from, .to = job->to, .want = want, .done = owner_answers, .user = job};
+    job->answered = answered;
+    job->in_flight = true;
+    hub_replay(job->all->env, &wanted);
+}
+
 /* ---- sending ---- */
+
+static bool was_rewound(const struct sub *sub, const struct replay_frame *f)
+{
+    for (uint32_t i = 0; i < sub->rewound_count; i++)
+        if (sub->rewound[i] == f->history)
+            return true;
+    return false;
+}
 
 static bool passes(const struct job *job, const struct replay_frame *f)
 {
-    const struct filter *filter = subscription_filter(job->work->sub->live);
+    const struct sub *sub = job->work->sub;
+    const struct filter *filter = subscription_filter(sub->live);
+    if (job->skip_rewound && was_rewound(sub, f))
+        return false;
     return filter == NULL || filter_accepts(filter, f->event_name, f->tags);
 }
 
@@ -139,17 +246,14 @@ static bool has_room(const struct session *s)
 static void send_some(struct job *job)
 {
     struct session *s = job->work->sub->session;
-    while (job->frames_next < job->frames_count && has_room(s)) {
-        struct replay_frame *f = &job->frames[job->frames_next++];
-        if (passes(job, f)) {
-            session_say(s, f->frame);
-            job->delivered++;
-        } else {
-            frame_drop(f->frame);
-        }
-        f->frame = NULL;
+    while (job->frames_next < job->slice->count && has_room(s)) {
+        const struct replay_frame *f = &job->slice->frames[job->frames_next++];
+        if (!passes(job, f))
+            continue;
+        session_say(s, frame_take(f->frame));
+        job->delivered++;
     }
-    if (job->frames_next == job->frames_count)
+    if (job->frames_next == job->slice->count)
         job->sent(job);
     else
         wheel_set(job->all->env->wheel, &job->timer, env_now_ms(job->all->env) + ROOM_WAIT_MS);
@@ -160,24 +264,31 @@ static void look_again(struct timer *timer)
     send_some(list_of(timer, struct job, timer));
 }
 
-/* What the frames' texts point to goes with the items. */
-static void own_texts(struct job *job, struct replay_frame *frames, size_t count)
+/* A turn has passed: as many again may begin. */
+static void next_turn(struct timer *timer)
 {
-    for (size_t i = 0; i < count; i++) {
-        frames[i].message_id = arena_copy(&job->arena, frames[i].message_id);
-        frames[i].event_name = arena_copy(&job->arena, frames[i].event_name);
-        frames[i].tags = arena_copy(&job->arena, frames[i].tags);
-    }
+    struct sessions *all = list_of(timer, struct sessions, sends);
+    for (all->sending = 0; all->sending < SENDS_AT_ONCE && !list_empty(&all->ready); all->sending++)
+        send_some(list_of(list_take(&all->ready), struct job, link));
+    if (all->sending > 0)
+        wheel_set(all->env->wheel, timer, env_now_ms(all->env));
 }
 
-void job_send(struct job *job, struct replay_frame *frames, size_t count, void (*sent)(struct job *job))
+void job_send(struct job *job, struct slice *slice, void (*sent)(struct job *job))
 {
-    own_texts(job, frames, count);
+    struct sessions *all = job->all;
     end_reading(job);
-    job->frames = frames;
-    job->frames_count = count;
+    job->slice = slice;
     job->sent = sent;
     job->timer.fire = look_again;
+    if (all->sending >= SENDS_AT_ONCE) {
+        list_append(&all->ready, &job->link);
+        return;
+    }
+    all->sending++;
+    all->sends.fire = next_turn;
+    if (!timer_is_set(&all->sends))
+        wheel_set(all->env->wheel, &all->sends, env_now_ms(all->env));
     send_some(job);
 }
 
@@ -185,15 +296,13 @@ void job_send(struct job *job, struct replay_frame *frames, size_t count, void (
 
 void job_free(struct job *job)
 {
-    assert(!job->in_flight);
+    assert(!job->in_flight && list_empty(&job->followers));
     if (job->work != NULL)
         job->work->job = NULL;
+    unshare(job);
     wheel_cancel(job->all->env->wheel, &job->timer);
-    if (job->link.next != NULL)
-        list_remove(&job->link);
-    for (size_t i = job->frames_next; i < job->frames_count; i++)
-        frame_drop(job->frames[i].frame);
-    job->frames_count = job->frames_next = 0;
+    list_remove(&job->link);
+    slice_drop(job->slice);
     end_reading(job);
     arena_free(&job->arena);
     free(job);
@@ -203,6 +312,9 @@ void job_abandon(struct job *job)
 {
     job->work->job = NULL;
     job->work = NULL;
+    if (promote(job))
+        return;
+    unshare(job); /* nobody may follow it any more */
     if (!job->in_flight)
         job_free(job);
 }

@@ -16,6 +16,7 @@
 enum why { /* the rows of 4.4 */
     WHY_NOT,
     MISMATCH, AHEAD, EMPTY, FLOOR, WINDOW, READ_FAILED, HOLE, SHORT, RESET_REQUIRED, DEGRADED, LEGACY, HISTORY_OFF,
+    HOT_MISMATCH,
 };
 
 /* [versioned] */
@@ -42,6 +43,7 @@ static const struct resume_failure failures[][2] = {
                 {"continuity_unverifiable", "legacy_serial_only_position_cannot_use_cold_recovery"}},
     [HISTORY_OFF] = {{"position_expired", "hot_replay_expired_and_durable_history_disabled"},
                      {"position_expired", "hot_replay_expired_and_durable_history_disabled"}},
+    [HOT_MISMATCH] = {{"stream_reset", "stream_id_mismatch"}, {"stream_reset", "stream_id_mismatch"}},
 };
 
 static void fail(struct work *work, enum why why)
@@ -49,11 +51,16 @@ static void fail(struct work *work, enum why why)
     batch_failed(work, failures[why][work->policy.versioned]);
 }
 
-static void job_fails(struct job *job, enum why why)
+static void one_fails(struct job *job, const void *why)
 {
     struct work *work = job->work;
     job_free(job);
-    fail(work, why);
+    fail(work, *(const enum why *)why);
+}
+
+static void job_fails(struct job *job, enum why why)
+{
+    job_each(job, one_fails, &why);
 }
 
 /* ---- may it be served? ---- */
@@ -65,26 +72,34 @@ static enum why check_floor(const struct store_head *head, uint64_t serial)
     return head->replay_floor > head->delivery ? EMPTY : FLOOR;
 }
 
+static bool is_stream(const struct work *work)
+{
+    return str_eq(work->position->stream_id, str_of(work->head.stream_id));
+}
+
+static bool is_too_far(const struct work *work)
+{
+    uint64_t at = work->position->serial, first_at = work->sub->first_at;
+    return first_at > at && first_at - at > work->sub->session->all->env->config->recovery.max_positions;
+}
+
+/* The rows of the cold tier, up to what only reading can tell. */
 static enum why check(const struct work *work)
 {
     const struct position *p = work->position;
     const struct store_head *head = &work->head;
-    if (!work->policy.history)
-        return HISTORY_OFF;
     if (p->legacy)
         return LEGACY;
+    if (!work->policy.history)
+        return HISTORY_OFF;
     if (head->state != STATE_HEALTHY)
         return head->state == STATE_DEGRADED ? DEGRADED : RESET_REQUIRED;
-    if (!str_eq(p->stream_id, str_of(head->stream_id)))
+    if (!is_stream(work))
         return MISMATCH;
     if (p->serial > head->delivery)
         return AHEAD;
     enum why why = check_floor(head, p->serial);
-    if (why != WHY_NOT)
-        return why;
-    uint64_t distance = work->sub->first_at > p->serial ? work->sub->first_at - p->serial : 0;
-    uint64_t max = work->sub->session->all->env->config->recovery.max_positions;
-    return distance > max ? WINDOW : WHY_NOT;
+    return why == WHY_NOT && is_too_far(work) ? WINDOW : why;
 }
 
 /* ---- the replay ---- */
@@ -111,18 +126,36 @@ static struct replay replay_of(struct job *job)
 static void replayed(struct job *job)
 {
     struct work *work = job->work;
-    struct sub *sub = work->sub;
-    const struct replay_frame *last = job->frames_count > 0 ? &job->frames[job->frames_count - 1] : NULL;
+    const struct slice *slice = job->slice;
+    const struct replay_frame *last = slice->count > 0 ? &slice->frames[slice->count - 1] : NULL;
     work->job = NULL;
     job->work = NULL;
-    batch_recovered(work, job->delivered, true, sub->live_at, last != NULL ? last->message_id : STR_NONE);
+    batch_recovered(work, job->source, job->delivered, true, last != NULL ? last->message_id : STR_NONE);
     job_free(job);
+}
+
+static void one_sends(struct job *job, const void *with)
+{
+    const struct slice *slice = with;
+    struct sub *sub = job->work->sub;
+    if (!went_live(job)) /* a follower has got as far as the one that read */
+        sub->first_at = sub->live_at = slice->to;
+    job_send(job, slice_take((struct slice *)slice), replayed);
+}
+
+static void have_frames(struct job *job, const struct replay *replay)
+{
+    size_t count;
+    struct replay_frame *frames = replay_frames(replay, &count);
+    struct slice *slice = slice_new(frames, count);
+    slice->to = job->to;
+    job_each(job, one_sends, slice);
+    slice_drop(slice);
 }
 
 static void latest_read(struct job *job, struct store_op *op)
 {
     struct replay replay = replay_of(job);
-    size_t count;
     size_t before = job->items_count;
     enum store_result result = op->result;
     job_keep(job, op);
@@ -133,8 +166,7 @@ static void latest_read(struct job *job, struct store_op *op)
     replay.items = job->items; /* may have moved */
     replay.latest = job->items + before;
     replay.latest_count = job->items_count - before;
-    struct replay_frame *frames = replay_frames(&replay, &count);
-    job_send(job, frames, count, replayed);
+    have_frames(job, &replay);
 }
 
 static void read_latest(struct job *job, const struct message_id *ids, size_t count)
@@ -142,7 +174,7 @@ static void read_latest(struct job *job, const struct message_id *ids, size_t co
     struct store_op *op = job_op(job, STORE_LATEST);
     op->read.ids = ids;
     op->read.ids_count = count;
-    op->read.as_of_delivery = job->work->sub->live_at;
+    op->read.as_of_delivery = job->to;
     job_submit(job, op, latest_read);
 }
 
@@ -193,8 +225,7 @@ static void build(struct job *job)
             return;
         }
     }
-    struct replay_frame *frames = replay_frames(&replay, &count);
-    job_send(job, frames, count, replayed);
+    have_frames(job, &replay);
 }
 
 /* ---- reading the range ---- */
@@ -233,7 +264,7 @@ static void range_read(struct job *job, struct store_op *op)
         job_fails(job, why);
     else if (job->bytes > JOB_BYTES_MAX)
         job_fails(job, WINDOW);
-    else if (upto < job->work->sub->live_at)
+    else if (upto < job->to)
         read_range(job, upto);
     else
         build(job);
@@ -243,26 +274,86 @@ static void read_range(struct job *job, uint64_t from)
 {
     struct store_op *op = job_op(job, STORE_REPLAY);
     op->read.from_delivery = from;
-    op->read.to_delivery = job->work->sub->live_at;
+    op->read.to_delivery = job->to;
     op->read.bytes_max = JOB_PAGE_BYTES;
     job_submit(job, op, range_read);
 }
 
 static void begin(struct job *job)
 {
-    read_range(job, job->work->position->serial);
+    read_range(job, job->from);
+}
+
+/* ---- the two tiers ---- */
+
+static void read_cold(struct job *job)
+{
+    const struct work *work = job->work;
+    enum why why = check(work);
+    if (why != WHY_NOT) {
+        job_fails(job, why);
+        return;
+    }
+    job->source = "cold";
+    job->to = work->sub->live_at;
+    bool alone = went_live(job) || work->sub->rewound_count > 0;
+    if (alone || !job_follow(job))
+        job_start(job, begin);
+}
+
+static void owner_has(struct job *job, struct slice *slice)
+{
+    if (slice == NULL) {
+        read_cold(job);
+    } else if (slice->count > job->work->policy.recovery_frames_max) {
+        slice_drop(slice);
+        job_fails(job, WINDOW);
+    } else {
+        job->source = "hot";
+        job->skip_rewound = true;
+        job_send(job, slice, replayed);
+    }
+}
+
+static enum hot_want wanted(const struct job *job)
+{
+    if (went_live(job))
+        return HOT_ORDINARY; /* the others are shown whole, as of what has been sent */
+    return job->work->sub->session->mode == LANE_FULL ? HOT_WHOLE : HOT_ANY;
+}
+
+static void begin_hot(struct work *work)
+{
+    struct job *job = job_new(work);
+    job->from = work->position->serial;
+    job->to = work->sub->first_at;
+    job_ask_owner(job, wanted(job), owner_has);
+}
+
+static void begin_cold(struct work *work)
+{
+    struct job *job = job_new(work);
+    job->from = work->position->serial;
+    read_cold(job);
 }
 
 void resume_begin(struct work *work)
 {
+    const struct position *p = work->position;
+    bool same = is_stream(work) || (p->stream_id.p == NULL && (p->legacy || !work->policy.history));
+    bool hot = same && work->head.stream_id[0] != '\0' && p->serial >= work->hot_from && !is_too_far(work);
+    bool reached = same && p->serial >= work->sub->first_at && p->serial <= work->head.delivery;
     enum why why = check(work);
-    if (why != WHY_NOT) {
+    if (!work->policy.history && !same)
+        fail(work, HOT_MISMATCH);
+    else if (reached && (hot || !work->policy.history))
+        batch_recovered(work, "hot", 0, false, STR_NONE);
+    else if (hot && p->serial < work->sub->first_at)
+        begin_hot(work);
+    else if (why != WHY_NOT)
         fail(work, why);
-        return;
-    }
-    if (work->position->serial >= work->sub->first_at) {
-        batch_recovered(work, 0, false, 0, STR_NONE);
-        return;
-    }
-    job_new(work, begin);
+    else if (p->serial >= work->sub->first_at)
+        batch_recovered(work, "cold", 0, false, STR_NONE);
+    else
+        begin_cold(work);
 }

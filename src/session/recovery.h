@@ -4,7 +4,7 @@
  *                               `- subscribed or attaching -> work --+
  *   subscribe with rewind ------------------------------------> work --+-> gate closed at A
  *        rewind_begin   rows as of A            -> frames
- *        resume_begin   (serial, A] as versions -> frames, or why not
+ *        resume_begin   (serial, A] from the owner's replay buffer, or as versions from the store, or why not
  *        batch          all channels of one resume: its last one sends resume_success
  *        sub_open       what is above A, then live
  *
@@ -13,7 +13,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
-#include "message/replay.h"
+#include "message/slice.h"
 #include "session/internal.h"
 
 struct position { /* where a client says it was */
@@ -44,6 +44,7 @@ struct work {
     struct job *job;             /* under way; NULL = none */
     bool attached;               /* the gate is closed and the next two are known */
     struct store_head head;
+    uint64_t hot_from;           /* as in struct attached */
     struct channel_policy policy;
     bool again;                  /* it was subscribed to once more meanwhile: attach anew afterwards */
     struct rewind later;         /* with that */
@@ -76,19 +77,23 @@ void pending_expire(struct session *s, uint64_t now_ms);
 void pending_free(struct session *s);
 /* A batch of this one channel, for a position that was pending. */
 void batch_of_one(struct work *work, struct position *position);
-/* How the channel's position came out; if it is the last of its batch, the gates open and the work is freed. replayed frames were sent; last_id: message_id of the last one; examined: whether
- * anything lay between. Frees the position. */
-void batch_recovered(struct work *work, uint32_t replayed, bool examined, uint64_t serial, struct str last_id);
+/* How the channel's position came out; if it is the last of its batch, the gates open and the work is freed. replayed frames were
+ * sent; last_id: message_id of the last one; examined: whether anything lay between. Frees the position. */
+void batch_recovered(struct work *work, const char *source, uint32_t replayed, bool examined, struct str last_id);
 /* Says resume_failed, too. */
 void batch_failed(struct work *work, struct resume_failure why);
 
 /* ---- job.c ---- */
 struct job {
-    struct list link;            /* in sessions->waiting while it has no turn yet */
+    struct list link;            /* in all->waiting, all->ready, or another job's followers */
     struct sessions *all;
     struct work *work;           /* NULL = nobody waits for it any more */
+    uint64_t from, to;           /* a resume: delivery positions (from, to] */
+    struct list followers;       /* struct job.link: get what this one reads */
+    struct str shared_key;       /* in all->shared under it; absent = not to be followed */
     void (*begin)(struct job *job);
     void (*read)(struct job *job, struct store_op *op); /* an op has come back; the job owns it */
+    void (*answered)(struct job *job, struct slice *slice); /* the owner has; NULL = it cannot serve it */
     void (*sent)(struct job *job);                      /* all frames have been sent */
     struct store_op **ops;       /* whose items are in use */
     size_t ops_count;
@@ -98,23 +103,34 @@ struct job {
     struct arena arena;          /* as long as the job */
     struct str channel;          /* in the arena, as the next one */
     struct str stream_id;
-    struct replay_frame *frames; /* in the arena; references are the job's until sent */
-    size_t frames_count, frames_next;
+    struct slice *slice;         /* what is sent */
+    size_t frames_next;
     uint32_t delivered;          /* frames that the filter let through */
     struct timer timer;          /* waits for the socket */
+    const char *source;          /* "hot", "cold" */
+    bool skip_rewound;           /* messages that a rewind has shown are left out */
     bool has_turn, in_flight;
 };
-enum { JOBS_AT_ONCE = 16 };
+enum { JOBS_AT_ONCE = 16, SENDS_AT_ONCE = 64 };
 #define JOB_BYTES_MAX (16u << 20)
 #define JOB_PAGE_BYTES (1u << 20)
-struct job *job_new(struct work *work, void (*begin)(struct job *job));
+struct job *job_new(struct work *work);
+/* begin() is called when it is its turn to read. */
+void job_start(struct job *job, void (*begin)(struct job *job));
+/* True: another job, with the same channel, stream, mode and `from`, reads for this one, which gets its slice (up to the reader's
+ * `to`) by job_each(). False: the caller starts it, and others may follow it. */
+bool job_follow(struct job *job);
+/* The job and all that follow it; none does afterwards. */
+void job_each(struct job *job, void (*each)(struct job *job, const void *with), const void *with);
 struct store_op *job_op(struct job *job, enum store_op_kind kind);
 /* Its result comes to job->read, unless the work has gone. */
 void job_submit(struct job *job, struct store_op *op, void (*read)(struct job *job, struct store_op *op));
+/* What the owner's replay buffer has of the job's range; needs no turn. */
+void job_ask_owner(struct job *job, enum hot_want want, void (*answered)(struct job *job, struct slice *slice));
 /* Keeps the op, and copies its items behind the others. */
 void job_keep(struct job *job, struct store_op *op);
-/* Nothing is read any more, what was kept is dropped. Sends frames[] (in the arena), then calls sent(). */
-void job_send(struct job *job, struct replay_frame *frames, size_t count, void (*sent)(struct job *job));
+/* Nothing is read any more, what was kept is dropped. Sends the slice (a reference is taken over), then calls sent(). */
+void job_send(struct job *job, struct slice *slice, void (*sent)(struct job *job));
 void job_free(struct job *job);
 /* Nobody waits for it any more. */
 void job_abandon(struct job *job);

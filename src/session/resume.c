@@ -137,26 +137,26 @@ void batch_failed(struct work *work, struct resume_failure why)
     batch_settle(work->batch);
 }
 
-void batch_recovered(struct work *work, uint32_t replayed, bool examined, uint64_t serial, struct str last_id)
+void batch_recovered(struct work *work, const char *source, uint32_t replayed, bool examined, struct str last_id)
 {
     struct batch *batch = work->batch;
     struct buf *out = &batch->recovered;
     put_comma(out);
     buf_lit(out, "{\"channel\":");
     buf_json(out, work->position->channel);
-    buf_fmt(out, ",\"source\":\"cold\",\"replayed\":%u,\"position\":", replayed);
+    buf_fmt(out, ",\"source\":\"%s\",\"replayed\":%u,\"position\":", source, replayed);
     if (examined) {
         buf_lit(out, "{\"stream_id\":");
         buf_json(out, str_of(work->head.stream_id));
         buf_lit(out, ",\"serial\":");
-        buf_u64(out, serial);
+        buf_u64(out, work->sub->live_at);
         buf_lit(out, ",\"last_message_id\":");
         put_text_or_null(out, last_id);
         buf_lit(out, "}}");
     } else {
         buf_lit(out, "null}");
     }
-    metrics_recovery(env_of(batch->session), batch->session->app, NULL, "cold");
+    metrics_recovery(env_of(batch->session), batch->session->app, NULL, source);
     free(work->position);
     work->position = NULL;
     batch_settle(batch);

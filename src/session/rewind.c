@@ -67,7 +67,7 @@ static void note_flags(struct job *job, const struct store_op *op, bool more)
 static void rows_sent(struct job *job)
 {
     struct work *work = job->work;
-    work->historical = (uint32_t)job->frames_count;
+    work->historical = (uint32_t)job->slice->count;
     work->rewound = true;
     work->rewind.kind = REWIND_NONE;
     job_free(job);
@@ -94,9 +94,10 @@ static void send_rows(struct job *job)
         frames[i].frame = replay_row(item, job->channel, job->stream_id, &job->all->env->random, &job->arena);
         frames[i].event_name = event_of_row(item);
         frames[i].tags = item->tags;
+        frames[i].history = item->message.history;
     }
     note_rewound(job->work->sub, job->items, n);
-    job_send(job, frames, n, rows_sent);
+    job_send(job, slice_new(frames, n), rows_sent);
 }
 
 static void read_failed(struct job *job)
@@ -166,5 +167,5 @@ static void begin(struct job *job)
 
 void rewind_begin(struct work *work)
 {
-    job_new(work, begin);
+    job_start(job_new(work), begin);
 }

@@ -406,6 +406,7 @@ struct sessions *sessions_new(struct env *env, const struct session_link *link)
     all->link = link;
     list_init(&all->all);
     list_init(&all->waiting);
+    list_init(&all->ready);
     all->pongs[WIRE_V1] = frame_pong(WIRE_V1);
     all->pongs[WIRE_V2] = frame_pong(WIRE_V2);
     all->ping = frame_ping(WIRE_V1);
@@ -427,6 +428,8 @@ void sessions_free(struct sessions *all)
 {
     assert(list_empty(&all->all));
     wheel_cancel(all->env->wheel, &all->drain);
+    wheel_cancel(all->env->wheel, &all->sends);
+    map_free(&all->shared);
     frame_drop(all->pongs[WIRE_V1]);
     frame_drop(all->pongs[WIRE_V2]);
     frame_drop(all->ping);

@@ -22,6 +22,7 @@ void work_attached(struct work *work, const struct attached *attached)
     work->attached = true;
     work->head = attached->head;
     work->policy = attached->policy;
+    work->hot_from = attached->hot_from;
 }
 
 void work_next(struct work *work)

@@ -234,7 +234,7 @@ static void keep_position(struct subscriber *s, struct str frame)
 
 static void drops_connection(struct subscriber *s, uint64_t back_in_ms);
 
-static void system_comes(struct subscriber *s, struct str event)
+static void system_comes(struct subscriber *s, struct str event, struct str text)
 {
     if (str_eq(event, STR("sockudo:connection_established"))) {
         subscribes(s);
@@ -244,6 +244,8 @@ static void system_comes(struct subscriber *s, struct str event)
         s->fresh = false;
         s->live = true;
     } else if (str_eq(event, STR("sockudo:resume_success"))) {
+        s->world->hot += str_find(text, STR("\\\"hot\\\",\\\"replayed")) >= 0;
+        s->world->cold += str_find(text, STR("\\\"cold\\\",\\\"replayed")) >= 0;
         s->resuming_late = false;
         s->serial = s->next;
     } else if (str_eq(event, STR("sockudo:resume_failed"))) {
@@ -279,7 +281,7 @@ static void frame_comes(struct subscriber *s, struct str text)
         if (str_starts(event, STR("sockudo:message.")) || !(str_starts(event, STR("sockudo"))))
             message_comes(s, event, frame);
         else
-            system_comes(s, event);
+            system_comes(s, event, text);
     }
     buf_free(&scratch);
     buf_free(&id);

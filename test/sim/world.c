@@ -115,6 +115,9 @@ struct world *world_new(uint64_t seed, enum plant plant, bool verbose)
         fprintf(stderr, "%.*s\n", STR_ARG(buf_view(&error)));
         exit(2);
     }
+    /* The store alone, both tiers, the buffer for most. */
+    static const int64_t ttls_s[] = {0, 1, 120};
+    w->config->apps[0].recovery.buffer_ttl_seconds = ttls_s[world_pick(w, 0, 2)];
     w->shards_count = (unsigned)world_pick(w, 1, SHARDS_MAX);
     w->apps = apps_new(w->config, w->shards_count, &error);
     w->app = apps_at(w->apps, 0);

@@ -203,7 +203,8 @@ static void origins_of_cors_are_patterns(void **state)
 
 static void windows_that_the_store_does_not_keep_apart_are_refused(void **state)
 {
-    assert_refused("connection_recovery.buffer_ttl_seconds=60", "buffer_ttl_seconds = 60 is not supported by this build yet");
+    assert_refused("connection_recovery.buffer_ttl_seconds=0", "connection_recovery.buffer_ttl_seconds must be");
+    assert_loads("connection_recovery.buffer_ttl_seconds=60");
     assert_refused("versioned_messages.retention_window_seconds=60\nhistory.retention_window_seconds=90",
                    "retention_window_seconds = 60 is not supported by this build yet");
     assert_loads("versioned_messages.retention_window_seconds=90\nhistory.retention_window_seconds=90");

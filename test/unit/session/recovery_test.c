@@ -1,16 +1,27 @@
-/* recovery_test.c - rewind and resume as one client sees them (chapter 3, sections 3 and 4).
+/* recovery_test.c - resume as one client sees it (chapter 3, section 4).
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "session_fixture.h"
 
-static void publish_many(struct fixture *f, const char *channel, unsigned count)
+/* Every test runs with either tier: hot, and cold only. */
+static int setup_cold(void **state)
 {
-    char data[16];
-    for (unsigned i = 1; i <= count; i++) {
-        snprintf(data, sizeof data, "%u", i);
-        publish(f, channel, data);
-    }
+    setup(state);
+    app_config(*state)->recovery.buffer_ttl_seconds = 0;
+    return 0;
+}
+
+static bool is_cold(struct fixture *f)
+{
+    return app_config(f)->recovery.buffer_ttl_seconds == 0;
+}
+
+static bool recovered_from(struct client *c, const char *tier, unsigned replayed)
+{
+    char text[64];
+    snprintf(text, sizeof text, "\\\"source\\\":\\\"%s\\\",\\\"replayed\\\":%u", tier, replayed);
+    return said(c, text);
 }
 
 /* A position as SDKs send it; the id is of the channel's stream. */
@@ -46,127 +57,6 @@ static const char *stream_id(struct fixture *f, const char *channel)
     return id;
 }
 
-/* ---- rewind ---- */
-
-static void rewind_shows_the_last_rows_and_says_that_there_were_more(void **state)
-{
-    struct fixture *f = *state;
-    struct client *c = v2(f);
-    publish_many(f, "news", 5);
-    assert_string_equal(subscribe_with(f, c, "news", ",\"rewind\":2"),
-                        "subscription_succeeded(news)@5 e(news)@4=4 e(news)@5=5 rewind_complete(news)@5");
-    assert_true(said(c, "{\"historical_count\":2,\"live_count\":0,\"complete\":false,\"truncated_by_retention\":false,"
-                        "\"truncated_by_limit\":true}"));
-}
-
-static void rewind_over_all_there_is_is_complete(void **state)
-{
-    struct fixture *f = *state;
-    struct client *c = v2(f);
-    publish_many(f, "news", 5);
-    subscribe_with(f, c, "news", ",\"rewind\":{\"count\":5}");
-    assert_true(said(c, "{\"historical_count\":5,\"live_count\":0,\"complete\":true,"));
-    subscribe_with(f, c, "empty", ",\"rewind\":\"3\"");
-    assert_true(said(c, "{\"historical_count\":0,\"live_count\":0,\"complete\":true,"));
-}
-
-static void rewind_by_time_starts_with_the_oldest(void **state)
-{
-    struct fixture *f = *state;
-    struct client *c = v2(f);
-    publish(f, "news", "1");
-    core_advance_ms(f->core, 5000);
-    publish(f, "news", "2");
-    publish(f, "news", "3");
-    assert_string_equal(subscribe_with(f, c, "news", ",\"rewind\":{\"seconds\":3}"),
-                        "subscription_succeeded(news)@3 e(news)@2=2 e(news)@3=3 rewind_complete(news)@3");
-    assert_true(said(c, "\"complete\":true"));
-}
-
-static void bad_rewind_is_refused(void **state)
-{
-    static const char *const bad[] = {"0", "-1", "\"x\"", "{}", "{\"count\":0}", "[]", "true"};
-    struct fixture *f = *state;
-    struct client *c = v2(f), *one = v1(f);
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        char more[64];
-        snprintf(more, sizeof more, ",\"rewind\":%s", bad[i]);
-        assert_string_equal(subscribe_with(f, c, "news", more), "error(news):4000 subscription_error(news)");
-    }
-    assert_string_equal(subscribe_with(f, one, "news", ",\"rewind\":1"), "error(news):4300 subscription_error(news)");
-    publish(f, "news", "1");
-    assert_string_equal(heard(c), "");
-}
-
-/* A delta client must get the whole text before the next fragment. */
-static void rewound_message_is_shown_whole_and_goes_on(void **state)
-{
-    struct fixture *f = *state;
-    struct client *c = v2(f);
-    publish(f, "news", "\"a\"");
-    append(f, "news", "\"b\"");
-    assert_string_equal(subscribe_with(f, c, "news", ",\"rewind\":1"),
-                        "subscription_succeeded(news)@2 message.update(news)@2=\"ab\" rewind_complete(news)@2");
-    append(f, "news", "\"c\"");
-    assert_string_equal(heard(c), "message.append(news)@3=\"c\"");
-}
-
-/* What is committed while the rows are being read comes once, behind them. */
-static void message_of_the_meantime_is_live_and_counted(void **state)
-{
-    struct fixture *f = *state;
-    struct client *c = v2(f);
-    publish(f, "news", "1");
-    tell_subscribe(f, c, "news", ",\"rewind\":9");
-    struct publish *p = publish_new(&f->core->env, f->core->app, written);
-    p->user = f;
-    p->op.app_id = f->core->app->id;
-    p->op.channel = STR("news");
-    channel_name_check(f->core->app, p->op.channel, &p->name, &p->op.arena);
-    p->op.write.event_name = STR("e");
-    p->op.write.data = STR("2");
-    hub_publish(&f->core->env, p);
-    assert_string_equal(answer(c),
-                        "subscription_succeeded(news)@1 e(news)@1=1 e(news)@2=2 rewind_complete(news)@2");
-    assert_true(said(c, "\"historical_count\":1,\"live_count\":1"));
-}
-
-static void overflow_of_the_gate_ends_the_connection(void **state)
-{
-    struct fixture *f = *state;
-    f->core->config->websocket.max_messages = 2;
-    struct client *c = v2(f);
-    publish(f, "news", "1");
-    tell_subscribe(f, c, "news", ",\"rewind\":9");
-    for (int i = 0; i < 3; i++) {
-        struct publish *p = publish_new(&f->core->env, f->core->app, written);
-        p->user = f;
-        p->op.app_id = f->core->app->id;
-        p->op.channel = STR("news");
-        channel_name_check(f->core->app, p->op.channel, &p->name, &p->op.arena);
-        p->op.write.event_name = STR("e");
-        p->op.write.data = STR("2");
-        p->extras.ephemeral = true; /* needs no store: arrives while the rows are being read */
-        hub_publish(&f->core->env, p);
-    }
-    core_settle(f->core);
-    core_advance_ms(f->core, 1);
-    assert_int_equal(c->close_code, 4100);
-}
-
-static void filter_holds_for_rewound_rows_too(void **state)
-{
-    struct fixture *f = *state;
-    struct client *c = v2(f);
-    for (int i = 0; i < 4; i++) {
-        write_to(f, "news", ACTION_CREATE, "wanted", "1", NULL);
-        write_to(f, "news", ACTION_CREATE, "other", "2", NULL);
-    }
-    assert_string_equal(
-        subscribe_with(f, c, "news", ",\"rewind\":2,\"filter\":{\"events\":[\"wanted\"]}"),
-        "subscription_succeeded(news)@8 wanted(news)@5=1 wanted(news)@7=1 rewind_complete(news)@8");
-}
-
 /* ---- resume ---- */
 
 static void resume_replays_what_was_missed_before_anything_live(void **state)
@@ -177,7 +67,7 @@ static void resume_replays_what_was_missed_before_anything_live(void **state)
     struct client *c = v2(f);
     assert_string_equal(come_back(f, c, "news", id, 1),
                         "subscription_succeeded(news)@1 e(news)@2=2 e(news)@3=3 resume_success");
-    assert_true(said(c, "\\\"recovered\\\":[{\\\"channel\\\":\\\"news\\\",\\\"source\\\":\\\"cold\\\",\\\"replayed\\\":2"));
+    assert_true(recovered_from(c, is_cold(f) ? "cold" : "hot", 2));
     assert_true(said(c, "\\\"serial\\\":3"));
     publish(f, "news", "4");
     assert_string_equal(heard(c), "e(news)@4=4");
@@ -354,11 +244,125 @@ static void legacy_serials_and_large_numbers(void **state)
     publish(f, "news", "1");
     tell_subscribe(f, c, "news", "");
     tell(c, "{\"event\":\"sockudo:resume\",\"data\":{\"channel_serials\":{\"news\":1}}}");
-    assert_string_equal(answer(c), "subscription_succeeded(news)@1 resume_failed(news) resume_success");
-    assert_true(said(c, "legacy_serial_only_position_cannot_use_cold_recovery"));
+    const char *all = answer(c);
+    assert_string_equal(all, is_cold(f) ? "subscription_succeeded(news)@1 resume_failed(news) resume_success"
+                                        : "subscription_succeeded(news)@1 resume_success");
+    assert_true(is_cold(f) ? said(c, "legacy_serial_only_position_cannot_use_cold_recovery") : recovered_from(c, "hot", 0));
     const char *id = stream_id(f, "news");
     assert_non_null(strstr(come_back(f, other, "news", id, 9007199254740993), "resume_failed(news)"));
     assert_true(said(other, "position_ahead_of_version_stream"));
+}
+
+/* A run that was delivered in one piece is cut where the client was. */
+static void position_in_the_middle_of_a_run_cuts_it(void **state)
+{
+    struct fixture *f = *state;
+    publish(f, "news", "\"a\"");
+    const char *id = stream_id(f, "news");
+    for (int i = 0; i < 5; i++)
+        append(f, "news", i == 1 ? "\"\\u00e9\"" : i == 3 ? "\"\"" : "\"x\"");
+    struct client *c = v2(f);
+    assert_string_equal(come_back(f, c, "news", id, 2),
+                        "subscription_succeeded(news)@2 message.append(news)@6=\"\\u00e9xx\" resume_success");
+    struct client *d = v2(f);
+    assert_string_equal(come_back(f, d, "news", id, 0),
+                        "subscription_succeeded(news)@0 e(news)@1=\"a\" message.append(news)@6=\"x\\u00e9xx\" resume_success");
+}
+
+/* Clients that were cut off together share what is read. */
+static void many_come_back_at_once(void **state)
+{
+    struct fixture *f = *state;
+    publish(f, "news", "\"a\"");
+    const char *id = stream_id(f, "news");
+    for (int i = 0; i < 20; i++)
+        append(f, "news", "\"x\"");
+    struct client *c[4];
+    for (int i = 0; i < 4; i++) {
+        c[i] = v2(f);
+        tell_subscribe(f, c[i], "news", "");
+        tell_resume(c[i], "news", id, 1);
+    }
+    for (int i = 0; i < 4; i++) {
+        assert_string_equal(answer(c[i]), "subscription_succeeded(news)@1 message.append(news)@21=\"xxxxxxxxxxxxxxxxxxxx\" resume_success");
+        assert_true(recovered_from(c[i], is_cold(f) ? "cold" : "hot", 1));
+    }
+    append(f, "news", "\"y\"");
+    for (int i = 0; i < 4; i++)
+        assert_string_equal(heard(c[i]), "message.append(news)@22=\"y\"");
+}
+
+/* The one who reads for the others goes away in the middle. */
+static void follower_goes_on_when_the_reader_is_gone(void **state)
+{
+    struct fixture *f = *state;
+    publish(f, "news", "\"a\"");
+    const char *id = stream_id(f, "news");
+    append(f, "news", "\"x\"");
+    struct client *a = v2(f), *b = v2(f), *c = v2(f);
+    struct client *all[] = {a, b, c};
+    for (int i = 0; i < 3; i++) {
+        tell_subscribe(f, all[i], "news", "");
+        tell_resume(all[i], "news", id, 1);
+    }
+    core_step(f->core); /* attached, and reading */
+    core_step(f->core);
+    session_closed(a->session, END_LOST);
+    a->session = NULL;
+    assert_string_equal(answer(b), "subscription_succeeded(news)@1 message.append(news)@2=\"x\" resume_success");
+    assert_string_equal(answer(c), "subscription_succeeded(news)@1 message.append(news)@2=\"x\" resume_success");
+}
+
+/* ---- without durable history ---- */
+
+static void recovery_without_history_is_from_the_buffer(void **state)
+{
+    struct fixture *f = *state;
+    app_config(f)->history.enabled = 0;
+    struct client *c = v2(f);
+    subscribe(f, c, "news");
+    char id[STREAM_ID_SIZE + 1];
+    if (is_cold(f)) {
+        assert_false(said(c, "stream_id")); /* no tier, no positions */
+        return;
+    }
+    snprintf(id, sizeof id, "%s", stream_of(c));
+    publish_many(f, "news", 3);
+    assert_string_equal(heard(c), "e(news)@1=1 e(news)@2=2 e(news)@3=3");
+    client_gone(c, END_LOST);
+    publish(f, "news", "4");
+    struct client *d = v2(f), *e = v2(f), *g = v2(f);
+    assert_string_equal(come_back(f, d, "news", id, 2), "subscription_succeeded(news)@2 e(news)@3=3 e(news)@4=4 resume_success");
+    assert_true(recovered_from(d, "hot", 2));
+    publish(f, "news", "5");
+    assert_string_equal(heard(d), "e(news)@5=5");
+    come_back(f, e, "news", "00000000-0000-4000-8000-000000000000", 1);
+    assert_true(said(e, "stream_id_mismatch"));
+    assert_string_equal(come_back(f, g, "news", id, 5), "subscription_succeeded(news)@5 resume_success");
+    assert_true(recovered_from(g, "hot", 0));
+    core_advance_ms(f->core, 121000);
+    struct client *h = v2(f);
+    come_back(f, h, "news", id, 1);
+    assert_true(said(h, "hot_replay_expired_and_durable_history_disabled"));
+}
+
+/* A late resume shows nothing twice. */
+static void late_resume_without_history(void **state)
+{
+    struct fixture *f = *state;
+    app_config(f)->history.enabled = 0;
+    struct client *c = v2(f);
+    if (is_cold(f))
+        return;
+    publish_many(f, "news", 2);
+    subscribe(f, c, "news");
+    char id[STREAM_ID_SIZE + 1];
+    snprintf(id, sizeof id, "%s", stream_of(c));
+    heard(c);
+    publish(f, "news", "3");
+    heard(c);
+    assert_string_equal(resume(c, "news", id, 0), "e(news)@1=1 e(news)@2=2 resume_success");
+    assert_string_equal(resume(c, "news", id, 2), "resume_success");
 }
 
 static void reset_while_away_names_the_new_stream(void **state)
@@ -469,18 +473,11 @@ static void connection_may_end_in_the_middle_of_a_resume(void **state)
     assert_string_equal(answer(c), "");
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) \
+    cmocka_unit_test_setup_teardown(name, setup, teardown), {"cold: " #name, name, setup_cold, teardown, NULL}
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(rewind_shows_the_last_rows_and_says_that_there_were_more),
-        T(rewind_over_all_there_is_is_complete),
-        T(rewind_by_time_starts_with_the_oldest),
-        T(bad_rewind_is_refused),
-        T(rewound_message_is_shown_whole_and_goes_on),
-        T(message_of_the_meantime_is_live_and_counted),
-        T(overflow_of_the_gate_ends_the_connection),
-        T(filter_holds_for_rewound_rows_too),
         T(resume_replays_what_was_missed_before_anything_live),
         T(first_channels_wait_for_the_resume_behind_them),
         T(without_a_resume_they_do_not_wait_for_long),
@@ -501,6 +498,11 @@ int main(void)
         T(what_was_rewound_is_not_replayed),
         T(unsubscribing_in_the_middle_ends_the_resume),
         T(connection_may_end_in_the_middle_of_a_resume),
+        T(position_in_the_middle_of_a_run_cuts_it),
+        T(many_come_back_at_once),
+        T(follower_goes_on_when_the_reader_is_gone),
+        T(recovery_without_history_is_from_the_buffer),
+        T(late_resume_without_history),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -328,6 +328,15 @@ static inline void publish(struct fixture *f, const char *channel, const char *d
     write_to(f, channel, ACTION_CREATE, "e", data, NULL);
 }
 
+static inline void publish_many(struct fixture *f, const char *channel, unsigned count)
+{
+    char data[16];
+    for (unsigned i = 1; i <= count; i++) {
+        snprintf(data, sizeof data, "%u", i);
+        publish(f, channel, data);
+    }
+}
+
 /* To the message that was published last. */
 static inline void append(struct fixture *f, const char *channel, const char *data)
 {
