@@ -6,11 +6,12 @@ import { Report, machine } from './report.mjs';
 import { append } from './append.mjs';
 import { accumulated } from './accumulated.mjs';
 import { fanout } from './fanout.mjs';
+import { formats } from './formats.mjs';
 import { idle } from './idle.mjs';
 import { peers } from './peers.mjs';
 import { start } from './start.mjs';
 
-const pieces = { fanout, append, accumulated, idle, start, peers };
+const pieces = { fanout, append, accumulated, formats, idle, start, peers };
 
 function usage() {
     console.log(`usage: bench/run [--quick] [--rounds N] [piece...]
@@ -18,6 +19,7 @@ function usage() {
 pieces  fanout       deliveries per CPU-second against a bare send() loop, and their latency
         append       durable appends against the sum of their unavoidable parts
         accumulated  an append to a long message against one to a short message
+        formats      what converting to and reading MessagePack and Protobuf costs
         idle         memory and wake-ups of idle connections
         start        spawn to first accepted connection, empty and with a million fragments
         peers        the same fan-out by ws, nginx + nchan and Centrifugo

@@ -202,7 +202,7 @@ struct tally {
     uint64_t bytes;
 };
 /* To this shard's subscribers of wildcards. */
-struct tally watch_fan_out(struct hub *hub, const struct message_shared *m);
+struct tally watch_fan_out(struct hub *hub, const struct message_shared *m, struct formats *formats);
 void watches_free(struct hub *hub);
 
 /* local.c */

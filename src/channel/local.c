@@ -310,15 +310,13 @@ static void lanes_send(struct listeners *l, enum wire_format format, const struc
     }
 }
 
-static void fan_out(struct listeners *l, const struct message_shared *m, struct tally *tally)
+static void fan_out(struct listeners *l, const struct message_shared *m, struct formats *formats, struct tally *tally)
 {
-    struct formats formats = {.d = &m->d};
-    lanes_send(l, FORMAT_JSON, m, &formats, tally);
+    lanes_send(l, FORMAT_JSON, m, formats, tally);
     for (unsigned format = FORMAT_JSON + 1; l->binary != NULL && format < FORMATS; format++)
-        lanes_send(l, format, m, &formats, tally);
+        lanes_send(l, format, m, formats, tally);
     if (!list_empty(&l->gated))
-        send_to_gates(l, m, &formats);
-    formats_drop(&formats);
+        send_to_gates(l, m, formats);
 }
 
 static void count_sent(struct env *env, const struct message_shared *m, const struct tally *tally)
@@ -357,13 +355,15 @@ void message_arrives(struct task *task)
 {
     struct message_mail *mail = list_of(task, struct message_mail, task);
     struct listeners *l = map_get(&mail->to->hub->local, mail->shared->key);
+    struct formats formats = {.d = &mail->shared->d};
     struct tally tally = {0};
     if (mail->shared->watched)
-        tally = watch_fan_out(mail->to->hub, mail->shared);
+        tally = watch_fan_out(mail->to->hub, mail->shared, &formats);
     if (l != NULL && mail->shared->control_code != 0)
         tell_sinks(l, mail->shared);
     else if (l != NULL)
-        fan_out(l, mail->shared, &tally);
+        fan_out(l, mail->shared, &formats, &tally);
+    formats_drop(&formats);
     count_sent(mail->to, mail->shared, &tally);
     message_shared_drop(mail->shared);
     free(mail);

@@ -218,7 +218,7 @@ static void end(struct subscription *s)
 
 struct round {
     const struct message_shared *m;
-    struct formats formats;
+    struct formats *formats;
     struct tally tally;
     uint64_t stamp;
 };
@@ -240,7 +240,7 @@ static void give(struct round *round, struct watch *watch)
     watch->watcher->stamp = round->stamp;
     if (has_it_otherwise(watch, round->m))
         return;
-    struct frame *frame = formats_frame(&round->formats, s->format, mode);
+    struct frame *frame = formats_frame(round->formats, s->format, mode);
     s->env->deliver(s->sink, frame_take(frame));
     round->tally.sent++;
     round->tally.bytes += frame_payload(frame).n;
@@ -265,14 +265,13 @@ static void tell_all(void *user, struct wildcard *wildcard)
     }
 }
 
-struct tally watch_fan_out(struct hub *hub, const struct message_shared *m)
+struct tally watch_fan_out(struct hub *hub, const struct message_shared *m, struct formats *formats)
 {
-    struct round round = {.m = m, .formats = {.d = &m->d}};
+    struct round round = {.m = m, .formats = formats};
     if (hub->watches == NULL)
         return round.tally;
     round.stamp = ++hub->watches->stamp;
     wildcards_match(&watches_of(hub, m->app)->here, m->channel, m->control_code != 0 ? tell_all : give_all, &round);
-    formats_drop(&round.formats);
     return round.tally;
 }
 

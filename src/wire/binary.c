@@ -106,6 +106,9 @@ bool bytes_of_array(struct str array, struct buf *out)
 
 double json_double(struct str number)
 {
+    uint64_t whole;
+    if (json_u64(number, &whole))
+        return (double)whole;
     char *text = str_dup(number);
     double value = strtod(text, NULL);
     free(text);

@@ -32,7 +32,7 @@ struct binary_message {
 struct frame *msgpack_frame(const struct binary_message *m, size_t json_size);
 struct frame *protobuf_frame(const struct binary_message *m, enum wire_format format);
 
-/* Calls put(user, byte) never: appends the bytes that a JSON array of byte numbers stands for. False if it is none. */
+/* Appends the bytes that a JSON array of byte numbers stands for. False if it is none. */
 bool bytes_of_array(struct str array, struct buf *out);
 double json_double(struct str number);
 

@@ -188,6 +188,20 @@ describe('the same story', () => {
       ['sockudo:rewind_complete', 'sockudo:channel_history', 'sockudo:message.append', 'sockudo:resume_failed', 'sockudo:resume_success']);
   });
 
+  test('wildcards and meta channels', async () => {
+    const prefix = fresh(), clients = await cast(), guest = await connect('json');
+    await each(clients, c => c.subscribe(`${prefix}-*`));
+    await each(clients, c => c.subscribe(`[meta]${prefix}-a`));
+    ok(await api.publish(`${prefix}-a`, 'seen', 'x', { tags: { a: 'b' } }));
+    await guest.subscribe(`${prefix}-a`);
+    await each(clients, c => c.next(f => f.event === 'sockudo_internal:subscription_count'));
+    await each(clients, c => c.next(f => f.event === 'seen' && f.channel === `${prefix}-a`));
+    for (const c of clients.slice(1))
+      for (const channel of [`${prefix}-a`, `[meta]${prefix}-a`])
+        assert.deepEqual(c.of(channel).map(normal), clients[0].of(channel).map(normal), c.name);
+    for (const c of clients) assert.deepEqual(c.faults, []);
+  });
+
   test('cache channels and annotations', async () => {
     const cache = fresh('cache'), channel = fresh('ai');
     const clients = await cast();
