@@ -98,6 +98,7 @@ static void start_ops(struct server *server)
         ops->shards[i] = (struct ops_shard){shard->loop, shard->conns, &shard->env};
     }
     ops->api.directory = server->directory;
+    ops->api.reader_limits = ws_send_limits(server->config);
     ops->api.revocations = server->revocations;
     ops->api.webhooks = server->webhooks;
     ops_start(ops);

@@ -89,5 +89,6 @@ void ws_request(struct shard *shard, struct http_request *request);
 bool ws_is_path(struct str path);
 extern const struct session_link ws_link;
 size_t ws_room(void *sink);
+struct conn_limits ws_send_limits(const struct config *config);
 void ws_deliver(void *sink, struct frame *frame);
 void ws_control(void *sink, int code, struct str reason);

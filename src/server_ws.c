@@ -11,6 +11,7 @@
 
 #include "app/limiter.h"
 #include "base/mem.h"
+#include "channel/outlet.h"
 #include "net/http.h"
 #include "net/ws.h"
 #include "server_internal.h"
@@ -32,7 +33,11 @@ struct ws {
 
 void ws_deliver(void *sink, struct frame *frame)
 {
-    conn_give_frame(sink, frame);
+    struct outlet *outlet = outlet_of(sink);
+    if (outlet == NULL)
+        conn_give_frame(sink, frame);
+    else
+        outlet->kind->frame(outlet, frame);
 }
 
 static void close_with(void *sink, unsigned code, struct str reason)
@@ -55,6 +60,11 @@ static uint32_t queue_frames_max(const struct config *config)
     return config->websocket.max_bytes > 0 ? FRAMES_MAX_BY_BYTES : 0;
 }
 
+struct conn_limits ws_send_limits(const struct config *config)
+{
+    return (struct conn_limits){queue_frames_max(config), config->websocket.max_bytes};
+}
+
 size_t ws_room(void *sink)
 {
     struct ws *ws = conn_user(sink);
@@ -69,6 +79,11 @@ const struct session_link ws_link = {close_with, send_ping};
 
 void ws_control(void *sink, int code, struct str reason)
 {
+    struct outlet *outlet = outlet_of(sink);
+    if (outlet != NULL) {
+        outlet->kind->control(outlet, code, reason);
+        return;
+    }
     struct ws *ws = conn_user(sink);
     if (ws->session != NULL)
         session_control(ws->session, code, reason);
@@ -232,7 +247,7 @@ static void upgrade(struct shard *shard, struct http_request *request, const str
     struct ws *ws = mem_new(struct ws);
     ws->shard = shard;
     if (http_upgrade(request, &protocol, ws, &ws->conn)) {
-        conn_set_limits(ws->conn, (struct conn_limits){queue_frames_max(config), config->websocket.max_bytes});
+        conn_set_limits(ws->conn, ws_send_limits(config));
         ws->session = session_new(shard->sessions, ws->conn, app, origin, &kept);
     } else {
         free(ws);

@@ -34,6 +34,7 @@ static const struct route own_routes[] = {
     {HTTP_POST_, MESSAGE "/update", serve_update, ROUTE_SIGNED | ROUTE_JSON},
     {HTTP_POST_, MESSAGE "/delete", serve_delete, ROUTE_SIGNED | ROUTE_JSON},
     {HTTP_GET_, MESSAGE, serve_message, ROUTE_SIGNED},
+    {HTTP_GET_, MESSAGE "/stream", serve_stream_read, ROUTE_LIMITED},
     {HTTP_GET_, MESSAGE "/versions", serve_versions, ROUTE_SIGNED},
     {HTTP_GET_, APP "/channels", serve_channels, ROUTE_SIGNED},
     {HTTP_GET_, CHANNEL, serve_channel, ROUTE_SIGNED},
@@ -90,6 +91,7 @@ struct api *api_new(struct env *env, struct api_shared *shared)
     if (env->config->demo_profile)
         router_add(api->router, demo_routes, 1);
     list_init(&api->streams);
+    list_init(&api->readers);
     api->replays = replay_cache_new(REPLAY_KEYS_MAX);
     shared->all[env->shard] = api;
     return api;
@@ -101,6 +103,7 @@ void api_free(struct api *api)
         return;
     assert(api_in_flight(api) == 0);
     api->shared->all[api->env->shard] = NULL;
+    reads_forget(api);
     replay_cache_free(api->replays);
     router_free(api->router);
     buf_free(&api->body);
@@ -111,6 +114,7 @@ void api_free(struct api *api)
 void api_drain(struct api *api)
 {
     append_streams_drain(api);
+    stream_readers_drain(api);
 }
 
 uint64_t api_in_flight(const struct api *api)
@@ -310,6 +314,8 @@ bool api_head(void *user, struct http_request *request)
         return true;
     }
     if ((m.route->flags & ROUTE_SIGNED) && !check_signed_head(c))
+        return true;
+    if ((m.route->flags & ROUTE_LIMITED) && !is_within_limit(c))
         return true;
     if (m.route->flags & ROUTE_STREAM) {
         begin_stream(c);

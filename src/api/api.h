@@ -37,6 +37,7 @@ struct api_shared {
     struct directory *directory; /* the sockets of this process; NULL = none is known, every actor is refused with 401 */
     struct revocations *revocations; /* NULL = none can be made */
     struct webhooks *webhooks; /* NULL = none */
+    struct conn_limits reader_limits; /* what a reader of events may leave unread; as for a WebSocket */
     struct api *all[API_SHARDS_MAX]; /* api's own, by shard */
 };
 

@@ -108,11 +108,12 @@ void call_answer(struct call *c, const struct http_response *response)
     http_respond(c->request, &whole);
 }
 
-void call_begin(struct call *c, struct str content_type)
+void call_begin(struct call *c, const struct http_response *head)
 {
+    struct http_response whole = *head;
+    whole.extra_headers = joined(c, c->headers, head->extra_headers);
     metrics_count(c->env, c->app, http_calls, 1);
-    http_begin(c->request, &(struct http_response){
-                               .status = 200, .content_type = content_type, .extra_headers = c->headers});
+    http_begin(c->request, &whole);
 }
 
 void call_part(struct call *c, struct str bytes)

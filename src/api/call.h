@@ -10,10 +10,18 @@
  */
 #pragma once
 #include "api/api.h"
+#include "api/read_event.h"
 #include "api/route.h"
 #include "base/json_put.h"
 
 struct replay_cache;
+
+/* What readers of this shard were sent last (stream_read.c): made once, however many they are. */
+struct api_reads {
+    struct frame *frame, *event; /* as a WebSocket gets it; as an event, NULL = nobody has wanted it yet */
+    bool is_version;
+    struct read_event facts;     /* views of frame */
+};
 
 struct api {
     struct env *env;
@@ -22,6 +30,8 @@ struct api {
     struct replay_cache *replays;
     struct buf body, scratch; /* between two answers, empty */
     struct list streams;      /* struct append_stream.link */
+    struct list readers;      /* struct reader.link */
+    struct api_reads reads;
     _Atomic uint64_t in_flight;
 };
 
@@ -69,7 +79,7 @@ void call_answer(struct call *c,
                  const struct http_response *response); /* anything; the call's own header lines are added */
 
 /* ---- the answer in parts, to a request that has an http_stream; call_finish() ends the call ---- */
-void call_begin(struct call *c, struct str content_type); /* 200, with the call's own header lines */
+void call_begin(struct call *c, const struct http_response *head); /* the call's own header lines are added */
 void call_part(struct call *c, struct str bytes);
 void call_finish(struct call *c); /* begun or not, if the peer has gone */
 

@@ -32,6 +32,11 @@ struct failure mutation_check_ai(struct call *c, const struct extras_facts *fact
 void serve_stream_append(struct call *c);
 /* Ends them all, each with what it has stored (drain). */
 void append_streams_drain(struct api *api);
+/* stream_read.c */
+void serve_stream_read(struct call *c);
+void stream_readers_drain(struct api *api);
+/* Gives back what was kept for readers. */
+void reads_forget(struct api *api);
 /* history.c */
 void serve_history(struct call *c);
 /* history_admin.c */

@@ -15,6 +15,7 @@ enum {
     ROUTE_SIGNED = 1, /* begins with /apps/{app}; checked and limited */
     ROUTE_JSON = 2,   /* reads a JSON body: anything else is 415 */
     ROUTE_STREAM = 4, /* signed, but its body is not: served when the head is there; answers or calls http_stream() */
+    ROUTE_LIMITED = 8, /* not signed, but counted by address as those are */
     ROUTE_SEGMENTS_MAX = 10,
     ROUTE_ARGS_MAX = 4,
 };

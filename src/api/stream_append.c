@@ -387,7 +387,7 @@ static void begin(struct append_stream *s, uint64_t delivery, bool duplicate)
     s->phase = STREAM_RUNNING;
     s->settled_bytes = s->at;
     s->stored_delivery = delivery;
-    call_begin(s->call, STR("application/x-ndjson"));
+    call_begin(s->call, &(struct http_response){.status = 200, .content_type = STR("application/x-ndjson")});
     ack_message(s, delivery, s->stored.n, duplicate);
     proceed(s);
 }

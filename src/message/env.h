@@ -30,7 +30,8 @@ struct env {
     /* Runs task on `shard`, never before the caller has returned. First in, first out from one shard to another, to
      * itself too. */
     void (*post)(struct env *env, unsigned shard, struct task *task);
-    /* Hands a frame to a connection, with one reference. What `sink` is, only the provider knows. */
+    /* Hands a frame to a connection, with one reference. What `sink` is, only the provider knows, unless it is a handle of
+     * channel/outlet.h. */
     void (*deliver)(void *sink, struct frame *frame);
     /* Hears what notice_send() says; NULL = nobody listens. Returns at once. */
     void (*notice)(struct env *env, const struct notice *notice);

@@ -74,6 +74,7 @@ static const struct {
     {"recovery_buffer_bytes", "Bytes in the replay buffers"},
     {"connected", "Open WebSocket connections"},
     {"ai_active_streams", "Open AI streams"},
+    {"event_stream_readers", "Readers of messages by server-sent events"},
     {"append_streams_open", "Streaming append requests that have not ended"},
     {"active_streams", "Streams that rollup holds state for"},
     {"rollup_pending_bytes", "Bytes that wait in rollup"},

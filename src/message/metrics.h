@@ -51,6 +51,7 @@
 #define METRICS_APP_GAUGES(X)                                                                                \
     X(connected, "connected")                                                                                \
     X(active_streams, "ai_active_streams")                                                                   \
+    X(event_readers, "event_stream_readers")                                                                 \
     X(append_streams, "append_streams_open")                                                                 \
     X(rollup_states, "active_streams")                                                                       \
     X(annotation_bytes, "annotation_bytes")                                                                  \

@@ -15,6 +15,7 @@
 
 #include "base/mem.h"
 #include "session/directory.h"
+#include "session/admission.h"
 #include "session/internal.h"
 #include "session/recovery.h"
 #include "session/revocation.h"
@@ -207,64 +208,6 @@ void session_native_pong(struct session *s)
 
 /* ---- admission: chapter 1, section 2, steps 4 to 8 ---- */
 
-struct refusal {
-    int code; /* 0 = admitted */
-    struct str text;
-    const char *type; /* for metrics */
-};
-
-static uint64_t connections_of_node(const struct apps *apps)
-{
-    uint64_t sum = 0;
-    for (size_t i = 0; i < apps_count(apps); i++)
-        sum += atomic_load_explicit(&apps_at(apps, i)->connections, memory_order_relaxed);
-    return sum;
-}
-
-/* Takes one place of the app's quota; exact, whatever other shards do at the same time. */
-static bool take_place(struct app *app)
-{
-    uint32_t max = app->config->max_connections, used = atomic_load(&app->connections);
-    do {
-        if (max > 0 && used >= max)
-            return false;
-    } while (!atomic_compare_exchange_weak(&app->connections, &used, used + 1));
-    return true;
-}
-
-static void give_place(struct app *app)
-{
-    atomic_fetch_sub(&app->connections, 1);
-}
-
-static struct refusal take_quota(const struct env *env, struct app *app)
-{
-    struct refusal full = {CODE_OVER_CAPACITY, STR("Over capacity"), "over_capacity"};
-    uint32_t max = env->config->max_connections;
-    if (max > 0 && connections_of_node(env->apps) >= max)
-        return full;
-    if (!take_place(app))
-        return (struct refusal){CODE_OVER_QUOTA, STR("Application is over adapter quota"), "over_quota"};
-    if (max > 0 && connections_of_node(env->apps) > max) {
-        give_place(app);
-        return full;
-    }
-    return (struct refusal){0};
-}
-
-static struct refusal admit(const struct env *env, struct app *app, struct str origin)
-{
-    if (app == NULL)
-        return (struct refusal){CODE_APP_UNKNOWN, STR("Application does not exist"), "app_not_found"};
-    const struct app_config *config = app->config;
-    if (!config->enabled)
-        return (struct refusal){CODE_APP_DISABLED, STR("Application disabled"), "app_disabled"};
-    if (config->allowed_origins_count > 0 &&
-        !origin_allowed(config->allowed_origins, config->allowed_origins_count, origin.p != NULL ? origin : STR("")))
-        return (struct refusal){CODE_UNAUTHORIZED, STR("Origin not allowed"), "origin_not_allowed"};
-    return take_quota(env, app);
-}
-
 /* Step 8, once the place is taken. */
 static struct refusal check_token(struct sessions *all, struct app *app, const struct session_params *params,
                                   struct arena *arena, struct token *token)
@@ -273,7 +216,7 @@ static struct refusal check_token(struct sessions *all, struct app *app, const s
     struct buf text = {0};
     if (wrong == NULL)
         return (struct refusal){0};
-    give_place(app);
+    admission_give_back(app);
     buf_fmt(&text, "Authentication error: %s", wrong);
     struct refusal refusal = {CODE_UNAUTHORIZED, arena_copy(arena, buf_view(&text)), "token"};
     buf_free(&text);
@@ -341,7 +284,7 @@ struct session *session_new(struct sessions *all, void *sink, struct app *app, s
     struct arena arena = {0};
     struct token token = {0};
     struct session *s = NULL;
-    struct refusal refusal = admit(all->env, app, origin);
+    struct refusal refusal = admission_take(all->env, app, origin);
     if (refusal.code == 0)
         refusal = check_token(all, app, params, &arena, &token);
     if (refusal.code != 0)
@@ -365,7 +308,7 @@ void session_closed(struct session *s, enum session_end how)
         s->handle->session = NULL;
         handle_drop(s->handle);
     }
-    give_place(s->app);
+    admission_give_back(s->app);
     metrics_count(env, s->app, new_disconnections, 1);
     metrics_gauge(env, s->app, connected, -1);
     list_remove(&s->link);
