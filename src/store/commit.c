@@ -233,36 +233,49 @@ static void take(struct store *s, struct queue *into)
     show_queue(s);
 }
 
-struct planned { /* op->task is free until it goes home: it carries the plan */
-    struct read_plan *plan;
+struct snapshot {
+    struct kv *kv;
+    size_t reads; /* not done yet; the reader's */
 };
-_Static_assert(sizeof(struct planned) <= sizeof(struct task), "a plan travels in the op's task");
 
-static void set_plan(struct store_op *op, struct read_plan *plan)
+struct planned { /* op->task is free until it goes home: it carries the way here */
+    struct read_plan *plan;
+    struct snapshot *snapshot; /* NULL: nothing is committed before it is read */
+};
+
+static void set_planned(struct store_op *op, struct planned planned)
 {
-    memcpy(&op->task, &(struct planned){plan}, sizeof(struct planned));
+    struct planned *p = arena_alloc(&op->arena, sizeof(*p));
+    *p = planned;
+    memcpy(&op->task, &p, sizeof(p));
 }
 
-static struct read_plan *get_plan(const struct store_op *op)
+static struct planned get_planned(const struct store_op *op)
 {
-    struct planned p;
+    struct planned *p;
     memcpy(&p, &op->task, sizeof(p));
-    return p.plan;
+    return *p;
 }
+_Static_assert(sizeof(struct planned *) <= sizeof(struct task), "a pointer travels in the op's task");
 
-static void plan_all(struct store *s, struct queue *reads)
+static void plan_all(struct store *s, struct queue *reads, struct snapshot *snapshot)
 {
     for (struct store_op *op = reads->first; op != NULL; op = op->next)
-        set_plan(op, engine_plan(s->engine, op));
+        set_planned(op, (struct planned){engine_plan(s->engine, op), snapshot});
 }
 
 static void read_all(struct store *s, struct queue *reads)
 {
     for (struct store_op *op; (op = pop(reads)) != NULL;) {
+        struct planned p = get_planned(op);
         struct queue one = {0};
-        engine_read(s->kv, get_plan(op), op);
+        engine_read(p.snapshot != NULL ? p.snapshot->kv : s->kv, p.plan, op);
         push(&one, op);
         send_home(s, &one);
+        if (p.snapshot != NULL && --p.snapshot->reads == 0) {
+            p.snapshot->kv->ops->close(p.snapshot->kv);
+            free(p.snapshot);
+        }
     }
 }
 
@@ -319,7 +332,7 @@ void store_step(struct store *s)
     struct queue taken = {0}, reads = {0};
     take(s, &taken);
     run_batch(s, &taken, &reads);
-    plan_all(s, &reads);
+    plan_all(s, &reads, NULL);
     read_all(s, &reads);
     background(s);
 }
@@ -366,7 +379,14 @@ static void hand_over(struct store *s, struct queue *reads)
 {
     if (reads->first == NULL)
         return;
-    plan_all(s, reads);
+    if (s->kv->ops->snapshot == NULL) {
+        plan_all(s, reads, NULL);
+        read_all(s, reads);
+        return;
+    }
+    struct snapshot *snapshot = mem_new(struct snapshot);
+    *snapshot = (struct snapshot){s->kv->ops->snapshot(s->kv), reads->ops};
+    plan_all(s, reads, snapshot);
     pthread_mutex_lock(&s->lock);
     for (struct store_op *op; (op = pop(reads)) != NULL;)
         push(&s->reads, op);

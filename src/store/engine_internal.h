@@ -137,12 +137,20 @@ struct view_rows {             /* all deliveries of a message, ascending */
     uint64_t *at;
     size_t count;
 };
-/* All return false on damage or a failed read. */
-bool view_load(struct kv *kv, uint64_t cid, uint64_t history, struct view *v, struct arena *arena, bool *found);
-bool view_rows(struct kv *kv, const struct view *v, struct view_rows *out, struct arena *arena);
+struct source {
+    struct kv *kv;
+    struct arena *arena;       /* for what is read */
+    bool failed;               /* a read failed; when it is false and a view_ function was, the rows are damaged */
+};
+/* All return false on damage or a failed read. Damaged are rows that are missing, unreadable, or contradict one another: of
+ * another message, out of order, twice (appendix A, S6 to S11). */
+bool view_load(struct source *src, uint64_t cid, uint64_t history, struct view *v, bool *found);
+bool view_rows(struct source *src, const struct view *v, struct view_rows *out);
 /* Whole data as of a delivery: JSON text in the arena; absent if none. */
-bool view_text(struct kv *kv, const struct view *v, uint64_t as_of, struct str *data, struct arena *arena);
-bool get_row(struct kv *kv, uint64_t cid, uint64_t delivery, struct row *row, struct arena *arena);
+bool view_text(struct source *src, const struct view *v, uint64_t as_of, struct str *data);
+/* A row of this message. */
+bool view_row(struct source *src, const struct view *v, uint64_t delivery, struct row *row);
+bool get_row(struct source *src, uint64_t cid, uint64_t delivery, struct row *row);
 
 static inline struct str history_key(const uint64_t *history)
 {

@@ -38,6 +38,9 @@ struct kv_ops {
     /* After a failed commit: close and open anew. False: still not usable. */
     bool (*reopen)(struct kv *kv, struct buf *error);
     void (*close)(struct kv *kv);
+    /* What is committed now, to be read (get, scan, next, end) whatever is committed later, then closed; one thread at a time, and
+     * while the kv is open. NULL = not offered: then reads that must agree with one another are done between commits. */
+    struct kv *(*snapshot)(struct kv *kv);
 };
 
 static inline void kv_put(struct kv *kv, struct str key, struct str value)

@@ -243,7 +243,7 @@ static void memory_close(struct kv *kv)
 
 static const struct kv_ops memory_ops = {memory_put, memory_del, memory_del_range, memory_abandon, memory_commit,
                                          memory_sync, memory_get, memory_scan, memory_next, memory_end,
-                                         memory_reopen, memory_close};
+                                         memory_reopen, memory_close, NULL};
 
 struct kv *kv_memory_new(void)
 {

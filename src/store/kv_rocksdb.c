@@ -24,7 +24,16 @@ struct kv_rocksdb {
     rocksdb_readoptions_t *read;
     rocksdb_writebatch_t *batch;
     pthread_rwlock_t open_lock; /* readers hold it for reading, reopen for writing */
+    uint64_t opened;            /* how often; snapshots do not survive a reopening */
     char *path;
+};
+
+struct rocks_snapshot {
+    struct kv kv;
+    struct kv_rocksdb *r;
+    const rocksdb_snapshot_t *snapshot;
+    rocksdb_readoptions_t *read;
+    uint64_t opened;
 };
 
 struct kv_cursor {
@@ -100,13 +109,12 @@ static bool rocks_sync(struct kv *kv, struct buf *error)
 
 /* ---- reading ---- */
 
-static bool rocks_get(struct kv *kv, struct str key, struct buf *out, bool *failed)
+static bool get_from(struct kv_rocksdb *r, const rocksdb_readoptions_t *read, bool is_open, struct str key, struct buf *out,
+                     bool *failed)
 {
-    struct kv_rocksdb *r = rocksdb_of(kv);
     char *err = NULL;
-    pthread_rwlock_rdlock(&r->open_lock);
-    rocksdb_pinnableslice_t *slice = r->db ? rocksdb_get_pinned(r->db, r->read, key.p, key.n, &err) : NULL;
-    if (r->db == NULL || err != NULL)
+    rocksdb_pinnableslice_t *slice = is_open ? rocksdb_get_pinned(r->db, read, key.p, key.n, &err) : NULL;
+    if (!is_open || err != NULL)
         *failed = true;
     take_error(err, NULL);
     if (slice != NULL) {
@@ -115,27 +123,47 @@ static bool rocks_get(struct kv *kv, struct str key, struct buf *out, bool *fail
         buf_put(out, p, n);
         rocksdb_pinnableslice_destroy(slice);
     }
-    pthread_rwlock_unlock(&r->open_lock);
     return slice != NULL;
 }
 
-static struct kv_cursor *rocks_scan(struct kv *kv, struct str from, struct str to, bool backward)
+static bool rocks_get(struct kv *kv, struct str key, struct buf *out, bool *failed)
 {
     struct kv_rocksdb *r = rocksdb_of(kv);
+    pthread_rwlock_rdlock(&r->open_lock);
+    bool found = get_from(r, r->read, r->db != NULL, key, out, failed);
+    pthread_rwlock_unlock(&r->open_lock);
+    return found;
+}
+
+/* Takes the open_lock until rocks_end(). */
+static struct kv_cursor *cursor_new(struct kv_rocksdb *r, struct str from, struct str to, bool backward)
+{
     struct kv_cursor *c = mem_new(struct kv_cursor);
     *c = (struct kv_cursor){.r = r, .from = str_make(str_dup(from), from.n), .to = str_make(str_dup(to), to.n),
                             .backward = backward};
     pthread_rwlock_rdlock(&r->open_lock);
-    if (r->db == NULL)
-        return c;
+    return c;
+}
+
+static void cursor_begin(struct kv_cursor *c, const rocksdb_snapshot_t *snapshot)
+{
     c->read = rocksdb_readoptions_create();
+    if (snapshot != NULL)
+        rocksdb_readoptions_set_snapshot(c->read, snapshot);
     rocksdb_readoptions_set_iterate_lower_bound(c->read, c->from.p, c->from.n);
     rocksdb_readoptions_set_iterate_upper_bound(c->read, c->to.p, c->to.n);
-    c->it = rocksdb_create_iterator(r->db, c->read);
-    if (backward)
+    c->it = rocksdb_create_iterator(c->r->db, c->read);
+    if (c->backward)
         rocksdb_iter_seek_to_last(c->it);
     else
         rocksdb_iter_seek_to_first(c->it);
+}
+
+static struct kv_cursor *rocks_scan(struct kv *kv, struct str from, struct str to, bool backward)
+{
+    struct kv_cursor *c = cursor_new(rocksdb_of(kv), from, to, backward);
+    if (c->r->db != NULL)
+        cursor_begin(c, NULL);
     return c;
 }
 
@@ -170,6 +198,57 @@ static bool rocks_end(struct kv_cursor *c)
     free((void *)c->to.p);
     free(c);
     return ok;
+}
+
+/* ---- snapshots ---- */
+
+static bool is_current(const struct rocks_snapshot *s)
+{
+    return s->r->db != NULL && s->opened == s->r->opened;
+}
+
+static bool snapshot_get(struct kv *kv, struct str key, struct buf *out, bool *failed)
+{
+    struct rocks_snapshot *s = (struct rocks_snapshot *)(void *)kv;
+    pthread_rwlock_rdlock(&s->r->open_lock);
+    bool found = get_from(s->r, s->read, is_current(s), key, out, failed);
+    pthread_rwlock_unlock(&s->r->open_lock);
+    return found;
+}
+
+static struct kv_cursor *snapshot_scan(struct kv *kv, struct str from, struct str to, bool backward)
+{
+    struct rocks_snapshot *s = (struct rocks_snapshot *)(void *)kv;
+    struct kv_cursor *c = cursor_new(s->r, from, to, backward);
+    if (is_current(s))
+        cursor_begin(c, s->snapshot);
+    return c;
+}
+
+static void snapshot_close(struct kv *kv)
+{
+    struct rocks_snapshot *s = (struct rocks_snapshot *)(void *)kv;
+    pthread_rwlock_rdlock(&s->r->open_lock);
+    if (is_current(s))
+        rocksdb_release_snapshot(s->r->db, s->snapshot);
+    pthread_rwlock_unlock(&s->r->open_lock);
+    rocksdb_readoptions_destroy(s->read);
+    free(s);
+}
+
+static const struct kv_ops snapshot_ops = {.get = snapshot_get, .scan = snapshot_scan, .next = rocks_next, .end = rocks_end,
+                                           .close = snapshot_close};
+
+static struct kv *rocks_snapshot(struct kv *kv)
+{
+    struct kv_rocksdb *r = rocksdb_of(kv);
+    struct rocks_snapshot *s = mem_new(struct rocks_snapshot);
+    *s = (struct rocks_snapshot){.kv.ops = &snapshot_ops, .r = r, .opened = r->opened, .read = rocksdb_readoptions_create()};
+    if (r->db != NULL) {
+        s->snapshot = rocksdb_create_snapshot(r->db);
+        rocksdb_readoptions_set_snapshot(s->read, s->snapshot);
+    }
+    return &s->kv;
 }
 
 /* ---- opening ---- */
@@ -232,6 +311,7 @@ static bool open_db(struct kv_rocksdb *r, struct buf *error)
 {
     char *err = NULL;
     struct buf why = {0};
+    r->opened++;
     r->db = rocksdb_open(r->options, r->path, &err);
     if (!take_error(err, &why))
         return true;
@@ -271,7 +351,8 @@ static void rocks_close(struct kv *kv)
 }
 
 static const struct kv_ops rocks_ops = {rocks_put,  rocks_del, rocks_del_range, rocks_abandon, rocks_commit, rocks_sync,
-                                        rocks_get,  rocks_scan, rocks_next,     rocks_end,     rocks_reopen, rocks_close};
+                                        rocks_get,  rocks_scan, rocks_next,     rocks_end,     rocks_reopen, rocks_close,
+                                        rocks_snapshot};
 
 struct kv *kv_rocksdb_open(const char *path, struct buf *error)
 {

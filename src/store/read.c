@@ -1,7 +1,7 @@
 /* read.c - reads in two phases: what only memory knows is copied into a plan, then the kv alone is asked.
  *
- * The second phase may run on another thread while further batches commit: rows never change, and what the plan names stays
- * readable until retention drops it, which shows as a failed read, never as a wrong one.
+ * The second phase may run on another thread while further batches commit: it reads a snapshot, so whatever is not there then is
+ * damage, and not what retention has dropped meanwhile.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -199,7 +199,7 @@ struct read_plan *engine_plan(struct engine *e, struct store_op *op)
 /* ---- items ---- */
 
 struct reading {
-    struct kv *kv;
+    struct source src;
     const struct read_plan *plan;
     struct store_op *op;
     struct arena *arena;
@@ -213,7 +213,7 @@ static bool cached_row(struct reading *r, uint64_t delivery, uint64_t *at, struc
     if (delivery == 0 || *at == delivery)
         return delivery != 0;
     *at = 0;
-    if (!get_row(r->kv, r->plan->cid, delivery, row, r->arena))
+    if (!get_row(&r->src, r->plan->cid, delivery, row))
         return false;
     *at = delivery;
     return true;
@@ -259,7 +259,7 @@ static uint64_t as_of(const struct reading *r)
     return r->op->read.as_of_delivery ? r->op->read.as_of_delivery : UINT64_MAX;
 }
 
-static bool find_view(const struct reading *r, uint64_t history, struct view *v, bool *found)
+static bool find_view(struct reading *r, uint64_t history, struct view *v, bool *found)
 {
     struct view wanted = {.history = history};
     const struct view *dirty = NULL;
@@ -267,7 +267,7 @@ static bool find_view(const struct reading *r, uint64_t history, struct view *v,
         dirty = bsearch(&wanted, r->plan->dirty, r->plan->dirty_count, sizeof(wanted), by_history);
     *found = dirty != NULL;
     if (dirty == NULL)
-        return view_load(r->kv, r->plan->cid, history, v, r->arena, found);
+        return view_load(&r->src, r->plan->cid, history, v, found);
     *v = *dirty;
     return true;
 }
@@ -277,7 +277,7 @@ static bool newest_row(struct reading *r, const struct view *v, uint64_t limit, 
 {
     *delivery = v->create > limit ? 0 : v->last;
     while (*delivery != 0) {
-        if (!get_row(r->kv, r->plan->cid, *delivery, row, r->arena))
+        if (!view_row(&r->src, v, *delivery, row))
             return false;
         if (*delivery <= limit)
             return true;
@@ -307,7 +307,7 @@ static enum read_result read_aggregate(struct reading *r, uint64_t history, stru
         return READ_FAILED;
     if (delivery == v.create)
         item->data = row.data;
-    else if (!view_text(r->kv, &v, delivery, &item->data, r->arena))
+    else if (!view_text(&r->src, &v, delivery, &item->data))
         return READ_FAILED;
     item->size_bytes = item->data.n + item->extras.n;
     return READ_ITEM;
@@ -340,13 +340,13 @@ static enum store_result read_latest(struct reading *r)
 static bool read_version(struct reading *r, const struct view *v, uint64_t delivery, struct store_item *item)
 {
     struct row row;
-    if (!get_row(r->kv, v->cid, delivery, &row, r->arena) || !describe(r, item, delivery, &row))
+    if (!view_row(&r->src, v, delivery, &row) || !describe(r, item, delivery, &row))
         return false;
     item->size_bytes = row.data.n + row.extras.n;
     item->data = row.data;
     if (row.action == ACTION_APPEND || row.replaces)
         return true;
-    return view_text(r->kv, v, delivery, &item->data, r->arena);
+    return view_text(&r->src, v, delivery, &item->data);
 }
 
 static enum store_result read_versions(struct reading *r)
@@ -362,7 +362,7 @@ static enum store_result read_versions(struct reading *r)
         return STORE_FAILED;
     if (!found || v.create != q->ids[0].create_delivery)
         return STORE_NOT_FOUND;
-    if (!view_rows(r->kv, &v, &rows, r->arena))
+    if (!view_rows(&r->src, &v, &rows))
         return STORE_FAILED;
     items_of(r, q->limit < rows.count ? q->limit : rows.count);
     for (size_t i = 0; i < rows.count; i++) {
@@ -395,8 +395,8 @@ static bool page_places(struct reading *r, uint64_t *places, size_t *count)
     struct str key, value;
     if (!r->plan->known || range.first > range.last)
         return true;
-    struct kv_cursor *cursor = kv_scan(r->kv, key_str(&from), key_str(&to), q->direction == NEWEST_FIRST);
-    while (kv_next(r->kv, cursor, &key, &value)) {
+    struct kv_cursor *cursor = kv_scan(r->src.kv, key_str(&from), key_str(&to), q->direction == NEWEST_FIRST);
+    while (kv_next(r->src.kv, cursor, &key, &value)) {
         struct place place;
         if (!place_read(value, &place) || !in_time(q, place.published_ms) || place.create > as_of(r))
             continue;
@@ -406,7 +406,7 @@ static bool page_places(struct reading *r, uint64_t *places, size_t *count)
         }
         places[(*count)++] = key_u64(key, 9);
     }
-    return kv_end(r->kv, cursor);
+    return kv_end(r->src.kv, cursor);
 }
 
 static enum store_result read_page(struct reading *r)
@@ -457,8 +457,8 @@ static bool replay_scan(struct reading *r, struct replayed *all)
     struct str key, value;
     uint64_t bytes = 0, next = q->from_delivery + 1;
     bool whole = true;
-    struct kv_cursor *cursor = kv_scan(r->kv, key_str(&from), key_str(&to), false);
-    while (whole && kv_next(r->kv, cursor, &key, &value)) {
+    struct kv_cursor *cursor = kv_scan(r->src.kv, key_str(&from), key_str(&to), false);
+    while (whole && kv_next(r->src.kv, cursor, &key, &value)) {
         struct row row;
         if (q->bytes_max > 0 && bytes >= q->bytes_max) {
             r->op->found.more = true;
@@ -469,7 +469,7 @@ static bool replay_scan(struct reading *r, struct replayed *all)
             replay_add(r, all, next++, &row);
         bytes += value.n;
     }
-    whole = kv_end(r->kv, cursor) && whole;
+    whole = kv_end(r->src.kv, cursor) && whole;
     return whole && (r->op->found.more || next == q->to_delivery + 1);
 }
 
@@ -496,7 +496,7 @@ static enum store_result read_replay(struct reading *r)
         bool found;
         if (!find_view(r, all.rows[i].history, &v, &found) || !found)
             return STORE_FAILED;
-        if (!view_text(r->kv, &v, delivery, &all.items[i].data, r->arena))
+        if (!view_text(&r->src, &v, delivery, &all.items[i].data))
             return STORE_FAILED;
     }
     r->op->found.items = all.items;
@@ -506,7 +506,7 @@ static enum store_result read_replay(struct reading *r)
 
 void engine_read(struct kv *kv, const struct read_plan *plan, struct store_op *op)
 {
-    struct reading r = {.kv = kv, .plan = plan, .op = op, .arena = &op->arena};
+    struct reading r = {.src = {.kv = kv, .arena = &op->arena}, .plan = plan, .op = op, .arena = &op->arena};
     const struct str wanted = op->kind == STORE_NOTE_SCAN ? STR_NONE : op->read.stream_id;
     op->head = plan->head;
     if (op->kind == STORE_OPEN)

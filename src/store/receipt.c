@@ -77,10 +77,11 @@ static void row_receipt(struct engine *e, uint64_t cid, uint64_t delivery, struc
 static void learn(struct engine *e, struct message *m)
 {
     struct arena arena = {0};
+    struct source src = {.kv = e->kv, .arena = &arena};
     struct view v = {m->channel->record.cid, m->history, m->h.create, m->h.last, m->h.segments, m->rows, m->rows_count};
     struct view_rows rows;
     m->receipts.known = true;
-    if (!view_rows(e->kv, &v, &rows, &arena)) {
+    if (!view_rows(&src, &v, &rows)) {
         e->failed = true;
         m->receipts.known = false;
         rows.count = 0;

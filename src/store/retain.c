@@ -9,12 +9,12 @@
 #include "store/engine_internal.h"
 #include <stdatomic.h>
 
-static bool message_view(struct engine *e, struct stored_channel *ch, uint64_t history, struct message *m, struct view *v,
-                         struct arena *arena)
+static bool message_view(struct stored_channel *ch, uint64_t history, struct message *m, struct view *v,
+                         struct source *src)
 {
     bool found;
     if (m == NULL)
-        return view_load(e->kv, ch->record.cid, history, v, arena, &found) && found;
+        return view_load(src, ch->record.cid, history, v, &found) && found;
     *v = (struct view){ch->record.cid, history, m->h.create, m->h.last, m->h.segments, m->rows, m->rows_count};
     return true;
 }
@@ -112,6 +112,7 @@ static enum evicted evict(struct engine *e, struct stored_channel *ch, uint64_t 
                           struct eviction *done)
 {
     struct arena arena = {0};
+    struct source src = {.kv = e->kv, .arena = &arena};
     struct view v;
     struct view_rows rows;
     struct message *m = message_get(e, ch, history); /* NULL: an ordinary message */
@@ -121,7 +122,7 @@ static enum evicted evict(struct engine *e, struct stored_channel *ch, uint64_t 
     if (opened && open == KEEP_OPEN)
         return EVICTED_NOT;
     uint64_t size = size_of(e, ch, history, m);
-    bool ok = message_view(e, ch, history, m, &v, &arena) && view_rows(e->kv, &v, &rows, &arena);
+    bool ok = message_view(ch, history, m, &v, &src) && view_rows(&src, &v, &rows);
     if (ok) {
         del_message(e, &v, &rows);
         if (opened) {

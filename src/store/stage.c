@@ -195,8 +195,9 @@ static bool whole_text(struct staging *s, struct str *data)
     struct message *m = s->m;
     struct view v = {s->ch->record.cid, m->history, m->h.create, m->h.last, m->h.segments, NULL, 0};
     struct arena *arena = &s->op->arena;
+    struct source src = {.kv = s->e->kv, .arena = arena};
     struct str before = STR_NONE;
-    if (!m->tail_replaces && m->h.segments > 0 && !view_text(s->e->kv, &v, UINT64_MAX, &before, arena))
+    if (!m->tail_replaces && m->h.segments > 0 && !view_text(&src, &v, UINT64_MAX, &before))
         return false;
     if (!m->h.has_data) {
         *data = STR_NONE;

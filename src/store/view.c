@@ -5,64 +5,60 @@
 #include "store/engine_internal.h"
 #include "base/mem.h"
 
-bool get_row(struct kv *kv, uint64_t cid, uint64_t delivery, struct row *row, struct arena *arena)
+static bool get_copy(struct source *src, struct key key, struct str *copy)
 {
-    struct key key = key_of2('L', cid, delivery);
     struct buf value = {0};
-    bool failed = false;
-    bool found = kv_get(kv, key_str(&key), &value, &failed);
-    struct str copy = found ? arena_copy(arena, buf_view(&value)) : STR_NONE;
+    bool found = kv_get(src->kv, key_str(&key), &value, &src->failed);
+    if (found)
+        *copy = arena_copy(src->arena, buf_view(&value));
     buf_free(&value);
-    return found && row_read(copy, row);
+    return found;
 }
 
-static bool load_untouched(struct kv *kv, uint64_t cid, uint64_t history, struct view *v, bool *found)
+bool get_row(struct source *src, uint64_t cid, uint64_t delivery, struct row *row)
 {
-    struct key key = key_of2('H', cid, history);
-    struct buf value = {0};
+    struct str value;
+    return get_copy(src, key_of2('L', cid, delivery), &value) && row_read(value, row);
+}
+
+bool view_row(struct source *src, const struct view *v, uint64_t delivery, struct row *row)
+{
+    return get_row(src, v->cid, delivery, row) && row->create == v->create && row->history == v->history &&
+           row->previous < delivery;
+}
+
+static bool load_untouched(struct source *src, uint64_t cid, uint64_t history, struct view *v, bool *found)
+{
+    struct str value;
     struct place place;
-    bool failed = false;
-    *found = kv_get(kv, key_str(&key), &value, &failed);
-    bool ok = !failed && (!*found || place_read(buf_view(&value), &place));
-    buf_free(&value);
-    if (ok && *found)
-        *v = (struct view){.cid = cid, .history = history, .create = place.create, .last = place.create};
-    return ok;
-}
-
-bool view_load(struct kv *kv, uint64_t cid, uint64_t history, struct view *v, struct arena *arena, bool *found)
-{
-    struct key key = key_of2('M', cid, history);
-    struct buf value = {0};
-    struct head h;
-    bool failed = false;
-    *found = kv_get(kv, key_str(&key), &value, &failed);
-    bool ok = !failed && (!*found || head_read(buf_view(&value), &h));
-    buf_free(&value);
-    if (ok && *found) {
-        *v = (struct view){.cid = cid, .history = history, .create = h.create, .last = h.last, .segments = h.segments};
-        return true;
-    }
-    if (!ok || !load_untouched(kv, cid, history, v, found))
+    *found = get_copy(src, key_of2('H', cid, history), &value);
+    if (!*found)
+        return !src->failed;
+    if (!place_read(value, &place))
         return false;
-    if (*found) {
-        uint64_t *create = arena_alloc(arena, sizeof(*create));
-        *create = v->create;
-        v->rows = create;
-        v->rows_count = 1;
-    }
+    uint64_t *create = arena_alloc(src->arena, sizeof(*create));
+    *create = place.create;
+    *v = (struct view){cid, history, place.create, place.create, 0, create, 1};
     return true;
 }
 
-static bool get_segment(struct kv *kv, const struct view *v, uint32_t number, struct segment *s, struct arena *arena)
+bool view_load(struct source *src, uint64_t cid, uint64_t history, struct view *v, bool *found)
 {
-    struct key key = key_segment(v->cid, v->history, number);
-    struct buf value = {0};
-    bool failed = false;
-    bool found = kv_get(kv, key_str(&key), &value, &failed);
-    struct str copy = found ? arena_copy(arena, buf_view(&value)) : STR_NONE;
-    buf_free(&value);
-    return found && segment_read(copy, s);
+    struct str value;
+    struct head h;
+    *found = get_copy(src, key_of2('M', cid, history), &value);
+    if (!*found)
+        return !src->failed && load_untouched(src, cid, history, v, found);
+    if (!head_read(value, &h))
+        return false;
+    *v = (struct view){.cid = cid, .history = history, .create = h.create, .last = h.last, .segments = h.segments};
+    return true;
+}
+
+static bool get_segment(struct source *src, const struct view *v, uint32_t number, struct segment *s)
+{
+    struct str value;
+    return get_copy(src, key_segment(v->cid, v->history, number), &value) && segment_read(value, s);
 }
 
 struct rows_builder {
@@ -71,8 +67,11 @@ struct rows_builder {
     size_t count, cap;
 };
 
-static void add_row(struct rows_builder *b, uint64_t delivery)
+/* False unless it is newer than the one before. */
+static bool add_row(struct rows_builder *b, uint64_t delivery)
 {
+    if (b->count > 0 && delivery <= b->at[b->count - 1])
+        return false;
     if (b->count == b->cap) {
         size_t cap = b->cap ? b->cap * 2 : 128;
         uint64_t *grown = arena_alloc(b->arena, cap * sizeof(*grown));
@@ -82,6 +81,7 @@ static void add_row(struct rows_builder *b, uint64_t delivery)
         b->cap = cap;
     }
     b->at[b->count++] = delivery;
+    return true;
 }
 
 static bool add_segment_rows(struct rows_builder *b, const struct segment *s)
@@ -92,22 +92,24 @@ static bool add_segment_rows(struct rows_builder *b, const struct segment *s)
         if (!take_varint(&in, &step))
             return false;
         delivery += step;
-        add_row(b, delivery);
+        if (!add_row(b, delivery))
+            return false;
     }
     return true;
 }
 
-bool view_rows(struct kv *kv, const struct view *v, struct view_rows *out, struct arena *arena)
+bool view_rows(struct source *src, const struct view *v, struct view_rows *out)
 {
-    struct rows_builder b = {.arena = arena};
+    struct rows_builder b = {.arena = src->arena};
     struct segment s;
     for (uint32_t i = 0; i < v->segments; i++)
-        if (!get_segment(kv, v, i, &s, arena) || !add_segment_rows(&b, &s))
+        if (!get_segment(src, v, i, &s) || !add_segment_rows(&b, &s))
             return false;
     for (uint32_t i = 0; i < v->rows_count; i++)
-        add_row(&b, v->rows[i]);
+        if (!add_row(&b, v->rows[i]))
+            return false;
     *out = (struct view_rows){b.at, b.count};
-    return true;
+    return b.count > 0 && b.at[0] == v->create && b.at[b.count - 1] == v->last;
 }
 
 /* ---- text ---- */
@@ -131,10 +133,10 @@ static void text_piece(struct text *t, bool replaces, bool is_string, struct str
     buf_str(&t->body, piece);
 }
 
-static bool text_row(struct kv *kv, const struct view *v, uint64_t delivery, struct text *t, struct arena *arena)
+static bool text_row(struct source *src, const struct view *v, uint64_t delivery, struct text *t)
 {
     struct row row;
-    if (!get_row(kv, v->cid, delivery, &row, arena))
+    if (!view_row(src, v, delivery, &row))
         return false;
     bool is_string = is_json_string(row.data);
     struct str piece = is_string ? string_body(row.data) : row.data;
@@ -143,25 +145,25 @@ static bool text_row(struct kv *kv, const struct view *v, uint64_t delivery, str
     return true;
 }
 
-static bool text_rows_until(struct kv *kv, const struct view *v, const uint64_t *rows, size_t count, uint64_t as_of,
-                            struct text *t, struct arena *arena)
+static bool text_rows_until(struct source *src, const struct view *v, const uint64_t *rows, size_t count, uint64_t as_of,
+                            struct text *t)
 {
     for (size_t i = 0; i < count && rows[i] <= as_of; i++)
-        if (!text_row(kv, v, rows[i], t, arena))
+        if (!text_row(src, v, rows[i], t))
             return false;
     return true;
 }
 
-static bool text_segment(struct kv *kv, const struct view *v, uint32_t number, uint64_t as_of, struct text *t,
-                         struct arena *arena, bool *more)
+static bool text_segment(struct source *src, const struct view *v, uint32_t number, uint64_t as_of, struct text *t,
+                         bool *more)
 {
     struct segment s;
-    struct rows_builder b = {.arena = arena};
-    if (!get_segment(kv, v, number, &s, arena) || !add_segment_rows(&b, &s))
+    struct rows_builder b = {.arena = src->arena};
+    if (!get_segment(src, v, number, &s) || !add_segment_rows(&b, &s))
         return false;
     *more = b.count == 0 || b.at[b.count - 1] <= as_of;
     if (!*more)
-        return text_rows_until(kv, v, b.at, b.count, as_of, t, arena);
+        return text_rows_until(src, v, b.at, b.count, as_of, t);
     text_piece(t, s.replaces, s.is_string, s.text);
     return true;
 }
@@ -180,15 +182,15 @@ static struct str text_json(const struct text *t, struct arena *arena)
     return str_make(out, t->body.n + 2);
 }
 
-bool view_text(struct kv *kv, const struct view *v, uint64_t as_of, struct str *data, struct arena *arena)
+bool view_text(struct source *src, const struct view *v, uint64_t as_of, struct str *data)
 {
     struct text t = {0};
     bool ok = true, more = true;
     for (uint32_t i = 0; ok && more && i < v->segments; i++)
-        ok = text_segment(kv, v, i, as_of, &t, arena, &more);
+        ok = text_segment(src, v, i, as_of, &t, &more);
     if (ok && more)
-        ok = text_rows_until(kv, v, v->rows, v->rows_count, as_of, &t, arena);
-    *data = ok ? text_json(&t, arena) : STR_NONE;
+        ok = text_rows_until(src, v, v->rows, v->rows_count, as_of, &t);
+    *data = ok ? text_json(&t, src->arena) : STR_NONE;
     buf_free(&t.body);
     return ok;
 }

@@ -129,7 +129,7 @@ static void disk_close(struct kv *kv)
 static const struct kv_ops *disk_ops_of(const struct kv *inner)
 {
     static struct kv_ops ops = {disk_put,  disk_del,  disk_del_range, disk_abandon, disk_commit, disk_sync,
-                                disk_get,  disk_scan, disk_next,      disk_end,     disk_reopen, disk_close};
+                                disk_get,  disk_scan, disk_next,      disk_end,     disk_reopen, disk_close, NULL};
     ops.next = inner->ops->next;
     ops.end = inner->ops->end;
     return &ops;

@@ -99,7 +99,8 @@ static void faulty_close(struct kv *kv)
 }
 
 static struct kv_ops faulty_ops = {faulty_put,  faulty_del,  faulty_del_range, faulty_abandon, faulty_commit, faulty_sync,
-                                   faulty_get,  faulty_scan, NULL,             NULL,           faulty_reopen, faulty_close};
+                                   faulty_get,  faulty_scan, NULL,             NULL,           faulty_reopen, faulty_close,
+                                   NULL};
 
 static struct faulty *faulty_new(void)
 {

@@ -126,6 +126,50 @@ static void get_appends_and_tells_missing_from_empty(void **state)
     buf_free(&out);
 }
 
+static bool snapshot_has(struct kv *snapshot, const char *key, bool *failed)
+{
+    struct buf value = {0};
+    bool found = kv_get(snapshot, str_of(key), &value, failed);
+    buf_free(&value);
+    return found;
+}
+
+static size_t snapshot_count(struct kv *snapshot, bool *whole)
+{
+    struct str key, value;
+    size_t count = 0;
+    struct kv_cursor *cursor = kv_scan(snapshot, STR("a"), STR("z"), false);
+    while (kv_next(snapshot, cursor, &key, &value))
+        count++;
+    *whole = kv_end(snapshot, cursor);
+    return count;
+}
+
+static void snapshot_does_not_see_what_is_committed_later(void **state)
+{
+    struct kv_fixture *f = *state;
+    struct buf error = {0};
+    bool failed = false, whole;
+    put(f, "k", "1");
+    commit(f);
+    struct kv *snapshot = f->kv->ops->snapshot(f->kv);
+    put(f, "l", "2");
+    kv_del(f->kv, STR("k"));
+    commit(f);
+    assert_true(snapshot_has(snapshot, "k", &failed));
+    assert_false(snapshot_has(snapshot, "l", &failed));
+    assert_int_equal(snapshot_count(snapshot, &whole), 1);
+    assert_false(failed);
+    assert_true(whole);
+    /* what it has seen may be gone after a reopening: it says so */
+    assert_true(f->kv->ops->reopen(f->kv, &error));
+    assert_false(snapshot_has(snapshot, "k", &failed));
+    assert_true(failed);
+    snapshot_count(snapshot, &whole);
+    assert_false(whole);
+    snapshot->ops->close(snapshot);
+}
+
 static void committed_rows_survive_reopening(void **state)
 {
     struct kv_fixture *f = *state;
@@ -201,6 +245,8 @@ int main(void)
         OVER_BOTH(nothing_is_seen_before_the_commit_or_after_abandon)
         OVER_BOTH(changes_of_one_batch_apply_in_their_order)
         OVER_BOTH(get_appends_and_tells_missing_from_empty)
+        {"snapshot_does_not_see_what_is_committed_later", snapshot_does_not_see_what_is_committed_later, setup, teardown,
+         (void *)&backend_rocksdb},
         OVER_BOTH(committed_rows_survive_reopening)
         cmocka_unit_test(rows_read_back_as_written_and_never_when_cut),
         cmocka_unit_test(keys_sort_as_their_numbers),
