@@ -2,7 +2,8 @@
  *
  *      size 2, one window    a b c d e     ->   [a b] [c d] [e]      in order; full ones leave at once
  *
- * ai_* events do not wait: one body each, after what was there before them (chapter 4, 7.2).
+ * ai_* events do not wait: one body each, after what was there before them (chapter 4, 7.2). What leaves a window may still be
+ * merged with what left another one while it waits for its target (queue.c).
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -28,7 +29,7 @@ static uint32_t put_events(struct buf *body, const struct target *t, const struc
     return count;
 }
 
-static void make_job(struct webhooks *w, struct target *t, const struct list *events)
+static void make_job(struct webhooks *w, struct target *t, const struct list *events, bool single)
 {
     struct buf joined = {0}, body = {0};
     int64_t time_ms = 0;
@@ -37,27 +38,24 @@ static void make_job(struct webhooks *w, struct target *t, const struct list *ev
         buf_fmt(&body, "{\"time_ms\":%lld,\"events\":[", (long long)time_ms);
         buf_str(&body, buf_view(&joined));
         buf_lit(&body, "]}");
-        queue_add(w, t, buf_view(&body), time_ms, count);
+        queue_add(w, t, &(struct draft){buf_view(&body), time_ms, count, single});
     }
     buf_free(&joined);
 }
 
-/* Jobs for all targets of the app; the events are gone. */
-static void make_jobs(struct webhooks *w, const struct app *app, struct list *events)
-{
-    for (size_t i = 0; i < w->targets_count; i++)
-        if (w->targets[i].app == app)
-            make_job(w, &w->targets[i], events);
-    for (struct list *link; (link = list_take(events)) != NULL;)
-        event_free(list_of(link, struct event, link));
-}
-
+/* A job for every webhook that wants something of it; the events are gone. */
 static void cut(struct bucket *b)
 {
-    wheel_cancel(b->hooks->wheel, &b->timer);
+    struct webhooks *w = b->hooks;
+    wheel_cancel(w->wheel, &b->timer);
     b->count = b->bytes = 0;
-    if (!list_empty(&b->events))
-        make_jobs(b->hooks, b->app, &b->events);
+    if (list_empty(&b->events))
+        return;
+    bool single = !w->config->webhooks.batching.enabled || is_ai(list_of(b->events.next, struct event, link)->kind);
+    for (size_t i = 0; i < b->targets_count; i++)
+        make_job(w, &b->targets[i], &b->events, single);
+    for (struct list *link; (link = list_take(&b->events)) != NULL;)
+        event_free(list_of(link, struct event, link));
 }
 
 /* While an earlier process's jobs are read, or the store does not keep up, batches wait; the inbox bounds them. */

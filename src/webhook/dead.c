@@ -149,6 +149,7 @@ static void put_body(struct buf *out, const struct job *job, struct str app_id, 
                                      .index = t != NULL ? t->index : job->lost_index,
                                      .events = job->events,
                                      .time_ms = job->time_ms,
+                                     .single = job->single,
                                      .body = job->body});
 }
 
@@ -214,20 +215,13 @@ static void replayed(struct entry *entry, bool ok)
     queue_ready(entry->job);
 }
 
-static void replay_one(struct webhooks *w, struct webhooks_replay *r, const struct store_note *note)
+static void back_into_queue(struct webhooks *w, struct webhooks_replay *r, const struct store_note *note, uint64_t seq,
+                            const struct record *record)
 {
     struct graves *g = &w->graves[r->app->index];
-    struct arena arena = {0};
-    struct record record;
-    uint64_t seq;
-    if (!seq_read(str_from(note->key, note->key.n - DEAD_ID_SIZE), &seq) || !record_read(note->value, &record, &arena) ||
-        find(g, seq) == g->count) {
-        arena_free(&arena);
-        return;
-    }
     struct entry *entry = entry_new(w, replayed);
     struct buf key = {0};
-    entry->job = queue_restore(w, seq, &record);
+    entry->job = queue_restore(w, seq, record);
     entry->job->state = JOB_PUTTING;
     job_key(&key, seq);
     entry_note(entry, buf_view(&key), note->value);
@@ -236,7 +230,22 @@ static void replay_one(struct webhooks *w, struct webhooks_replay *r, const stru
     take_out(w, g, find(g, seq));
     r->replayed++;
     buf_free(&key);
+}
+
+/* False: the queue takes no more. */
+static bool replay_one(struct webhooks *w, struct webhooks_replay *r, const struct store_note *note)
+{
+    const struct graves *g = &w->graves[r->app->index];
+    struct arena arena = {0};
+    struct record record;
+    uint64_t seq;
+    bool known = seq_read(str_from(note->key, note->key.n - DEAD_ID_SIZE), &seq) && record_read(note->value, &record, &arena) &&
+                 find(g, seq) < g->count;
+    bool room = !known || (queue_takes(w, &record) && w->pending_bytes < JOURNAL_BYTES_MAX);
+    if (known && room)
+        back_into_queue(w, r, note, seq, &record);
     arena_free(&arena);
+    return room;
 }
 
 static void ask_bodies(struct webhooks *w, struct webhooks_replay *r, struct str after);
@@ -246,11 +255,12 @@ static void bodies_read(struct scan *scan)
     struct webhooks *w = scan->hooks;
     struct webhooks_replay *r = scan->user;
     const struct store_notes *notes = &scan->op.notes;
+    bool room = true;
     r->failed = scan->op.result != STORE_OK;
-    for (size_t i = 0; !r->failed && i < notes->found_count; i++)
-        replay_one(w, r, &notes->found[i]);
-    bool more = !r->failed && notes->more && notes->found_count > 0 && r->replayed < r->limit;
-    if (more)
+    for (size_t i = 0; !r->failed && room && i < notes->found_count; i++)
+        room = replay_one(w, r, &notes->found[i]);
+    r->failed |= !room;
+    if (!r->failed && notes->more && notes->found_count > 0 && r->replayed < r->limit)
         ask_bodies(w, r, notes->found[notes->found_count - 1].key);
     else
         answer(w, r);

@@ -28,6 +28,7 @@ enum {
     SLOW_MAX = 64,         /* requests that take longer than SLOW_AFTER_MS: they give their slot back */
     SLOW_AFTER_MS = 1000,
     TARGET_RUNNING_MAX = 8, /* requests in flight to one target; one while it keeps up, so that order holds */
+    TARGET_SLOW_MAX = 4,    /* the same, of a target that answers, but not in time */
     BACKLOG_PER_REQUEST = 8,
     SCAN_LIMIT = 256,
 };
@@ -79,7 +80,8 @@ struct target {
     struct list ready;
     uint64_t ready_count, jobs, bytes;
     unsigned running, slow;
-    bool trusted;       /* its last request was answered, and in time */
+    bool answers;       /* its last request was answered */
+    bool trusted;       /* ... and in time */
     uint64_t said_ms;   /* when a failure was last logged; 0 = it works */
 };
 bool target_init(struct target *t, struct app *app, unsigned index);
@@ -101,6 +103,9 @@ struct job {
     struct str body;    /* malloc'd; absent = in the store only */
     size_t bytes;       /* of the body */
     bool stored, slow;
+    bool single;        /* nothing is merged with it */
+    uint64_t *merged;   /* malloc'd: sequence numbers of the jobs whose events are in the body too */
+    size_t merged_count;
     int status;         /* of the last attempt; 0 = no response */
     const char *reason; /* of its failure; static */
     /* of a job without a target: malloc'd */
@@ -113,6 +118,7 @@ struct record {
     struct str app_id, target_id, origin; /* decoded, in the arena */
     uint64_t index, events;
     int64_t time_ms;
+    bool single;
     struct str body;                      /* a view */
 };
 void record_put(struct buf *out, const struct record *r);
@@ -125,6 +131,8 @@ bool seq_read(struct str digits, uint64_t *seq);
 struct bucket {
     struct webhooks *hooks;
     struct app *app;
+    struct target *targets; /* the app's */
+    size_t targets_count;
     struct list events;
     size_t count, bytes;
     struct timer timer;
@@ -171,8 +179,17 @@ void scan_start(struct scan *scan);
 void scan_free(struct scan *scan);
 
 /* ---- queue.c ---- */
-/* A job of the target's; takes the body (malloc'd). NULL: it went to the dead letters, for the target's queue is full. */
-struct job *queue_add(struct webhooks *w, struct target *t, struct str body, int64_t time_ms, uint32_t events);
+/* What a job is made of. */
+struct draft {
+    struct str body; /* malloc'd, given away */
+    int64_t time_ms;
+    uint32_t events;
+    bool single;
+};
+/* A job of the target's, or, for its queue is full, a dead letter. */
+void queue_add(struct webhooks *w, struct target *t, const struct draft *draft);
+/* Whether there is room for what the record says. */
+bool queue_takes(const struct webhooks *w, const struct record *r);
 /* A job from its record, which is borrowed. It begins with queue_ready(), once it is in the store. */
 struct job *queue_restore(struct webhooks *w, uint64_t seq, const struct record *r);
 void queue_ready(struct job *job);

@@ -1,13 +1,14 @@
 /* queue.c - which job runs when: per target a list of those that are ready, over all of them SLOTS requests at a time.
  *
  * A target that hangs must not delay others:
- *   - a request that takes longer than SLOW_AFTER_MS gives its slot back, and its target gets no further one meanwhile;
- *   - a target whose last request failed without an answer, or took that long, or that has had none, gets one at a time, and
- *     all such targets together at most SLOTS_UNTRUSTED slots;
+ *   - a request that takes longer than SLOW_AFTER_MS gives its slot back;
+ *   - a target whose last request was not answered in time, or that has had none, is not trusted: all of them together get at
+ *     most SLOTS_UNTRUSTED slots, and each that did not answer at all one request at a time;
  *   - the queue's room is shared out: what a full queue of one target refuses touches no other.
  * So of N targets that hang each holds a slot for one second of each of its time-outs, and never more than half of them.
  *
- * A target that keeps up gets one request at a time, so its events arrive in order; with a backlog, more.
+ * A target that keeps up gets one request at a time, so its events arrive in order. With a backlog, jobs that wait are merged
+ * up to the size of a batch, and more requests run at a time.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -29,13 +30,14 @@ void job_key(struct buf *out, uint64_t seq)
 
 /* ---- life of a job ---- */
 
-static struct job *job_new(struct webhooks *w, uint64_t seq, int64_t time_ms, uint64_t events, size_t bytes)
+static struct job *job_new(struct webhooks *w, uint64_t seq, int64_t time_ms, uint64_t events, bool single, size_t bytes)
 {
     struct job *job = mem_new(struct job);
     job->hooks = w;
     job->seq = seq;
     job->time_ms = time_ms;
     job->events = (uint32_t)events;
+    job->single = single;
     job->bytes = bytes;
     list_init(&job->link);
     list_append(&w->jobs, &job->all);
@@ -66,6 +68,14 @@ static void drop_body(struct job *job)
     job->body = STR_NONE;
 }
 
+/* Beyond the limit of memory, what the store has too; a merged body is only here. */
+static void spare_body(struct job *job)
+{
+    const struct webhooks *w = job->hooks;
+    if (job->stored && job->merged_count == 0 && w->bodies_bytes > w->bodies_bytes_max)
+        drop_body(job);
+}
+
 static void job_free(struct job *job)
 {
     struct webhooks *w = job->hooks;
@@ -80,6 +90,7 @@ static void job_free(struct job *job)
     }
     drop_body(job);
     atomic_fetch_sub(&w->depth, 1);
+    free(job->merged);
     free(job->lost_app);
     free(job->lost_origin);
     free(job->lost_target);
@@ -98,8 +109,7 @@ static void make_ready(struct job *job)
 {
     struct target *t = job->target;
     job->state = JOB_READY;
-    if (job->stored && job->hooks->bodies_bytes > job->hooks->bodies_bytes_max)
-        drop_body(job);
+    spare_body(job);
     list_append(&t->ready, &job->link);
     t->ready_count++;
     if (list_empty(&t->link))
@@ -123,6 +133,7 @@ static void store_job(struct job *job)
                                         .index = t->index,
                                         .events = job->events,
                                         .time_ms = job->time_ms,
+                                        .single = job->single,
                                         .body = job->body});
     job_key(&key, job->seq);
     entry->job = job;
@@ -132,44 +143,56 @@ static void store_job(struct job *job)
     buf_free(&value);
 }
 
+/* ---- notes that are not needed any more ---- */
+
+static void delete_note(struct webhooks *w, uint64_t seq)
+{
+    struct entry *entry = entry_new(w, NULL);
+    struct buf key = {0};
+    job_key(&key, seq);
+    entry_note(entry, buf_view(&key), STR_NONE);
+    journal_add(entry, ENTRY_MUST_STAY);
+    buf_free(&key);
+}
+
+static void delete_merged(struct job *job)
+{
+    for (size_t i = 0; i < job->merged_count; i++)
+        delete_note(job->hooks, job->merged[i]);
+}
+
 static void bury(struct job *job, const char *reason)
 {
     if (job->target != NULL)
         hook_count(job->hooks, job->target->app, dead, 1);
     dead_bury(job, reason);
+    delete_merged(job);
     job_free(job);
 }
 
-struct job *queue_add(struct webhooks *w, struct target *t, struct str body, int64_t time_ms, uint32_t events)
+/* ---- new jobs ---- */
+
+static bool has_room(const struct webhooks *w, const struct target *t, size_t bytes)
 {
-    bool full = t->jobs >= w->target_jobs_max || t->bytes + body.n > w->target_bytes_max;
-    struct job *job = job_new(w, w->seq++, time_ms, events, body.n);
-    keep_body(job, body);
+    return t->jobs < w->target_jobs_max && t->bytes + bytes <= w->target_bytes_max;
+}
+
+void queue_add(struct webhooks *w, struct target *t, const struct draft *d)
+{
+    bool room = has_room(w, t, d->body.n);
+    struct job *job = job_new(w, w->seq++, d->time_ms, d->events, d->single, d->body.n);
+    keep_body(job, d->body);
     belongs_to(job, t);
-    if (full) {
+    if (!room) {
         hook_dropped(w);
         bury(job, "queue_full");
-        return NULL;
+        return;
     }
     job->state = JOB_PUTTING;
     store_job(job);
-    return job;
 }
 
 /* ---- the end of a job ---- */
-
-static void forget(struct job *job)
-{
-    if (job->stored) {
-        struct entry *entry = entry_new(job->hooks, NULL);
-        struct buf key = {0};
-        job_key(&key, job->seq);
-        entry_note(entry, buf_view(&key), STR_NONE);
-        journal_add(entry, ENTRY_MUST_STAY);
-        buf_free(&key);
-    }
-    job_free(job);
-}
 
 static void delivered(struct job *job)
 {
@@ -181,7 +204,10 @@ static void delivered(struct job *job)
     if (t->said_ms != 0)
         log_info("webhook", "app %.*s: %.*s takes webhooks again", STR_ARG(t->app->id), STR_ARG(t->origin));
     t->said_ms = 0;
-    forget(job);
+    if (job->stored)
+        delete_note(w, job->seq);
+    delete_merged(job);
+    job_free(job);
 }
 
 /* Once a minute and target: what fails at all fails often. */
@@ -209,8 +235,7 @@ static void wait(struct job *job, uint64_t delay_ms)
     uint64_t jitter = random_below(&w->random, delay_ms * JITTER_MAX_PERMILLE / 1000 + 1);
     job->state = JOB_WAITING;
     job->timer.fire = back_off_ends;
-    if (job->stored && w->bodies_bytes > w->bodies_bytes_max)
-        drop_body(job);
+    spare_body(job);
     wheel_set(w->wheel, &job->timer, hook_now_ms(w) + delay_ms + jitter);
 }
 
@@ -277,6 +302,7 @@ void queue_finished(struct job *job, int status, const char *reason)
     bool in_time = timer_is_set(&job->timer);
     wheel_cancel(w->wheel, &job->timer);
     give_slot_back(job);
+    job->target->answers = status > 0;
     trust(w, job->target, status > 0 && in_time);
     job->status = status;
     job->reason = reason;
@@ -332,12 +358,56 @@ static void load(struct job *job)
 
 static bool may_start(const struct webhooks *w, const struct target *t)
 {
-    if (t->slow > 0)
-        return false;
-    if (!t->trusted)
-        return t->running == 0 && w->untrusted < SLOTS_UNTRUSTED;
+    unsigned most = t->trusted ? TARGET_RUNNING_MAX : t->answers ? TARGET_SLOW_MAX : 1;
     uint64_t wanted = 1 + t->ready_count / BACKLOG_PER_REQUEST;
-    return t->running < (wanted < TARGET_RUNNING_MAX ? wanted : TARGET_RUNNING_MAX);
+    return t->running < (wanted < most ? wanted : most) && (t->trusted || w->untrusted < SLOTS_UNTRUSTED);
+}
+
+/* ---- merging: what waits for a target travels together, up to webhooks.batching.size ---- */
+
+static bool can_merge(const struct webhooks *w, const struct job *job, const struct job *next)
+{
+    return !job->single && !next->single && job->attempts == 0 && next->attempts == 0 && next->merged_count == 0 &&
+           job->body.p != NULL && next->body.p != NULL && job->events + next->events <= w->config->webhooks.batching.size &&
+           job->body.n + next->body.n <= BATCH_BYTES_MAX && w->bodies_bytes <= w->bodies_bytes_max;
+}
+
+/* Of a body, what is between the brackets of "events". */
+static struct str events_of(struct str body)
+{
+    size_t from = (size_t)str_index(body, '[') + 1;
+    return str_make(body.p + from, body.n - from - 2);
+}
+
+/* next's events go behind job's; next's note stays until job ends, so that a crash loses nothing. */
+static void merge(struct job *job, struct job *next)
+{
+    struct target *t = job->target;
+    struct buf body = {0};
+    job->time_ms = next->time_ms < job->time_ms ? next->time_ms : job->time_ms;
+    buf_reserve(&body, job->body.n + next->body.n);
+    buf_fmt(&body, "{\"time_ms\":%lld,\"events\":[", (long long)job->time_ms);
+    buf_str(&body, events_of(job->body));
+    buf_char(&body, ',');
+    buf_str(&body, events_of(next->body));
+    buf_lit(&body, "]}");
+    drop_body(job);
+    keep_body(job, buf_view(&body));
+    t->bytes += job->body.n - job->bytes;
+    job->bytes = job->body.n;
+    job->events += next->events;
+    job->merged = mem_realloc(job->merged, (job->merged_count + 1) * sizeof *job->merged);
+    if (next->stored)
+        job->merged[job->merged_count++] = next->seq;
+    t->ready_count--;
+    job_free(next);
+}
+
+static void merge_what_waits(struct job *job)
+{
+    struct list *ready = &job->target->ready;
+    while (!list_empty(ready) && can_merge(job->hooks, job, list_of(ready->next, struct job, link)))
+        merge(job, list_of(ready->next, struct job, link));
 }
 
 static void start(struct webhooks *w, struct target *t)
@@ -348,6 +418,7 @@ static void start(struct webhooks *w, struct target *t)
     w->running++;
     w->untrusted += !t->trusted;
     atomic_store(&w->in_flight, w->running + w->slow);
+    merge_what_waits(job);
     list_remove(&t->link);
     if (t->ready_count > 0)
         list_append(&w->active, &t->link); /* behind the others */
@@ -387,6 +458,12 @@ static struct target *target_of(const struct webhooks *w, const struct record *r
         same_url = t;
     }
     return same_url;
+}
+
+bool queue_takes(const struct webhooks *w, const struct record *r)
+{
+    const struct target *t = target_of(w, r);
+    return t == NULL || has_room(w, t, r->body.n);
 }
 
 /* queue.reliability: symmetric jitter, no limit of time (2.19.2, last row). */
@@ -429,7 +506,7 @@ void queue_ready(struct job *job)
 struct job *queue_restore(struct webhooks *w, uint64_t seq, const struct record *r)
 {
     struct target *t = target_of(w, r);
-    struct job *job = job_new(w, seq, r->time_ms, r->events, r->body.n);
+    struct job *job = job_new(w, seq, r->time_ms, r->events, r->single, r->body.n);
     if (w->bodies_bytes + r->body.n <= w->bodies_bytes_max)
         keep_body(job, str_make(str_dup(r->body), r->body.n));
     if (t != NULL) {

@@ -1,6 +1,6 @@
 /* record.c - a job as the value of a note, and what may be tried again when.
  *
- *      {"app":"7","webhook":"<32 hex digits>","index":0,"origin":"https://h","events":2,"time_ms":1700000000123}\n
+ *      {"app":"7","webhook":"<32 hex digits>","index":0,"origin":"https://h","events":2,"time_ms":1700000000123,"single":false}\n
  *      {"time_ms":1700000000123,"events":[...]}          the body, byte for byte
  *
  * The key is webhook/<16 hex digits of the sequence number>. The webhook is named by the hash of its URL.
@@ -19,7 +19,8 @@ void record_put(struct buf *out, const struct record *r)
     buf_json(out, r->target_id);
     buf_fmt(out, ",\"index\":%llu,\"origin\":", (unsigned long long)r->index);
     buf_json(out, r->origin);
-    buf_fmt(out, ",\"events\":%llu,\"time_ms\":%lld}\n", (unsigned long long)r->events, (long long)r->time_ms);
+    buf_fmt(out, ",\"events\":%llu,\"time_ms\":%lld,\"single\":%s}\n", (unsigned long long)r->events, (long long)r->time_ms,
+            r->single ? "true" : "false");
     buf_str(out, r->body);
 }
 
@@ -43,7 +44,7 @@ bool record_read(struct str value, struct record *r, struct arena *arena)
                          .body = str_from(value, (size_t)end + 1)};
     return r->app_id.p != NULL && r->target_id.p != NULL && r->origin.p != NULL && r->body.n > 0 &&
            json_u64(json_get(head, STR("index")), &r->index) && json_u64(json_get(head, STR("events")), &r->events) &&
-           json_i64(json_get(head, STR("time_ms")), &r->time_ms);
+           json_i64(json_get(head, STR("time_ms")), &r->time_ms) && json_bool(json_get(head, STR("single")), &r->single);
 }
 
 void seq_put(struct buf *out, uint64_t seq)

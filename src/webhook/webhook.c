@@ -22,6 +22,7 @@ void hook_dropped(struct webhooks *w)
 static struct event *event_new(struct webhooks *w, const struct notice *notice)
 {
     struct buf json = {0};
+    buf_reserve(&json, 64 + notice->channel.n + notice->fields.n);
     buf_fmt(&json, "{\"name\":\"%s\",\"channel\":", notice_name(notice->kind));
     buf_json(&json, notice->channel);
     if (notice->fields.n > 0) {
@@ -200,6 +201,8 @@ static void make_targets(struct webhooks *w)
         struct bucket *b = &w->buckets[i];
         b->hooks = w;
         b->app = app;
+        b->targets = &w->targets[w->targets_count];
+        b->targets_count = app->config->webhooks_count;
         list_init(&b->events);
         for (unsigned k = 0; k < app->config->webhooks_count; k++) {
             struct target *t = &w->targets[w->targets_count++];

@@ -66,7 +66,7 @@ struct webhooks_replay {
     /* outputs */
     uint32_t replayed;
     uint64_t left;          /* dead letters of the app that are left */
-    bool failed;            /* the store did not answer; what was replayed is */
+    bool failed;            /* stopped early: the store did not answer, or the queue is full; what was replayed is */
 };
 /* False: the queue takes nothing now; done() is not called. */
 bool webhooks_replay(struct webhooks *w, struct webhooks_replay *replay);

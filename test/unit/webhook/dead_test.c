@@ -24,7 +24,7 @@ static void dies(struct fixture *f, const char *channel)
 
 static void a_record_is_read_as_it_was_written(void **state)
 {
-    struct record r = {STR("a\"pp"), STR("00ff"), STR("http://h"), 3, 2, 1700000000123, STR("{\"time_ms\":1}\n{}")}, again;
+    struct record r = {STR("a\"pp"), STR("00ff"), STR("http://h"), 3, 2, 1700000000123, true, STR("{\"time_ms\":1}\n{}")}, again;
     struct buf out = {0};
     struct arena arena = {0};
     record_put(&out, &r);
@@ -36,6 +36,7 @@ static void a_record_is_read_as_it_was_written(void **state)
     assert_int_equal(again.index, 3);
     assert_int_equal(again.events, 2);
     assert_int_equal(again.time_ms, 1700000000123);
+    assert_true(again.single);
     static const char *const bad[] = {"", "{}", "{}\n{}", "7\nx", "{\"app\":\"a\"}\nx", "no json\n{}", "\n"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_false(record_read(str_of(bad[i]), &again, &arena));
@@ -131,6 +132,19 @@ static void a_replay_sends_the_same_body_again(void **state)
     tear_down(f);
 }
 
+static void a_replay_stops_when_the_queue_is_full(void **state)
+{
+    struct fixture *f = set_up(HOOK("h", ""), ONE_BY_ONE "\nqueue.reliability.memory_capacity=2");
+    dies(f, "a");
+    dies(f, "b");
+    dies(f, "c");
+    struct webhooks_replay r = replay(f, STR_NONE, 100);
+    assert_true(r.failed);
+    assert_int_equal(r.replayed, 2);
+    assert_int_equal(r.left, 1);
+    tear_down(f);
+}
+
 static void one_of_them_is_replayed_by_its_id(void **state)
 {
     struct fixture *f = set_up(HOOK("h", ""), ONE_BY_ONE);
@@ -165,8 +179,8 @@ static void what_nobody_wants_any_more_is_a_dead_letter(void **state)
     struct fixture *f = set_up(HOOK("h", ""), ONE_BY_ONE "\nqueue.reliability.max_attempts=3");
     struct store_op *op = store_op_new(STORE_NOTE_PUT, 0, store_op_free);
     struct buf app = {0}, hook = {0}, letters = {0};
-    record_put(&app, &(struct record){STR("8"), STR("00"), STR("http://h"), 0, 1, 5, STR("{}")});
-    record_put(&hook, &(struct record){STR("7"), STR("00"), STR("http://gone"), 0, 1, 5, STR("{}")});
+    record_put(&app, &(struct record){STR("8"), STR("00"), STR("http://h"), 0, 1, 5, false, STR("{}")});
+    record_put(&hook, &(struct record){STR("7"), STR("00"), STR("http://gone"), 0, 1, 5, false, STR("{}")});
     struct store_note put[] = {{STR("webhook/0000000000000001"), buf_view(&app)}, {STR("webhook/0000000000000002"), buf_view(&hook)}};
     op->notes = (struct store_notes){.put = put, .put_count = 2};
     store_submit(f->store, op);
@@ -196,6 +210,7 @@ int main(void)
         cmocka_unit_test(a_permanent_answer_makes_a_dead_letter_at_once),
         cmocka_unit_test(the_oldest_make_room),
         cmocka_unit_test(a_replay_sends_the_same_body_again),
+        cmocka_unit_test(a_replay_stops_when_the_queue_is_full),
         cmocka_unit_test(one_of_them_is_replayed_by_its_id),
         cmocka_unit_test(dead_letters_outlive_the_process),
         cmocka_unit_test(what_nobody_wants_any_more_is_a_dead_letter),

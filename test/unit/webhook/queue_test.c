@@ -336,6 +336,69 @@ static void a_backlog_gets_more_requests_at_a_time(void **state)
     tear_down(f);
 }
 
+/* An endpoint that is slower than the windows come gets fewer, fuller requests, in order; a crash meanwhile loses nothing. */
+static void what_waits_is_merged_up_to_the_size_of_a_batch(void **state)
+{
+    struct fixture *f = set_up(HOOK("h", ""), "webhooks.batching.size=3\nwebhooks.batching.duration=10");
+    for (char name[2] = "a"; name[0] <= 'g'; name[0]++) {
+        miss(f, name);
+        advance_ms(f, 11); /* a window each */
+    }
+    assert_int_equal(f->count, 1);
+    answer(f, 0, 200);
+    assert_str(channels_of(f, 1), "b c d");
+    assert_string_equal(f->sent[1].body, "{\"time_ms\":1700000000011,\"events\":[{\"name\":\"cache_miss\",\"channel\":\"b\"},{\"name\":"
+                                         "\"cache_miss\",\"channel\":\"c\"},{\"name\":\"cache_miss\",\"channel\":\"d\"}]}");
+    assert_int_equal(count_notes(f, "webhook/"), 6);
+    end(f);
+    begin(f);
+    assert_str(channels_of(f, 0), "b c d");
+    answer(f, 0, 410);
+    assert_int_equal(count_notes(f, "webhook/"), 3);
+    assert_int_equal(count_notes(f, "deadletter/"), 1);
+    answer(f, 1, 200);
+    assert_str(channels_of(f, 1), "e f g");
+    assert_int_equal(count_notes(f, "webhook/"), 0);
+    assert_int_equal(figure(f, depth), 0);
+    tear_down(f);
+}
+
+static void ai_events_are_not_merged(void **state)
+{
+    struct fixture *f = set_up("{url='http://h', event_types=['ai_run_started','cache_miss']}", "");
+    miss(f, "a");
+    happens(f, NOTICE_AI_RUN_STARTED, "b");
+    happens(f, NOTICE_AI_RUN_STARTED, "c");
+    advance_ms(f, 51);
+    answer(f, 0, 200);
+    answer(f, 1, 200);
+    assert_str(channels_of(f, 0), "a");
+    assert_str(channels_of(f, 1), "b");
+    assert_str(channels_of(f, 2), "c");
+    tear_down(f);
+}
+
+static void an_endpoint_that_answers_late_still_gets_several_at_a_time(void **state)
+{
+    struct fixture *f = set_up(HOOK("h", ""), ONE_BY_ONE);
+    miss(f, "a");
+    advance_ms(f, 1500);
+    answer(f, 0, 200);
+    for (unsigned i = 0; i < 60; i++)
+        miss(f, "a");
+    assert_int_equal(f->count, 1 + TARGET_SLOW_MAX);
+    advance_ms(f, 1500);
+    assert_int_equal(f->w->slow, TARGET_SLOW_MAX);
+    assert_int_equal(f->w->running, 0);
+    for (unsigned i = 1; i <= TARGET_SLOW_MAX; i++)
+        answer(f, i, 0); /* a time-out: one at a time from here on */
+    unsigned running = 0;
+    for (unsigned i = 0; i < f->count; i++)
+        running += f->sent[i].job != NULL;
+    assert_int_equal(running, f->w->targets[0].running);
+    tear_down(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -354,6 +417,9 @@ int main(void)
         cmocka_unit_test(endpoints_that_hang_give_their_slots_back),
         cmocka_unit_test(an_endpoint_that_answers_does_not_wait_for_those_that_do_not),
         cmocka_unit_test(slots_are_counted_right_whatever_happens),
+        cmocka_unit_test(what_waits_is_merged_up_to_the_size_of_a_batch),
+        cmocka_unit_test(ai_events_are_not_merged),
+        cmocka_unit_test(an_endpoint_that_answers_late_still_gets_several_at_a_time),
         cmocka_unit_test(a_backlog_gets_more_requests_at_a_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
