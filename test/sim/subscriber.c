@@ -37,6 +37,7 @@ struct subscriber {
     struct world *world;
     unsigned index, channel;
     enum lane_mode mode;
+    enum wire_format format;
     unsigned window;
     struct connection *conn;
     struct list texts;
@@ -62,6 +63,7 @@ struct subscriber *subscriber_new(struct world *w, unsigned index)
     s->channel = index % CHANNELS;
     s->mode = world_chance(w, 3) ? LANE_FULL : LANE_DELTA;
     s->window = windows[world_pick(w, 0, 4)];
+    s->format = index / CHANNELS % FORMATS;
     list_init(&s->texts);
     return s;
 }
@@ -112,6 +114,40 @@ static void forget_all(struct subscriber *s)
     s->serial = 0;
 }
 
+/* ---- wire formats: what a subscriber says and hears is JSON to it, and whatever it speaks on the wire ---- */
+
+static void speaks(const struct subscriber *s, struct session *session, struct str text)
+{
+    if (s->format == FORMAT_JSON) {
+        session_message(session, text);
+        return;
+    }
+    struct frame *json = frame_new(FRAME_TEXT, text), *binary = frame_convert(json, s->format, DATA_JSON);
+    session_binary(session, frame_payload(binary));
+    frame_drop(json);
+    frame_drop(binary);
+}
+
+/* Takes the frame over, and gives one that says the same in JSON. */
+static struct frame *understood(const struct subscriber *s, struct frame *frame)
+{
+    struct arena arena = {0};
+    struct str json = STR("");
+    enum data_form form;
+    bool binary = (frame_wire(frame).p[0] & 15) == FRAME_BINARY;
+    if (binary != (s->format != FORMAT_JSON))
+        world_fail(s->world, "subscriber %u: a frame of the wrong kind", s->index);
+    if (!binary)
+        return frame;
+    const char *wrong = binary_to_json(frame_payload(frame), s->format, &arena, &json, &form);
+    if (wrong)
+        world_fail(s->world, "subscriber %u: a frame that cannot be read: %s", s->index, wrong);
+    frame_drop(frame);
+    frame = frame_new(FRAME_TEXT, json);
+    arena_free(&arena);
+    return frame;
+}
+
 /* ---- sending ---- */
 
 struct client_frame {
@@ -125,7 +161,7 @@ static void frame_at_server(struct world *w, void *what)
     /* Lines of one text arrive in one read. */
     for (struct str rest = str_of(f->text), line; (line = str_split(&rest, '\n')).n > 0;)
         if (f->conn->session != NULL && f->conn->life == w->life)
-            session_message(f->conn->session, line);
+            speaks(f->conn->client, f->conn->session, line);
     free(f->text);
     free(f);
 }
@@ -371,6 +407,7 @@ void sim_deliver(void *sink, struct frame *frame)
         world_after(w, 0, overflows, c, w->life);
         return;
     }
+    frame = understood(s, frame);
     if (w->plant == PLANT_LOSE && plant_strikes(w, frame)) {
         frame_drop(frame);
         return;
@@ -478,7 +515,8 @@ static void connects(struct world *w, void *what)
     if (!s->positioned && !s->fresh)
         s->fresh = true;
     struct connection *c = mem_new(struct connection);
-    struct session_params params = {.protocol = WIRE_V2, .mode = s->mode, .window_index = s->window, .echo = true};
+    struct session_params params = {.protocol = WIRE_V2, .mode = s->mode, .window_index = s->window, .format = s->format,
+                                    .echo = true};
     c->client = s;
     list_init(&c->arriving);
     c->shard = &w->shards[world_pick(w, 0, w->shards_count - 1)];
