@@ -115,8 +115,8 @@ static bool walk_text(struct loader *l, struct str text, enum config_format form
     struct buf json = {0};
     struct json_error error;
     struct str root;
-    bool ok = format == FORMAT_JSON || convert_toml(l, text, &json);
-    if (ok && format == FORMAT_TOML)
+    bool ok = format == CONFIG_JSON || convert_toml(l, text, &json);
+    if (ok && format == CONFIG_TOML)
         text = buf_view(&json);
     if (ok)
         ok = (json_check(text, &root, &error) || fail_json(l, text, &error)) && walk_root(l, root);
@@ -144,7 +144,7 @@ static bool read_demo_profile(struct loader *l)
     l->name = STR("demo profile");
     l->source = FROM_DEMO;
     l->config->demo_profile = true;
-    return walk_text(l, str_of(demo_profile_toml), FORMAT_TOML);
+    return walk_text(l, str_of(demo_profile_toml), CONFIG_TOML);
 }
 
 /* ---- all steps ---- */
@@ -238,7 +238,7 @@ struct config *config_load(const struct config_request *request, struct buf *war
     struct buf content = {0};
     if (!path || read_file(path, &content, error)) {
         text.text = path ? buf_view(&content) : STR_NONE;
-        text.format = str_ends(text.name, STR(".toml")) ? FORMAT_TOML : FORMAT_JSON;
+        text.format = str_ends(text.name, STR(".toml")) ? CONFIG_TOML : CONFIG_JSON;
         config = config_from_text(&text, request, warnings, error);
     }
     buf_free(&content);

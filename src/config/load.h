@@ -9,7 +9,7 @@
 #include "config/config.h"
 #include "config/value.h"
 
-enum config_format { FORMAT_JSON, FORMAT_TOML };
+enum config_format { CONFIG_JSON, CONFIG_TOML };
 
 struct config_text {
     struct str name; /* for messages: the file's path */

@@ -38,13 +38,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     /* A copy of the exact size, so that a read beyond the end is seen. */
     char *copy = malloc(size);
     memcpy(copy, data, size);
-    struct config *config = load(str_make(copy + 1, size - 1), copy[0] == '{' ? FORMAT_JSON : FORMAT_TOML);
+    struct config *config = load(str_make(copy + 1, size - 1), copy[0] == '{' ? CONFIG_JSON : CONFIG_TOML);
     free(copy);
     if (config) {
         struct buf out = {0};
         config_print(config, &out);
         config_free(config);
-        config = load(buf_view(&out), FORMAT_TOML);
+        config = load(buf_view(&out), CONFIG_TOML);
         require(config);
         buf_free(&out);
     }

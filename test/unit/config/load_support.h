@@ -30,17 +30,17 @@ static inline struct loaded load_as(enum config_format format, const char *name,
 
 static inline struct loaded load_toml(const char *text, char *const *env)
 {
-    return load_as(FORMAT_TOML, "x.toml", text, env);
+    return load_as(CONFIG_TOML, "x.toml", text, env);
 }
 
 static inline struct loaded load_json(const char *text, char *const *env)
 {
-    return load_as(FORMAT_JSON, "x.json", text, env);
+    return load_as(CONFIG_JSON, "x.json", text, env);
 }
 
 static inline struct loaded load_demo(char *const *env)
 {
-    return load_as(FORMAT_TOML, NULL, NULL, env);
+    return load_as(CONFIG_TOML, NULL, NULL, env);
 }
 
 static inline void unload(struct loaded *l)

@@ -150,7 +150,7 @@ static inline struct fixture *set_up(const char *hooks, const char *more)
     struct config_request request = {.environ_ = no_environment};
     buf_fmt(&text, "%s\nqueue.driver='memory'\n[[app_manager.array.apps]]\nid='7'\nkey='k1'\nsecret='s3cr3t'\nenabled=true\nwebhooks=[%s]\n",
             more, hooks);
-    struct config_text source = {STR("x.toml"), buf_view(&text), FORMAT_TOML};
+    struct config_text source = {STR("x.toml"), buf_view(&text), CONFIG_TOML};
     f->now_ms = START_MS;
     f->clock = (struct clock){fixture_mono, fixture_wall};
     f->home.deliver = fixture_home;
