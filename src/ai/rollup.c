@@ -26,12 +26,14 @@ struct run {
     struct message_id message;
     uint64_t first, last;  /* delivery positions, both inclusive, no hole between */
     uint32_t appends;
-    uint64_t oldest_ns, newest_ns; /* arrival of the fragments */
+    uint64_t oldest_ns;    /* when its first fragment came to the owner */
+    uint64_t newest_ns;    /* when its last fragment came to the server */
     int64_t version_at_ms;
     size_t full_size;      /* bytes of the message's whole text up to `last`; SIZE_MAX = not held */
     struct buf body;       /* joined fragments, escaped */
     struct arena arena;    /* of the newest append's texts: */
     struct str name, user_id, tags, extras, stream_id;
+    size_t cost;           /* memory, as the cap of the shard counts it */
 };
 
 struct window_class {
@@ -39,7 +41,8 @@ struct window_class {
     unsigned window;       /* index; its lanes are delta and full with this window */
     struct timer timer;    /* set = something was sent less than a window ago */
     struct list runs;
-    size_t bytes;
+    unsigned runs_count;
+    size_t bytes;          /* of text in them */
 };
 
 struct rollup {
@@ -77,20 +80,33 @@ static struct rollup *rollup_of(struct channel *ch)
 
 /* ---- runs ---- */
 
+static bool same(struct str a, struct str b)
+{
+    return str_eq(a, b) && (a.p == NULL) == (b.p == NULL);
+}
+
+/* The texts of one append are mostly those of the append before. */
 static void run_describe(struct run *run, const struct channel *ch, const struct publish *p)
 {
     const struct store_written *w = &p->op.written;
-    arena_free(&run->arena);
-    run->name = arena_copy(&run->arena, w->name);
-    run->tags = arena_copy(&run->arena, w->tags);
-    run->extras = arena_copy(&run->arena, w->extras);
-    run->user_id = arena_copy(&run->arena, p->op.write.client_id.p != NULL ? p->op.write.client_id : w->user_id);
-    run->stream_id = arena_copy(&run->arena, str_of(p->op.head.stream_id));
+    const struct str user_id = p->op.write.client_id.p != NULL ? p->op.write.client_id : w->user_id;
+    const struct str stream_id = str_of(p->op.head.stream_id);
+    bool known = run->appends > 0 && same(run->extras, w->extras) && same(run->name, w->name) && same(run->tags, w->tags) &&
+                 same(run->user_id, user_id) && same(run->stream_id, stream_id);
+    if (!known) {
+        arena_free(&run->arena);
+        run->name = arena_copy(&run->arena, w->name);
+        run->tags = arena_copy(&run->arena, w->tags);
+        run->extras = arena_copy(&run->arena, w->extras);
+        run->user_id = arena_copy(&run->arena, user_id);
+        run->stream_id = arena_copy(&run->arena, stream_id);
+    }
     run->version_at_ms = w->at_ms;
     run->last = w->delivery;
     run->newest_ns = p->arrived_ns;
     run->appends++;
     run->full_size = full_text_size(ch->texts, &w->message);
+    run->cost = sizeof(*run) + run->body.n + run->name.n + run->tags.n + run->extras.n + run->user_id.n + run->stream_id.n;
 }
 
 static size_t run_append(struct run *run, const struct channel *ch, const struct publish *p)
@@ -108,7 +124,7 @@ static struct run *run_new(const struct publish *p)
     struct run *run = mem_new(struct run);
     run->message = p->op.written.message;
     run->first = p->op.written.delivery;
-    run->oldest_ns = p->arrived_ns;
+    run->oldest_ns = p->submitted_ns;
     return run;
 }
 
@@ -159,6 +175,12 @@ static void count_left(const struct channel *ch, const struct run *run)
     metrics_observe(ch->env, ch->app, flush_latency, (double)(now - run->oldest_ns) / 1e6);
 }
 
+static void count_pending(const struct channel *ch, int64_t change)
+{
+    ch->env->rollup_pending += (uint64_t)change;
+    metrics_gauge(ch->env, ch->app, rollup_pending, change);
+}
+
 static void class_empties(struct window_class *c)
 {
     struct channel *ch = c->ch;
@@ -166,10 +188,11 @@ static void class_empties(struct window_class *c)
         struct run *run = list_of(link, struct run, link);
         count_left(ch, run);
         run_leaves(ch, run, delta_lane(c->window) | full_lane(c->window));
+        count_pending(ch, -(int64_t)run->cost);
         run_free(run);
     }
-    metrics_gauge(ch->env, ch->app, rollup_pending, -(int64_t)c->bytes);
     c->bytes = 0;
+    c->runs_count = 0;
 }
 
 static void class_arms(struct window_class *c)
@@ -218,11 +241,13 @@ static void class_takes(struct window_class *c, const struct publish *p)
     if (run == NULL || !run_goes_on(run, p)) {
         run = run_new(p);
         list_append(&c->runs, &run->link);
+        c->runs_count++;
     }
-    size_t n = run_append(run, c->ch, p);
-    c->bytes += n;
-    metrics_gauge(c->ch->env, c->ch->app, rollup_pending, (int64_t)n);
-    if (c->bytes < c->ch->app->global->ai.rollup.max_pending_bytes)
+    size_t before = run->cost;
+    c->bytes += run_append(run, c->ch, p);
+    count_pending(c->ch, (int64_t)(run->cost - before));
+    metrics_count(c->ch->env, c->ch->app, appends_received, 1);
+    if (c->bytes < c->ch->app->global->ai.rollup.max_pending_bytes && c->runs_count < ROLLUP_RUNS_MAX)
         return;
     class_empties(c);
     class_arms(c);
@@ -241,9 +266,13 @@ static bool can_wait(const struct publish *p)
            w->status != STREAM_CANCELLED;
 }
 
-static bool window_in_use(const struct channel *ch, unsigned window)
+static uint32_t lanes_in_use(const struct channel *ch)
 {
-    return channel_lanes_count(ch, delta_lane(window) | full_lane(window)) > 0;
+    uint32_t lanes = 0;
+    for (unsigned lane = 1; lane < LANES; lane++)
+        if (channel_lanes_count(ch, 1u << lane) > 0)
+            lanes |= 1u << lane;
+    return lanes;
 }
 
 /* One append for the given lanes, as a run of its own. */
@@ -251,6 +280,7 @@ static void leave_alone(struct channel *ch, const struct publish *p, uint32_t la
 {
     struct run *run = run_new(p);
     run_append(run, ch, p);
+    metrics_count(ch->env, ch->app, appends_received, 1);
     count_left(ch, run);
     run_leaves(ch, run, lanes);
     run_free(run);
@@ -258,17 +288,17 @@ static void leave_alone(struct channel *ch, const struct publish *p, uint32_t la
 
 static void append_arrives(struct channel *ch, const struct publish *p)
 {
-    uint32_t now = 0;
+    uint32_t used = lanes_in_use(ch), now = 0;
     for (unsigned w = 0; w < WINDOWS; w++) {
-        if (!window_in_use(ch, w))
+        uint32_t lanes = used & (delta_lane(w) | full_lane(w));
+        if (lanes == 0)
             continue;
-        metrics_count(ch->env, ch->app, appends_received, 1);
         struct window_class *c = class_of(ch, w);
         if (window_ms[w] > 0 && timer_is_set(&c->timer)) {
             class_takes(c, p);
             continue;
         }
-        now |= delta_lane(w) | full_lane(w);
+        now |= lanes;
         if (window_ms[w] > 0)
             class_arms(c);
     }
@@ -278,9 +308,28 @@ static void append_arrives(struct channel *ch, const struct publish *p)
 
 static void arm_all(struct channel *ch)
 {
+    uint32_t used = lanes_in_use(ch);
     for (unsigned w = 1; w < WINDOWS; w++)
-        if (window_in_use(ch, w))
+        if (used & (delta_lane(w) | full_lane(w)))
             class_arms(class_of(ch, w));
+}
+
+/* Behind what is pending. */
+static void append_leaves_now(struct channel *ch, const struct publish *p)
+{
+    uint32_t used = lanes_in_use(ch);
+    flush(ch);
+    if (used != 0)
+        leave_alone(ch, p, used);
+}
+
+static bool has_room(const struct channel *ch, const struct publish *p)
+{
+    uint64_t max = ch->app->global->ai.rollup.max_shard_pending_bytes;
+    if (ch->env->rollup_pending + p->op.write.data.n <= max)
+        return true;
+    metrics_count(ch->env, ch->app, rollup_bypassed, 1);
+    return false;
 }
 
 static bool wants_full(const struct channel *ch, const struct publish *p)
@@ -310,15 +359,13 @@ static void committed(struct channel *ch, struct publish *p)
         streams_committed(ch, p);
     if (wants_full(ch, p))
         full_text_append(ch->texts, p);
-    if (is_rolled(ch, p) && can_wait(p)) {
+    if (is_rolled(ch, p) && can_wait(p) && has_room(ch, p)) {
         append_arrives(ch, p);
     } else {
-        flush(ch);
-        if (append && p->stored && channel_has_listeners(ch)) {
-            rollup_of(ch);
-            metrics_count(ch->env, ch->app, appends_received, 1);
-            leave_alone(ch, p, ALL_LANES & ~1u);
+        if (append && p->stored) {
+            append_leaves_now(ch, p);
         } else {
+            flush(ch);
             channel_deliver_publish(ch, p, ALL_LANES);
         }
         if (is_rolled(ch, p))

@@ -3,12 +3,20 @@
  * The egress of a shard: every committed operation comes by here. On AI channels appends are held back for the window
  * that a connection has asked for; everything else goes straight on, behind what was pending.
  *
- * Limits: pending text of a channel and window at most ai.rollup.max_pending_bytes, then it leaves early.
+ * Limits: of a channel and window at most ai.rollup.max_pending_bytes of text and ROLLUP_RUNS_MAX runs wait, then they leave early.
+ * All that waits on a shard costs at most ai.rollup.max_shard_pending_bytes of memory (rollup_pending_bytes says how much): beyond,
+ * appends go straight on, behind what was pending on their channel, until there is room again (rollup_bypassed_total).
+ *
+ * Figures: an append counts in appends_received once for each window class that holds it back, and once for all in which it leaves at
+ * once; appends_delivered counts what leaves likewise, whatever the number of subscribers; rollup_ratio is the appends of one that
+ * leaves. So received = sum of the ratios + what is pending. flush_latency: oldest fragment at the owner until it leaves.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
 #include "channel/hub.h"
+
+enum { ROLLUP_RUNS_MAX = 256 };
 
 /* Makes rollup the egress of the hub. Call once, after hub_new(). */
 void rollup_install(struct hub *hub);

@@ -218,7 +218,8 @@ struct config {
             bool enabled;
             uint32_t default_window_ms, min_window_ms, max_window_ms;
             uint64_t orphan_ttl_ms;
-            uint64_t max_pending_bytes;
+            uint64_t max_pending_bytes;       /* text of one channel and window */
+            uint64_t max_shard_pending_bytes; /* memory of all that waits on a shard */
         } rollup;
     } ai; /* ai_transport */
 

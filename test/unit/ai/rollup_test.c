@@ -361,6 +361,64 @@ static void pending_text_leaves_early_when_it_grows_too_large(void **state)
     assert_string_equal(sent(f, 0), "@4:1234567890");
 }
 
+/* A shard full of pending text still delivers in order, at once. */
+static void without_room_on_the_shard_appends_leave_at_once_behind_the_rest(void **state)
+{
+    struct fixture *f = *state;
+    subscribe(f, LANE_DELTA, 500);
+    create(f, 0);
+    append(f, 0, "a");
+    append(f, 0, "b");
+    sent(f, 0);
+    f->core->config->ai.rollup.max_shard_pending_bytes = f->core->env.rollup_pending;
+
+    append(f, 0, "c");
+
+    assert_string_equal(sent(f, 0), "@3:b @4:c");
+    assert_int_equal(metric_value(metrics_of(&f->core->env, f->core->app)->rollup_bypassed), 1);
+    assert_int_equal(f->core->env.rollup_pending, 0);
+    append(f, 0, "d");
+    assert_string_equal(sent(f, 0), "");
+    advance_ms(f, 500);
+    assert_string_equal(sent(f, 0), "@5:d");
+}
+
+/* Interleaved streams make a run of each append: there are at most so many. */
+static void runs_of_a_channel_are_bounded(void **state)
+{
+    struct fixture *f = *state;
+    subscribe(f, LANE_DELTA, 500);
+    create(f, 0);
+    create(f, 1);
+    append(f, 0, "a");
+    append(f, 1, "a");
+    sent(f, 0);
+    for (unsigned i = 0; i < ROLLUP_RUNS_MAX - 1; i++)
+        append(f, i % 2, "b");
+    assert_string_equal(sent(f, 0), "");
+
+    append(f, 1, "b");
+
+    sent(f, 0);
+    assert_int_equal(f->core->env.rollup_pending, 0);
+}
+
+static void latency_counts_from_the_arrival_at_the_owner(void **state)
+{
+    struct fixture *f = *state;
+    struct app_metrics *m = metrics_of(&f->core->env, f->core->app);
+    subscribe(f, LANE_DELTA, 40);
+    create(f, 0);
+    append(f, 0, "a");
+    append(f, 0, "b");
+    advance_ms(f, 40);
+    struct buf text = {0};
+    metric_render(f->core->env.metrics->registry, STR(""), &text);
+    assert_int_equal(metric_value(m->flush_latency), 2);
+    assert_true(str_find(buf_view(&text), STR("flush_latency_sum{app_id=\"app-id\",port=\"9601\"} 40\n")) >= 0);
+    buf_free(&text);
+}
+
 static void drain_sends_what_is_pending(void **state)
 {
     struct fixture *f = *state;
@@ -393,6 +451,9 @@ int main(void)
         T(v1_subscriber_sees_the_create_and_nothing_of_the_stream),
         T(newcomer_gets_nothing_of_a_run_that_was_pending),
         T(pending_text_leaves_early_when_it_grows_too_large),
+        T(without_room_on_the_shard_appends_leave_at_once_behind_the_rest),
+        T(runs_of_a_channel_are_bounded),
+        T(latency_counts_from_the_arrival_at_the_owner),
         T(drain_sends_what_is_pending),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
