@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "store/kv.h"
+#include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include <errno.h>
@@ -24,16 +25,17 @@ struct kv_rocksdb {
     rocksdb_readoptions_t *read;
     rocksdb_writebatch_t *batch;
     pthread_rwlock_t open_lock; /* readers hold it for reading, reopen for writing */
-    uint64_t opened;            /* how often; snapshots do not survive a reopening */
+    pthread_mutex_t snapshots_lock;
+    struct list snapshots;      /* that hold something of db */
     char *path;
 };
 
 struct rocks_snapshot {
     struct kv kv;
     struct kv_rocksdb *r;
-    const rocksdb_snapshot_t *snapshot;
+    struct list link;
+    const rocksdb_snapshot_t *snapshot; /* NULL: the kv was opened anew since, what it showed may be gone */
     rocksdb_readoptions_t *read;
-    uint64_t opened;
 };
 
 struct kv_cursor {
@@ -202,16 +204,11 @@ static bool rocks_end(struct kv_cursor *c)
 
 /* ---- snapshots ---- */
 
-static bool is_current(const struct rocks_snapshot *s)
-{
-    return s->r->db != NULL && s->opened == s->r->opened;
-}
-
 static bool snapshot_get(struct kv *kv, struct str key, struct buf *out, bool *failed)
 {
     struct rocks_snapshot *s = (struct rocks_snapshot *)(void *)kv;
     pthread_rwlock_rdlock(&s->r->open_lock);
-    bool found = get_from(s->r, s->read, is_current(s), key, out, failed);
+    bool found = get_from(s->r, s->read, s->snapshot != NULL, key, out, failed);
     pthread_rwlock_unlock(&s->r->open_lock);
     return found;
 }
@@ -220,17 +217,27 @@ static struct kv_cursor *snapshot_scan(struct kv *kv, struct str from, struct st
 {
     struct rocks_snapshot *s = (struct rocks_snapshot *)(void *)kv;
     struct kv_cursor *c = cursor_new(s->r, from, to, backward);
-    if (is_current(s))
+    if (s->snapshot != NULL)
         cursor_begin(c, s->snapshot);
     return c;
+}
+
+static void snapshot_release(struct rocks_snapshot *s)
+{
+    if (s->snapshot == NULL)
+        return;
+    rocksdb_release_snapshot(s->r->db, s->snapshot);
+    s->snapshot = NULL;
+    list_remove(&s->link);
 }
 
 static void snapshot_close(struct kv *kv)
 {
     struct rocks_snapshot *s = (struct rocks_snapshot *)(void *)kv;
     pthread_rwlock_rdlock(&s->r->open_lock);
-    if (is_current(s))
-        rocksdb_release_snapshot(s->r->db, s->snapshot);
+    pthread_mutex_lock(&s->r->snapshots_lock);
+    snapshot_release(s);
+    pthread_mutex_unlock(&s->r->snapshots_lock);
     pthread_rwlock_unlock(&s->r->open_lock);
     rocksdb_readoptions_destroy(s->read);
     free(s);
@@ -243,11 +250,14 @@ static struct kv *rocks_snapshot(struct kv *kv)
 {
     struct kv_rocksdb *r = rocksdb_of(kv);
     struct rocks_snapshot *s = mem_new(struct rocks_snapshot);
-    *s = (struct rocks_snapshot){.kv.ops = &snapshot_ops, .r = r, .opened = r->opened, .read = rocksdb_readoptions_create()};
-    if (r->db != NULL) {
-        s->snapshot = rocksdb_create_snapshot(r->db);
-        rocksdb_readoptions_set_snapshot(s->read, s->snapshot);
-    }
+    *s = (struct rocks_snapshot){.kv.ops = &snapshot_ops, .r = r, .read = rocksdb_readoptions_create()};
+    if (r->db == NULL)
+        return &s->kv;
+    s->snapshot = rocksdb_create_snapshot(r->db);
+    rocksdb_readoptions_set_snapshot(s->read, s->snapshot);
+    pthread_mutex_lock(&r->snapshots_lock);
+    list_append(&r->snapshots, &s->link);
+    pthread_mutex_unlock(&r->snapshots_lock);
     return &s->kv;
 }
 
@@ -311,7 +321,6 @@ static bool open_db(struct kv_rocksdb *r, struct buf *error)
 {
     char *err = NULL;
     struct buf why = {0};
-    r->opened++;
     r->db = rocksdb_open(r->options, r->path, &err);
     if (!take_error(err, &why))
         return true;
@@ -325,6 +334,8 @@ static bool rocks_reopen(struct kv *kv, struct buf *error)
 {
     struct kv_rocksdb *r = rocksdb_of(kv);
     pthread_rwlock_wrlock(&r->open_lock);
+    while (!list_empty(&r->snapshots))
+        snapshot_release(list_of(r->snapshots.next, struct rocks_snapshot, link));
     if (r->db != NULL)
         rocksdb_close(r->db);
     r->db = NULL;
@@ -346,6 +357,7 @@ static void rocks_close(struct kv *kv)
     rocksdb_block_based_options_destroy(r->table);
     rocksdb_cache_destroy(r->cache);
     pthread_rwlock_destroy(&r->open_lock);
+    pthread_mutex_destroy(&r->snapshots_lock);
     free(r->path);
     free(r);
 }
@@ -369,6 +381,8 @@ struct kv *kv_rocksdb_open(const char *path, struct buf *error)
     r->kv.ops = &rocks_ops;
     r->path = str_dup(str_of(path));
     pthread_rwlock_init(&r->open_lock, NULL);
+    pthread_mutex_init(&r->snapshots_lock, NULL);
+    list_init(&r->snapshots);
     set_options(r);
     if (open_db(r, error))
         return &r->kv;
