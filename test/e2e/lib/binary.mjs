@@ -5,8 +5,11 @@
 //    const client = await Binary.connect(server, { wire: 'msgpack' })     or 'protobuf', 'csharp'
 //
 // A client's frames are what a JSON client would have seen; data that is bytes shows as {bytes: [...]}. A text frame is a fault.
+import fs from 'node:fs';
+import path from 'node:path';
 import { decode, encode } from '@msgpack/msgpack';
 import protobuf from 'protobufjs';
+import { root } from './server.mjs';
 import { V2 } from './v2.mjs';
 import { OP } from './ws-client.mjs';
 
@@ -50,19 +53,14 @@ const msgpack = {
 
 /* ---- Protobuf ---- */
 
-const proto = ({ serial = 11, key = 12, extras = 13, seq = 14, conflation = 15, stream = 10 } = {}) => protobuf.parse(`
-  syntax = "proto3";
-  message Message {
-    optional string event = 1; optional string channel = 2; optional Data data = 3; optional string name = 4; optional string user_id = 5;
-    map<string, string> tags = 6; optional uint64 sequence = 7; optional string conflation_key = 8; optional string message_id = 9;
-    optional string stream_id = ${stream}; optional uint64 serial = ${serial}; optional string idempotency_key = ${key};
-    optional Extras extras = ${extras}; optional uint64 delta_sequence = ${seq}; optional string delta_conflation_key = ${conflation};
-  }
-  message Data { oneof kind { string string = 1; Structured structured = 2; string json = 3; bytes binary = 4; } }
-  message Structured { optional string channel_data = 1; optional string channel = 2; optional string user_data = 3; map<string, string> extra = 4; }
-  message Extras { map<string, Value> headers = 1; optional bool ephemeral = 2; optional string idempotency_key = 3; optional bool echo = 4; optional Ai ai = 5; }
-  message Ai { map<string, string> transport = 1; map<string, string> codec = 2; }
-  message Value { oneof kind { string string = 1; double number = 2; bool boolean = 3; } }`, { keepCase: true }).root.lookupType('Message');
+/* The schema that users are given, with other numbers for some fields. */
+const page = fs.readFileSync(path.join(root, 'docs/wire-formats.md'), 'utf8');
+function proto(numbers = {}) {
+  const schema = /```proto\n([^`]*)```/.exec(page)[1];
+  const message = /message Message {[^}]*}/.exec(schema)[0];
+  const renumbered = message.replace(/(\w+) = \d+;/g, (all, name) => (numbers[name] ? `${name} = ${numbers[name]};` : all));
+  return protobuf.parse(schema.replace(message, renumbered), { keepCase: true }).root.lookupType('Message');
+}
 
 const ofData = data => {
   if (data instanceof Uint8Array) return { binary: data };
@@ -102,7 +100,7 @@ const protobufWith = (params, type) => ({
 export const wires = {
   msgpack,
   protobuf: protobufWith('format=protobuf', proto()),
-  csharp: protobufWith('format=proto&client=csharp', proto({ serial: 10, key: 11, extras: 12, seq: 13, conflation: 14, stream: 15 })),
+  csharp: protobufWith('format=proto&client=csharp', proto({ serial: 10, idempotency_key: 11, extras: 12, delta_sequence: 13, delta_conflation_key: 14, stream_id: 15 })),
 };
 
 export class Binary extends V2 {
