@@ -10,8 +10,9 @@ import { formats } from './formats.mjs';
 import { idle } from './idle.mjs';
 import { peers } from './peers.mjs';
 import { start } from './start.mjs';
+import { streams } from './streams.mjs';
 
-const pieces = { fanout, append, accumulated, formats, idle, start, peers };
+const pieces = { fanout, append, accumulated, formats, idle, start, streams, peers };
 
 function usage() {
     console.log(`usage: bench/run [--quick] [--rounds N] [piece...]
@@ -22,6 +23,7 @@ pieces  fanout       deliveries per CPU-second against a bare send() loop, and t
         formats      what converting to and reading MessagePack and Protobuf costs
         idle         memory and wake-ups of idle connections
         start        spawn to first accepted connection, empty and with a million fragments
+        streams      20,000 open streams on one core, 100,000 idle ones
         peers        the same fan-out by ws, nginx + nchan and Centrifugo
 
 --quick shortens everything to about four minutes; the figures are then only a first look.

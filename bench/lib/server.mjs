@@ -10,6 +10,8 @@ const profiles = {
         HISTORY_ENABLED: 'false', VERSIONED_MESSAGES_ENABLED: 'false', AI_TRANSPORT_ENABLED: 'false',
         CONNECTION_RECOVERY_ENABLED: 'false',
     },
+    // Nothing is orphaned while it waits to be measured.
+    streams: { AI_TRANSPORT_ROLLUP_ORPHAN_TTL_MS: '3600000' },
     long: {
         AI_TRANSPORT_MAX_ACCUMULATED_MESSAGE_BYTES: '1073741824', AI_TRANSPORT_MAX_APPENDS_PER_MESSAGE: '10000000',
     },

@@ -21,6 +21,8 @@ static const struct mode {
      "a publisher and its subscribers: deliveries per second and CPU second"},
     {"append", IN_APPEND, mode_append, "streams of appends: rate, acknowledgement latency, CPU, stored text"},
     {"idle", IN_IDLE, mode_idle, "idle connections: the server's memory for each, and its wake-ups"},
+    {"streams", IN_STREAMS, mode_streams,
+     "many open streams, few connections: latency, CPU, and what the idle ones cost (--rate 0)"},
     {"start", IN_START, mode_start, "-- command...: how long a server takes to accept its first connection"},
 };
 enum { MODES = sizeof modes / sizeof *modes };

@@ -13,14 +13,16 @@ enum mode_bit {
     IN_APPEND = 8,
     IN_IDLE = 16,
     IN_START = 32,
-    IN_ALL = 63,
-    HAS_SUBSCRIBERS = IN_SUBSCRIBE | IN_FANOUT | IN_APPEND | IN_IDLE,
-    HAS_PUBLISHERS = IN_PUBLISH | IN_FANOUT | IN_APPEND,
+    IN_STREAMS = 64,
+    IN_ALL = 127,
+    HAS_SUBSCRIBERS = IN_SUBSCRIBE | IN_FANOUT | IN_APPEND | IN_IDLE | IN_STREAMS,
+    HAS_PUBLISHERS = IN_PUBLISH | IN_FANOUT | IN_APPEND | IN_STREAMS,
 };
 
 struct options {
     const char *host, *peer, *app, *key, *secret, *channel, *event, *extras, *append_mode, *json;
     uint64_t port, protocol, window_ms;         /* window_ms UINT64_MAX = not asked for */
+    uint64_t streams, groups;                   /* groups 0 = as many as channels */
     uint64_t channels, subscribers, ramp_per_s; /* ramp_per_s 0 = as fast as 256 at a time allow */
     uint64_t connections, depth, rate_per_s, count, size_bytes;
     uint64_t accumulated_bytes, appends_per_message;

@@ -40,4 +40,5 @@ int mode_publish(const struct options *options);
 int mode_fanout(const struct options *options);
 int mode_append(const struct options *options);
 int mode_idle(const struct options *options);
+int mode_streams(const struct options *options);
 int mode_start(const struct options *options);

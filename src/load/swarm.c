@@ -12,12 +12,25 @@
 enum { CONNECTING_MAX = 256, STALL_S = 30 };
 #define SECOND_NS 1000000000ull
 
-static void say(struct subscriber *s, void (*what)(const struct options *, struct buf *, unsigned))
+static uint32_t groups(const struct swarm *w)
 {
-    const struct options *o = s->swarm->options;
+    return (uint32_t)(w->options->groups ? w->options->groups : w->options->channels);
+}
+
+static uint32_t channels_of_group(const struct swarm *w)
+{
+    return (uint32_t)w->options->channels / groups(w);
+}
+
+static void say_hello(struct subscriber *s)
+{
+    const struct swarm *w = s->swarm;
     struct buf text = {0};
-    what(o, &text, s->index % (unsigned)o->channels);
-    wsc_send(&s->conn, buf_view(&text));
+    for (uint32_t i = 0; i < channels_of_group(w); i++) {
+        buf_clear(&text);
+        w->peer->hello(w->options, &text, s->index % groups(w) + i * groups(w));
+        wsc_send(&s->conn, buf_view(&text));
+    }
     buf_free(&text);
 }
 
@@ -36,7 +49,7 @@ static void on_open(struct wsc *c)
     if (peer->subscribed)
         now_ready(s);
     else if (!peer->hello_waits)
-        say(s, peer->hello);
+        say_hello(s);
 }
 
 static void on_closed(struct wsc *c, const char *why)
@@ -57,10 +70,11 @@ static void on_system(struct subscriber *s, struct str payload)
         if (s->swarm->idle)
             now_ready(s);
         else
-            say(s, peer->hello);
+            say_hello(s);
         return;
     case SAID_SUBSCRIBED:
-        now_ready(s);
+        if (++s->subscribed >= channels_of_group(s->swarm))
+            now_ready(s);
         return;
     case SAID_PING:
         wsc_send(&s->conn, str_of(peer->pong));
@@ -70,9 +84,9 @@ static void on_system(struct subscriber *s, struct str payload)
     }
 }
 
-static uint32_t *slot_of(struct subscriber *s, const struct mark *mark)
+static struct last *slot_of(struct subscriber *s, const struct mark *mark)
 {
-    uint32_t slot = mark->stream / (uint32_t)s->swarm->options->channels;
+    uint32_t slot = mark->stream / groups(s->swarm);
     if (slot >= s->slots) {
         s->last = mem_realloc(s->last, (slot + 1) * sizeof *s->last);
         memset(s->last + s->slots, 0, (slot + 1 - s->slots) * sizeof *s->last);
@@ -84,27 +98,30 @@ static uint32_t *slot_of(struct subscriber *s, const struct mark *mark)
 static void one_mark(struct subscriber *s, const struct mark *mark)
 {
     struct swarm *w = s->swarm;
-    uint32_t *last = slot_of(s, mark);
+    struct last *last = slot_of(s, mark);
     bool full = w->options->append_mode && str_eq(str_of(w->options->append_mode), STR("full"));
-    if (full && mark->index <= *last)
+    if (full && mark->index <= last->index)
         return;
-    if (*last != 0 && mark->index != *last + 1)
+    if (last->index != 0 && mark->index != last->index + 1)
         w->order_errors++;
-    *last = mark->index;
+    last->index = mark->index;
     w->deliveries++;
     if (mark->at_ns >= w->from_ns && mark->at_ns < w->to_ns)
         hist_record(w->latency, w->wire->now_ns - mark->at_ns);
 }
 
-static void check_serial(struct subscriber *s, struct str payload)
+/* A connection with one channel counts in one place, whatever the stream. */
+static void check_serial(struct subscriber *s, const struct mark *mark, struct str payload)
 {
+    struct mark one = {.stream = channels_of_group(s->swarm) > 1 ? mark->stream : 0};
     ptrdiff_t at = str_find(payload, STR(",\"serial\":"));
     if (at < 0)
         return;
     uint64_t serial = strtoull(payload.p + at + 10, NULL, 10);
-    if (serial <= s->serial)
+    struct last *last = slot_of(s, &one);
+    if (serial <= last->serial)
         s->swarm->serial_errors++;
-    s->serial = serial;
+    last->serial = serial;
 }
 
 static void on_text(struct wsc *c, struct str payload)
@@ -119,7 +136,7 @@ static void on_text(struct wsc *c, struct str payload)
     s->swarm->frames++;
     s->swarm->bytes += payload.n;
     if (s->swarm->options->protocol == 2)
-        check_serial(s, payload);
+        check_serial(s, &mark, payload);
     do
         one_mark(s, &mark);
     while (mark_next(&rest, &mark));

@@ -2,7 +2,10 @@
  *
  * Of every stream a subscriber expects the indices of its marks one after the other: a hole, a repetition or
  * a step back is an order error (in append mode `full` a frame repeats what came before; only what is new
- * counts). The wire `serial` of V2 frames must grow on each connection.
+ * counts). The wire `serial` of V2 frames must grow in each channel of a connection.
+ *
+ * Connection i belongs to group i modulo --groups and has all channels of that group: channel c is in group c modulo
+ * --groups. Without --groups there are as many as channels, and each connection has one.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -16,10 +19,13 @@
 struct subscriber {
     struct wsc conn;
     struct swarm *swarm;
-    uint64_t serial; /* newest wire serial; 0 = none */
-    uint32_t *last;  /* by stream / channels: newest index; 0 = none */
+    struct last {
+        uint64_t serial; /* newest wire serial; 0 = none */
+        uint32_t index;  /* newest of that stream; 0 = none */
+    } *last;         /* by stream / groups */
     uint32_t slots;  /* of last[] */
     uint32_t index;
+    uint32_t subscribed; /* channels that have said so */
     bool ready; /* subscribed, or established if only that is wanted */
 };
 
