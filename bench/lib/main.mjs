@@ -10,15 +10,17 @@ import { formats } from './formats.mjs';
 import { idle } from './idle.mjs';
 import { peers } from './peers.mjs';
 import { start } from './start.mjs';
+import { stream } from './stream.mjs';
 import { streams } from './streams.mjs';
 
-const pieces = { fanout, append, accumulated, formats, idle, start, streams, peers };
+const pieces = { fanout, append, stream, accumulated, formats, idle, start, streams, peers };
 
 function usage() {
     console.log(`usage: bench/run [--quick] [--rounds N] [piece...]
 
 pieces  fanout       deliveries per CPU-second against a bare send() loop, and their latency
         append       durable appends against the sum of their unavoidable parts
+        stream       streaming append against one signed request per token
         accumulated  an append to a long message against one to a short message
         formats      what converting to and reading MessagePack and Protobuf costs
         idle         memory and wake-ups of idle connections

@@ -36,8 +36,9 @@ void api_channel(const struct options *options, struct buf *out, unsigned channe
     }
 }
 
-/* api->path and api->body are set: the request line, the headers that count, the body. */
-static void request(struct api *api, struct buf *out, struct str method)
+/* api->path and api->body are set: the request line and the headers that count, the last one open. params: further
+ * ones, which come after body_md5 in the alphabet. */
+static void head(struct api *api, struct buf *out, struct str method, struct str params)
 {
     struct buf *c = &api->canonical;
     buf_clear(c);
@@ -57,6 +58,7 @@ static void request(struct api *api, struct buf *out, struct str method)
         buf_lit(c, "&body_md5=");
         buf_put(c, md5, 2 * MD5_SIZE);
     }
+    buf_str(c, params);
     char signature[2 * SHA256_SIZE + 1];
     hmac_sha256_hex(api->secret, buf_view(c), signature);
 
@@ -69,6 +71,11 @@ static void request(struct api *api, struct buf *out, struct str method)
     buf_put(out, signature, 2 * SHA256_SIZE);
     buf_lit(out, " HTTP/1.1\r\nHost: ");
     buf_str(out, api->host);
+}
+
+static void request(struct api *api, struct buf *out, struct str method)
+{
+    head(api, out, method, STR(""));
     if (api->body.n > 0) {
         buf_lit(out, "\r\nContent-Type: application/json\r\nContent-Length: ");
         buf_u64(out, api->body.n);
@@ -138,6 +145,19 @@ void api_append(struct api *api, struct buf *out, unsigned channel, struct str s
     buf_str(&api->body, payload);
     buf_fmt(&api->body, "\",\"op_id\":\"%s-%u\"}", api->run, op);
     request(api, out, STR("POST"));
+}
+
+void api_stream(struct api *api, struct buf *out, unsigned channel, unsigned stream, uint32_t number)
+{
+    struct buf params = {0};
+    begin(api);
+    buf_lit(&api->path, "/channels/");
+    api_channel(api->options, &api->path, channel);
+    buf_lit(&api->path, "/messages/stream");
+    buf_fmt(&params, "&format=ndjson&message_id=%s-%u-%u&name=%s", api->run, stream, number, api->options->event);
+    head(api, out, STR("POST"), buf_view(&params));
+    buf_lit(out, "\r\nTransfer-Encoding: chunked\r\n\r\n");
+    buf_free(&params);
 }
 
 void api_get_message(struct api *api, struct buf *out, unsigned channel, struct str serial)

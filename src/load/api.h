@@ -28,6 +28,8 @@ void api_create(struct api *api, struct buf *out, unsigned channel, unsigned str
 /* serial: of the message. op: unique within it; the same for a repetition. */
 void api_append(struct api *api, struct buf *out, unsigned channel, struct str serial, uint32_t op,
                 struct str payload);
+/* The head of a streaming append that creates a message: its body follows, chunked, as ndjson. */
+void api_stream(struct api *api, struct buf *out, unsigned channel, unsigned stream, uint32_t number);
 void api_get_message(struct api *api, struct buf *out, unsigned channel, struct str serial);
 /* The message_serial of an answer; absent if there is none. */
 struct str api_message_serial(struct str answer);

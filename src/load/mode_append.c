@@ -57,6 +57,8 @@ static bool check_subscribers(struct append_run *a)
 
 int mode_append(const struct options *o)
 {
+    if (o->streaming)
+        return mode_append_streaming(o);
     struct rig *rig = rig_new(o, "append");
     if (!rig)
         return 1;

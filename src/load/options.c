@@ -71,6 +71,10 @@ static const struct option table[] = {
      "seconds of rest before the measurement, for what growing left to be done in the background"},
     {"drain", NUMBER, AT(drain_seconds), "10", HAS_PUBLISHERS,
      "seconds to wait for what is under way at the end"},
+    {"streaming", FLAG, AT(streaming), NULL, IN_APPEND,
+     "one request per message, whose body carries a record per fragment"},
+    {"ahead", NUMBER, AT(ahead), "64", IN_APPEND,
+     "streaming: records of a stream that are sent before they are acknowledged"},
     {"verify", FLAG, AT(verify), NULL, IN_APPEND, "read each message back at the end and check its text"},
 };
 

@@ -28,7 +28,8 @@ struct options {
     uint64_t accumulated_bytes, appends_per_message;
     uint64_t seconds, warmup_seconds, settle_seconds, drain_seconds;
     uint64_t server_pid;
-    bool verify;
+    uint64_t ahead;
+    bool verify, streaming;
     char *const *command; /* behind "--"; NULL if none */
 };
 
