@@ -127,6 +127,8 @@ void attach_store_failed(struct channel *ch); /* those who wait are refused */
 void tell_subscribed(struct channel *ch);
 void tell_unsubscribed(struct channel *ch);
 void tell_cache_miss(struct channel *ch);
+/* p is stored and versioned; after it has left for the subscribers. */
+void tell_version_created(struct channel *ch, const struct publish *p);
 void tell_member_added(struct channel *ch, struct str user_id);
 void tell_member_updated(struct channel *ch, struct str user_id, struct str user_info);
 void tell_member_removed(struct channel *ch, struct str user_id);

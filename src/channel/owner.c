@@ -10,8 +10,6 @@
 #include "channel/internal.h"
 #include "channel/leavers.h"
 #include "base/mem.h"
-#include "message/notice.h"
-#include <stdio.h>
 #include <stdlib.h>
 
 /* ---- the channel's record ---- */
@@ -201,22 +199,6 @@ static void count_stored(struct channel *ch, const struct publish *p)
     }
 }
 
-static void say_version_created(struct channel *ch, const struct publish *p)
-{
-    const struct store_written *w = &p->op.written;
-    char message[SERIAL_SIZE + 1], version[SERIAL_SIZE + 1], fields[256];
-    if (!notice_wanted(ch->env, ch->app, NOTICE_MESSAGE_VERSION_CREATED))
-        return;
-    serial_print(message, w->message.create_delivery, w->message.stream8, w->message.history);
-    serial_print(version, w->delivery, w->message.stream8, w->message.history);
-    int n = snprintf(fields, sizeof fields, "\"message_serial\":\"%s\",\"version_serial\":\"%s\",\"action\":\"%.*s\"", message,
-                     version, STR_ARG(action_operation(p->op.write.action)));
-    notice_send(ch->env, &(struct notice){.kind = NOTICE_MESSAGE_VERSION_CREATED,
-                                          .app = ch->app,
-                                          .channel = ch->name,
-                                          .fields = str_make(fields, (size_t)n)});
-}
-
 static void fill_info(struct channel *ch, struct publish *p)
 {
     if (p->info == 0)
@@ -248,7 +230,7 @@ static void finish(struct channel *ch, struct publish *p)
         if (p->stored)
             count_stored(ch, p);
         if (p->versioned)
-            say_version_created(ch, p);
+            tell_version_created(ch, p);
         hot_committed(ch, p);
         ch->env->hub->egress->committed(ch, p);
         if (p->cache_event.p != NULL)

@@ -7,6 +7,7 @@
  *                        else subscription_count          subscription_count
  *   member added         member_added                     member_added, unless he was away for less than 3 s
  *   member removed       member_removed                   member_removed, 3 s later, if still away
+ *   version committed                                     message_version_created
  *
  * Nothing is built that nobody wants. Users' own channels (#server-to-user-...) are the server's affair: nothing is said.
  *
@@ -156,6 +157,22 @@ void tell_unsubscribed(struct channel *ch)
 void tell_cache_miss(struct channel *ch)
 {
     notify(ch, NOTICE_CACHE_MISS, STR("\"data\":\"{}\""));
+}
+
+/* Best effort: a version that a failed commit had hidden and channel/repair.c delivers late is not told of. */
+void tell_version_created(struct channel *ch, const struct publish *p)
+{
+    const struct store_written *w = &p->op.written;
+    char serial[SERIAL_SIZE + 1];
+    if (!wanted(ch, NOTICE_MESSAGE_VERSION_CREATED))
+        return;
+    struct buf fields = {0};
+    serial_print(serial, w->message.create_delivery, w->message.stream8, w->message.history);
+    buf_fmt(&fields, "\"message_serial\":\"%s\"", serial);
+    serial_print(serial, w->delivery, w->message.stream8, w->message.history);
+    buf_fmt(&fields, ",\"version_serial\":\"%s\",\"action\":\"%.*s\"", serial, STR_ARG(action_operation(p->op.write.action)));
+    notify(ch, NOTICE_MESSAGE_VERSION_CREATED, buf_view(&fields));
+    buf_free(&fields);
 }
 
 /* ---- members ---- */

@@ -4,6 +4,7 @@
  */
 #include "../support/core.h"
 #include "base/mem.h"
+#include "message/notice.h"
 #include <stdlib.h>
 
 struct fixture {
@@ -113,6 +114,33 @@ static void publish(struct fixture *f, const char *channel, const char *event, s
 static bool got(struct fixture *f, unsigned i, const char *needle)
 {
     return str_find(buf_view(&f->sink[i]->got), str_of(needle)) >= 0;
+}
+
+static struct buf heard;
+static void hears(struct env *env, const struct notice *n)
+{
+    buf_fmt(&heard, "%s %.*s %.*s\n", notice_name(n->kind), STR_ARG(n->channel), STR_ARG(n->fields));
+}
+
+/* Webhooks: each stored version once, after the commit; ordinary and ephemeral messages are no versions. */
+static void each_version_is_told_when_it_is_committed(void **state)
+{
+    struct fixture *f = *state;
+    f->core->env.notice = hears;
+    publish(f, "ai-a", "e", (struct socket_id){0}, "{}");
+    assert_int_equal(heard.n, 0); /* nobody asked for it */
+    f->core->app->notices = 1u << NOTICE_MESSAGE_VERSION_CREATED;
+    publish(f, "ai-a", "e", (struct socket_id){0}, "{}");
+    publish(f, "ai-a", "e", (struct socket_id){0}, "{\"ephemeral\":true}");
+    assert_int_equal(f->result, PUBLISH_OK);
+    buf_char(&heard, 0);
+    const char *serial = strstr(heard.p, "\"message_serial\":\"00000000000000000002:");
+    assert_non_null(serial);
+    assert_non_null(strstr(heard.p, "\"version_serial\":\"00000000000000000002:"));
+    assert_non_null(strstr(heard.p, ",\"action\":\"message.create\"\n"));
+    assert_null(strstr(serial, "00000000000000000003:"));
+    assert_int_equal(strncmp(heard.p, "message_version_created ai-a ", 29), 0);
+    buf_free(&heard);
 }
 
 /* A subscriber must hear what comes after the position that he is told, and nothing before. */
@@ -278,6 +306,7 @@ static void queries_count_who_is_there(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        T(each_version_is_told_when_it_is_committed),
         T(live_messages_wait_in_the_gate_until_it_opens),
         T(excluded_socket_gets_nothing),
         T(nothing_is_delivered_after_detach),
