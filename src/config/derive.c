@@ -102,6 +102,9 @@ static uint32_t permille(struct str text)
 {
     ptrdiff_t dot = str_index(text, '.');
     uint64_t whole = 0, value;
+    for (size_t i = 0; i < text.n; i++)
+        if (!strchr("0123456789.", text.p[i]))
+            return UINT32_MAX; /* below 0, or with an exponent: validate.c refuses it */
     struct str fraction = dot < 0 ? STR("") : str_from(text, (size_t)dot + 1);
     if (!str_to_u64(dot < 0 ? text : str_first(text, (size_t)dot), &whole) || whole > 1000)
         whole = text.n > 0 && text.p[0] == '.' ? 0 : 1000;

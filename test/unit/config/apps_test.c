@@ -149,6 +149,57 @@ static void what_is_not_built_is_refused_in_an_app_too(void **state)
     unload(&l);
 }
 
+#define HOOK(more) APP(",\"webhooks\":[{\"url\":\"https://h/x\",\"event_types\":[\"cache_miss\"]" more "}]")
+
+static void a_webhook_is_typed_and_says_where_it_follows_the_global_keys(void **state)
+{
+    struct loaded l = load_json(HOOK(",\"filter\":{\"channel_prefix\":\"private-\",\"channel_namespaces\":[\"a\",\"b\"]},"
+                                     "\"headers\":{\"X-A\":\"1\",\"Authorization\":\"Bearer t\"},\"retry\":{\"max_attempts\":3,\"enabled\":false},"
+                                     "\"request_timeout_ms\":700"),
+                                NO_ENV);
+    const struct webhook_config *hook = &must_load(&l)->apps[0].webhooks[0];
+    assert_int_equal(l.config->apps[0].webhooks_count, 1);
+    assert_str(hook->url, "https://h/x");
+    assert_int_equal(hook->event_types_count, 1);
+    assert_str(hook->event_types[0], "cache_miss");
+    assert_str(hook->filter.channel_prefix, "private-");
+    assert_absent(hook->filter.channel_suffix);
+    assert_absent(hook->filter.channel_namespace);
+    assert_int_equal(hook->filter.channel_namespaces_count, 2);
+    assert_int_equal(hook->headers_count, 2);
+    assert_str(hook->headers[1].name, "Authorization");
+    assert_str(hook->headers[1].value, "Bearer t");
+    assert_int_equal(hook->retry.enabled, 0);
+    assert_int_equal(hook->retry.max_attempts, 3);
+    assert_int_equal(hook->retry.max_elapsed_time_ms, -1);
+    assert_int_equal(hook->request_timeout_ms, 700);
+    unload(&l);
+    l = load_json(APP(",\"policy\":{\"webhooks\":[{\"url\":\"http://[::1]:8/\",\"event_types\":[]}]}"), NO_ENV);
+    assert_int_equal(must_load(&l)->apps[0].webhooks_count, 1);
+    assert_int_equal(l.config->apps[0].webhooks[0].retry.enabled, -1);
+    unload(&l);
+}
+
+static void a_webhook_that_cannot_work_is_named_without_its_address(void **state)
+{
+    static const char *const urls[] = {"ftp://h", "h", "http://", "http:///x", "http://h/a b", "http://h\\n", "file:///etc/passwd"};
+    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
+        char json[256];
+        snprintf(json, sizeof json, APP(",\"webhooks\":[{\"url\":\"%s\",\"event_types\":[]}]"), urls[i]);
+        refused_app(json, "apps[0].webhooks[0].url must be an http:// or https:// URL");
+    }
+    refused_app(APP(",\"webhooks\":[{\"event_types\":[]}]"), "webhooks[0].url must be");
+    refused_app(APP(",\"webhooks\":[{\"event_types\":[],\"lambda_function\":\"f\"}]"), "AWS Lambda targets are not supported by this build yet");
+    refused_app(APP(",\"webhooks\":[{\"url\":\"http://h\"}]"), "webhooks[0].event_types is required");
+    refused_app(HOOK(",\"headers\":{\"a b\":\"c\"}"), "'a b' is no name of a header");
+    refused_app(HOOK(",\"headers\":{\"X\":\"c\\r\\nY: d\"}"), "headers.X must not contain control characters");
+    refused_app(HOOK(",\"headers\":{\"X\":7}"), "headers.X: expected a string");
+    refused_app(HOOK(",\"headers\":{\"x-pusher-signature\":\"c\"}"), "x-pusher-signature is set by the server");
+    refused_app(HOOK(",\"retry\":{\"max_attempts\":0}"), "retry.max_attempts must be greater than 0");
+    refused_app(HOOK(",\"retry\":{\"initial_backoff_ms\":0}"), "must be greater than 0");
+    refused_app(HOOK(",\"request_timeout_ms\":0"), "request_timeout_ms must be greater than 0");
+}
+
 static void the_later_of_two_apps_with_one_id_counts(void **state)
 {
     struct loaded l = load_json(APPS("{\"id\":\"a\",\"key\":\"k\"},{\"id\":\"a\",\"key\":\"k2\"}"), NO_ENV);
@@ -209,6 +260,8 @@ int main(void)
         cmocka_unit_test(a_namespace_keeps_apart_what_is_not_set),
         cmocka_unit_test(what_no_app_may_be_is_named),
         cmocka_unit_test(what_is_not_built_is_refused_in_an_app_too),
+        cmocka_unit_test(a_webhook_is_typed_and_says_where_it_follows_the_global_keys),
+        cmocka_unit_test(a_webhook_that_cannot_work_is_named_without_its_address),
         cmocka_unit_test(the_later_of_two_apps_with_one_id_counts),
         cmocka_unit_test(an_app_from_the_environment_replaces_the_files),
         cmocka_unit_test(half_an_identity_is_a_warning_and_leaves_no_app),

@@ -151,6 +151,22 @@ static void ably_keys_are_checked_first(void **state)
                    "ably_compat.keys[0].capability: expected a table");
 }
 
+static void queue_and_webhooks_need_figures_that_make_sense(void **state)
+{
+    assert_refused("queue.reliability.retry_base_delay_ms=60001", "queue.reliability.retry_base_delay_ms must not be greater than retry_max_delay_ms");
+    assert_refused("queue.reliability.retry_jitter=1.5", "queue.reliability.retry_jitter must be from 0 to 1");
+    assert_refused("queue.reliability.memory_capacity=0", "queue.reliability.memory_capacity must be greater than 0");
+    assert_refused("webhooks.batching.size=0", "webhooks.batching.size must be greater than 0");
+    assert_refused("webhooks.retry.max_attempts=0", "webhooks.retry.max_attempts must be greater than 0");
+    assert_refused("webhooks.request_timeout_ms=0", "webhooks.request_timeout_ms must be greater than 0");
+    struct loaded l = load_toml("queue.reliability.retry_jitter=0.25\nqueue.driver='none'", NO_ENV);
+    assert_int_equal(must_load(&l)->queue.retry_jitter_permille, 250);
+    assert_false(l.config->queue.enabled);
+    assert_int_equal(l.config->webhooks.retry.max_attempts, 0);
+    assert_int_equal(l.config->webhooks.batching.duration_ms, 50);
+    unload(&l);
+}
+
 static void what_is_not_built_is_refused_with_key_and_value(void **state)
 {
     static const char *const each[][2] = {
@@ -229,6 +245,7 @@ int main(void)
         cmocka_unit_test(an_api_node_needs_a_horizontal_adapter),
         cmocka_unit_test(push_rules_are_checked_by_number),
         cmocka_unit_test(ably_keys_are_checked_first),
+        cmocka_unit_test(queue_and_webhooks_need_figures_that_make_sense),
         cmocka_unit_test(what_is_not_built_is_refused_with_key_and_value),
         cmocka_unit_test(a_key_at_its_default_is_never_refused),
         cmocka_unit_test(tuning_keys_share_one_warning),
