@@ -29,6 +29,7 @@ struct http_outlet {
     struct webhooks *hooks;
     CURLM *multi;
     struct list requests;
+    const char *ca_file; /* SSL_CERT_FILE, as other programs read it; NULL = the system's certificates */
 };
 
 /* ---- one request ---- */
@@ -69,7 +70,7 @@ static void add_headers(struct request *r)
     r->headers = curl_slist_append(r->headers, "Expect:");
 }
 
-static void set_options(struct request *r)
+static void set_options(struct request *r, const char *ca_file)
 {
     const struct target *t = r->job->target;
     char *url = str_dup(t->config->url);
@@ -78,6 +79,8 @@ static void set_options(struct request *r)
     curl_easy_setopt(r->easy, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(r->easy, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(r->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    if (ca_file != NULL)
+        curl_easy_setopt(r->easy, CURLOPT_CAINFO, ca_file);
     curl_easy_setopt(r->easy, CURLOPT_POST, 1L);
     curl_easy_setopt(r->easy, CURLOPT_POSTFIELDS, r->job->body.p);
     curl_easy_setopt(r->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->job->body.n);
@@ -103,7 +106,7 @@ static void http_send(struct outlet *outlet, struct job *job)
         abort();
     }
     add_headers(r);
-    set_options(r);
+    set_options(r, h->ca_file);
     list_append(&h->requests, &r->link);
     curl_multi_add_handle(h->multi, r->easy);
 }
@@ -187,6 +190,7 @@ struct outlet *http_outlet_new(struct webhooks *w)
     curl_global_init(CURL_GLOBAL_DEFAULT);
     h->outlet = (struct outlet){http_send, abort_all};
     h->hooks = w;
+    h->ca_file = getenv("SSL_CERT_FILE");
     h->multi = curl_multi_init();
     list_init(&h->requests);
     curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, (long)CONNECTIONS_KEPT);

@@ -4,6 +4,10 @@
 //
 // The events here are message_version_created: one per stored version, so a test makes as many as it wants.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
 import { after, describe, test } from 'node:test';
 import Pusher from 'pusher';
 import { Api, hmac } from './lib/api.mjs';
@@ -105,6 +109,30 @@ describe('a webhook', () => {
     await until(async () => await s.server.metric('sockudo_webhook_dead_letters_total') === 1);
     assert.deepEqual([hook.requests.length, other.requests.length], [1, 0]);
     await s.stop();
+  });
+
+  test('goes over TLS only to an endpoint whose certificate is trusted', { timeout: 30_000 }, async () => {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'sockudo-hook-'));
+    const [key, cert] = [path.join(folder, 'key.pem'), path.join(folder, 'cert.pem')];
+    execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', key, '-out', cert, '-days', '1', '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'], { stdio: 'ignore' });
+    const hook = await endpoint();
+    await hook.stop();
+    await hook.restart({ key: fs.readFileSync(key), cert: fs.readFileSync(cert) });
+    const target = { ...to(hook, { retry: { enabled: false } }), url: `https://localhost:${hook.port}/hook` };
+    const s = await serve([target]);
+    await s.api.create(fresh('ai'), 'x');
+    await until(async () => await s.server.metric('sockudo_webhook_dead_letters_total') === 1);
+    assert.equal((await s.api.get('/webhooks/dead_letters')).body.dead_letters[0].error, 'tls');
+    assert.equal(hook.requests.length, 0);
+    await s.stop();
+    const trusting = { server: await Server.start({ apps: [app(target)], env: { SSL_CERT_FILE: cert } }) };
+    const api = new Api(trusting.server);
+    await api.create(fresh('ai'), 'x');
+    const request = await hook.request();
+    assert.equal(request.headers['x-pusher-signature'], hmac('app-secret', request.raw));
+    api.close();
+    await trusting.server.stop();
+    fs.rmSync(folder, { recursive: true });
   });
 
   test('survives garbage, an endless answer, and an endpoint that is gone for a while', { timeout: 30_000 }, async () => {

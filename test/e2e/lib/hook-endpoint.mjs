@@ -7,6 +7,7 @@
 //    hook.requests, hook.events(), await hook.event(e => e.name === 'x')
 //    await hook.stop(), await hook.restart()     gone and back, on the same port
 import http from 'node:http';
+import https from 'node:https';
 import { freePort, until } from './server.mjs';
 
 export const answering = status => (request, response) => { response.writeHead(status).end(); };
@@ -27,8 +28,9 @@ export class HookEndpoint {
 
   get url() { return `http://127.0.0.1:${this.port}/hook`; }
 
-  async restart() {
-    this.server = http.createServer((request, response) => {
+  /* tls: key and certificate, for https. */
+  async restart(tls) {
+    this.server = (tls ? https : http).createServer(tls ?? {}, (request, response) => {
       const parts = [];
       request.on('data', part => parts.push(part)).on('end', () => {
         const raw = Buffer.concat(parts).toString();
