@@ -218,7 +218,10 @@ static void actor_known(struct call_actor *a, struct failure refused)
         apply(a->call, m);
         return;
     }
-    metrics_mutation(a->call->env, a->call->app, operation_of(m->action), "auth_failed");
+    const struct call *c = a->call;
+    metrics_mutation(c->env, c->app, operation_of(m->action), "auth_failed");
+    if (refused.ai_code && channel_policy(c->app, c->args[1], &m->channel).ai)
+        metrics_ai_rejected(c->env, c->app, refused.ai_code);
     call_refuse(a->call, refused);
 }
 

@@ -109,6 +109,9 @@ describe('what a token allows', () => {
     await client.subscribe('room:1');
     await assert.rejects(client.subscribe('Room:1'), { message: denied('subscribe', 'Room:1').message });
     await assert.rejects(client.subscribe('room'), { code: 4009 });
+    await client.subscribe('room:*'); /* a wildcard is asked for by its own text */
+    await assert.rejects(client.subscribe('*'), { message: denied('subscribe', '*').message });
+    await assert.rejects(client.subscribe('room*'), { message: denied('subscribe', 'room*').message });
     await assert.rejects(client.subscribe('room:2', { rewind: 1 }), { message: denied('history', 'room:2').message });
     const error = await errorAfter(client, () => client.send('sockudo:channel_history', { channel: 'room:1' }));
     assert.match(error.message, /not allowed to history channel 'room:1'/);

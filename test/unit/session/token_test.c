@@ -5,6 +5,7 @@
 #include "session_fixture.h"
 #include "mint.h"
 #include "session/revocation_table.h"
+#include "store/kv.h"
 
 struct wish {
     const char *client_id, *jti, *capability;
@@ -418,6 +419,97 @@ static void many_revocations_are_read_back(void **state)
     }
 }
 
+/* ---- a store that fails ---- */
+
+static const struct kv_ops *whole_ops;
+static bool commit_fails, scan_fails;
+
+static bool failing_commit(struct kv *kv, bool sync, struct buf *error)
+{
+    if (!commit_fails)
+        return whole_ops->commit(kv, sync, error);
+    kv->ops->abandon(kv);
+    return false;
+}
+
+static bool failing_end(struct kv_cursor *cursor)
+{
+    return whole_ops->end(cursor) && !scan_fails;
+}
+
+/* Puts a store below the core whose kv fails when told to. */
+static void replace_store(struct fixture *f)
+{
+    static struct kv_ops ops;
+    struct store_options options = {.sync_always = true, .commit_max_ops = 4096, .commit_max_bytes = 1 << 20,
+                                    .clock = &f->core->clock, .seed = 7, .home = &f->core->home};
+    struct kv *kv = kv_memory_new();
+    whole_ops = kv->ops;
+    ops = *kv->ops;
+    ops.commit = failing_commit;
+    ops.end = failing_end;
+    ops.snapshot = NULL;
+    kv->ops = &ops;
+    commit_fails = scan_fails = false;
+    core_settle(f->core);
+    store_close(f->core->env.store);
+    f->core->env.store = store_open_inline(kv, &options);
+}
+
+/* The sockets are closed and the token is refused at once; only the answer says that a restart may forget it. */
+static void a_revocation_that_cannot_be_stored_is_in_force_all_the_same(void **state)
+{
+    struct fixture *f = *state;
+    replace_store(f);
+    struct client *c = holder(f, plain);
+    commit_fails = true;
+    struct revocation done = revoke_for(f, "j1", NULL, 60);
+    assert_int_equal(done.result, REVOCATION_UNSURE);
+    assert_int_equal(done.closed, 1);
+    assert_is_revoked(c);
+    assert_string_equal(heard(connect_with(f, token(f, plain))), "error:4009");
+    commit_fails = false;
+    core_advance_ms(f->core, 2000);
+    assert_int_equal(revoke_for(f, "j1", NULL, 60).result, REVOCATION_DONE);
+}
+
+/* AIT-S81. */
+static void revocations_that_cannot_be_read_refuse_every_token(void **state)
+{
+    struct fixture *f = *state;
+    replace_store(f);
+    revoke_for(f, "other", NULL, 60);
+    scan_fails = true;
+    start_anew(f);
+    revocations_load(f->revocations);
+    core_settle(f->core);
+    assert_int_equal(revocations_state(f->revocations), REVOCATIONS_FAILED);
+    struct client *c = connect_with(f, token(f, plain));
+    assert_string_equal(heard(c), "error:4009");
+    assert_put_out(c, "Authentication error: capability token revocations cannot be checked");
+}
+
+/* A note that rots keeps its token out for as long as one can live. */
+static void a_revocation_that_cannot_be_understood_is_in_force(void **state)
+{
+    struct fixture *f = *state;
+    struct buf key = {0};
+    struct store_note note = {.value = STR("{\"expires_at\":\"soon\"")};
+    struct store_op *op = store_op_new(STORE_NOTE_PUT, 0, store_op_free);
+    revocation_key(&key, f->core->app->id, "jti", STR("j1"));
+    note.key = buf_view(&key);
+    op->notes.put = &note;
+    op->notes.put_count = 1;
+    store_submit(f->core->env.store, op);
+    core_settle(f->core);
+    buf_free(&key);
+    start_anew(f);
+    revocations_load(f->revocations);
+    core_settle(f->core);
+    assert_string_equal(heard(connect_with(f, token(f, plain))), "error:4009");
+    assert_string_equal(heard(connect_with(f, token(f, (struct wish){"c", "j2", "{}", 60}))), "connection_established");
+}
+
 static void the_table_of_revocations_is_bounded(void **state)
 {
     struct fixture *f = *state;
@@ -464,6 +556,9 @@ int main(void)
         T(a_revocation_is_in_force_after_a_restart),
         T(while_revocations_are_unknown_no_token_is_good),
         T(many_revocations_are_read_back),
+        T(a_revocation_that_cannot_be_stored_is_in_force_all_the_same),
+        T(revocations_that_cannot_be_read_refuse_every_token),
+        T(a_revocation_that_cannot_be_understood_is_in_force),
         T(the_table_of_revocations_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
