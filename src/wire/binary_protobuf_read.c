@@ -9,7 +9,9 @@
  * So the first of 10, 11, 13 and 14 tells which one a message uses; without any, it is the connection's. A message that mixes
  * them is refused.
  *
- * protobuf-c allocates only what the message's bytes ask for; it all goes into the arena.
+ * protobuf-c allocates for what the message's bytes hold, but a message that repeats `extras` is merged anew each time, which costs
+ * the square of its size. So it may take BUDGET_PER_BYTE for each byte, more than any message needs that says things once; it all
+ * goes into the arena.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -247,18 +249,31 @@ static void read_field(struct binary_reader *r, const Pb__Message *m, unsigned f
     }
 }
 
-static void *arena_gives(void *arena, size_t n)
+/* The most that one byte needs is an empty map entry's: 2 bytes, some 160 of structs. */
+enum { BUDGET_PER_BYTE = 128, BUDGET_FIRST = 4096 };
+
+struct budget {
+    struct arena *arena;
+    size_t left;
+};
+
+static void *budget_gives(void *user, size_t n)
 {
-    return arena_alloc(arena, n > 0 ? n : 1);
+    struct budget *b = user;
+    if (n > b->left)
+        return NULL;
+    b->left -= n;
+    return arena_alloc(b->arena, n > 0 ? n : 1);
 }
 
-static void arena_keeps(void *arena, void *p)
+static void arena_keeps(void *user, void *p)
 {
 }
 
 const char *protobuf_read(struct str bytes, enum wire_format format, struct binary_reader *r, struct binary_message *out)
 {
-    ProtobufCAllocator allocator = {arena_gives, arena_keeps, r->arena};
+    struct budget budget = {r->arena, BUDGET_FIRST + BUDGET_PER_BYTE * bytes.n};
+    ProtobufCAllocator allocator = {budget_gives, arena_keeps, &budget};
     if (!find_numbering(bytes, &format))
         return "Protobuf message is cut off or malformed";
     const Pb__Message *m = (const Pb__Message *)protobuf_c_message_unpack(protobuf_descriptor(format), &allocator, bytes.n,

@@ -297,6 +297,30 @@ static void counts_that_the_message_cannot_hold_cost_nothing(void **state)
     assert_string_equal(msgpack_refuses("91 c1"), "MessagePack value is cut off or malformed");
 }
 
+static const char *refusal_of_many(const char *part, struct str *json)
+{
+    struct buf message = {0};
+    struct str one = bytes(part);
+    while (message.n + one.n <= 65536)
+        buf_str(&message, one);
+    const char *wrong = binary_to_json(buf_view(&message), FORMAT_PROTOBUF, &arena, json, &form);
+    buf_free(&message);
+    return wrong;
+}
+
+/* Found by review: protobuf-c merges a field that comes again, so 64 KiB of empty headers asked for a gigabyte. */
+static void a_field_that_comes_thousands_of_times_costs_no_square(void **state)
+{
+    struct str json;
+    assert_string_equal(refusal_of_many("6a 02 0a 00", &json), "Protobuf message does not fit the envelope");
+    /* What may be repeated may be so as often as it fits. */
+    assert_null(refusal_of_many("32 00", &json));
+    assert_null(refusal_of_many("32 04 0a 00 12 00", &json));
+    assert_null(refusal_of_many("80 01 00", &json));
+    assert_null(refusal_of_many("0a 00", &json));
+    assert_null(refusal_of_many("1a 09 12 07 22 05 0a 00 12 01'1'", &json));
+}
+
 static void nesting_has_a_limit(void **state)
 {
     struct buf deep = {0};
@@ -417,6 +441,7 @@ int main(void)
         unit(bytes_behind_the_value_are_refused),
         unit(what_is_cut_off_is_refused_at_every_length),
         unit(counts_that_the_message_cannot_hold_cost_nothing),
+        unit(a_field_that_comes_thousands_of_times_costs_no_square),
         unit(nesting_has_a_limit),
         unit(a_refusal_names_the_field),
         unit(a_client_message_is_read_in_any_format),
