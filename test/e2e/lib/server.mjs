@@ -166,12 +166,13 @@ export class Server {
     });
   }
 
-  async metric(name) {
+  /* The sum of the series with these labels; undefined if there is none. */
+  async metric(name, labels = {}) {
     const text = await new Promise((resolve, reject) => http.get({ host: '127.0.0.1', port: this.metricsPort, path: '/metrics', agent: false }, response => {
       let all = '';
       response.on('data', part => { all += part; }).on('end', () => resolve(all));
     }).on('error', reject));
-    const lines = text.split('\n').filter(line => line.startsWith(name) && /[{ ]/.test(line[name.length]));
+    const lines = text.split('\n').filter(line => line.startsWith(name) && /[{ ]/.test(line[name.length]) && Object.entries(labels).every(([k, v]) => line.includes(`${k}="${v}"`)));
     return lines.length ? lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0) : undefined;
   }
 
