@@ -241,6 +241,7 @@ struct config {
             uint64_t max_elapsed_time_ms, initial_backoff_ms, max_backoff_ms;
         } retry;
         uint64_t request_timeout_ms;
+        bool block_private_addresses; /* ours: only public addresses are connected to */
     } webhooks; /* defaults of every struct webhook_config */
 
     struct {

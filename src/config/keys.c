@@ -408,6 +408,7 @@ static const struct config_key rows[] = {
     ACTS("webhooks.retry.initial_backoff_ms", NULL, U64, "1000", webhooks.retry.initial_backoff_ms, .flags = KEY_POSITIVE),
     ACTS("webhooks.retry.max_backoff_ms", NULL, U64, "60000", webhooks.retry.max_backoff_ms, .flags = KEY_POSITIVE),
     ACTS("webhooks.request_timeout_ms", NULL, U64, "10000", webhooks.request_timeout_ms, .flags = KEY_POSITIVE),
+    ACTS("webhooks.block_private_addresses", NULL, BOOL, "false", webhooks.block_private_addresses),
     TUNES("cleanup.async_enabled", "CLEANUP_ASYNC_ENABLED", BOOL, "true"),
     TUNES("cleanup.fallback_to_sync", "CLEANUP_FALLBACK_TO_SYNC", BOOL, "true"),
     CLEANUP_KEY("queue_buffer_size", "QUEUE_BUFFER_SIZE", "1024"),

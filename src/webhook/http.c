@@ -7,6 +7,7 @@
  */
 #include <curl/curl.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -22,6 +23,7 @@ struct request {
     CURL *easy;
     struct curl_slist *headers;
     size_t received;
+    bool blocked; /* its address is not public, and must be */
 };
 
 struct http_outlet {
@@ -40,6 +42,16 @@ static size_t take_body(char *bytes, size_t size, size_t count, void *user)
     (void)bytes;
     r->received += size * count;
     return r->received <= RESPONSE_MAX ? size * count : 0;
+}
+
+/* For webhooks.block_private_addresses. */
+static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    struct request *r = user;
+    r->blocked = !address_is_public(&address->addr);
+    if (r->blocked || purpose != CURLSOCKTYPE_IPCXN)
+        return CURL_SOCKET_BAD;
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
 static void add_header(struct request *r, const char *name, struct str value)
@@ -79,6 +91,12 @@ static void set_options(struct request *r, const char *ca_file)
     curl_easy_setopt(r->easy, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(r->easy, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(r->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    /* The thread of a name that does not resolve is not waited for. */
+    curl_easy_setopt(r->easy, CURLOPT_QUICK_EXIT, 1L);
+    if (t->app->global->webhooks.block_private_addresses) {
+        curl_easy_setopt(r->easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+        curl_easy_setopt(r->easy, CURLOPT_OPENSOCKETDATA, r);
+    }
     if (ca_file != NULL)
         curl_easy_setopt(r->easy, CURLOPT_CAINFO, ca_file);
     curl_easy_setopt(r->easy, CURLOPT_POST, 1L);
@@ -162,10 +180,11 @@ static void finish(struct http_outlet *h, CURL *easy, CURLcode code)
     curl_easy_getinfo(easy, CURLINFO_PRIVATE, &r);
     curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
     struct job *job = r->job;
+    bool blocked = r->blocked;
     if (status < 200 || status > 999)
         status = 0;
     request_free(h, r);
-    queue_finished(job, (int)status, reason_of(code, (int)status));
+    queue_finished(job, (int)status, blocked && status == 0 ? "address_blocked" : reason_of(code, (int)status));
 }
 
 void http_outlet_wait(struct outlet *outlet, int wait_ms)

@@ -296,6 +296,10 @@ void event_free(struct event *e); /* gives its share of the inbox back */
 /* Nothing but what waits for a back-off is left to do. */
 bool webhooks_are_idle(const struct webhooks *w);
 
+/* ---- address.c ---- */
+struct sockaddr;
+bool address_is_public(const struct sockaddr *address);
+
 /* ---- http.c ---- */
 struct outlet *http_outlet_new(struct webhooks *w);
 void http_outlet_free(struct outlet *outlet);

@@ -111,6 +111,16 @@ describe('a webhook', () => {
     await s.stop();
   });
 
+  test('stays out of the private network when that is asked for', async () => {
+    const hook = await endpoint();
+    const s = await serve([to(hook, { retry: { enabled: false } })], { webhooks: { block_private_addresses: true } });
+    await s.api.create(fresh('ai'), 'x');
+    await until(async () => await s.server.metric('sockudo_webhook_dead_letters_total') === 1);
+    assert.equal((await s.api.get('/webhooks/dead_letters')).body.dead_letters[0].error, 'address_blocked');
+    assert.equal(hook.requests.length, 0);
+    await s.stop();
+  });
+
   test('goes over TLS only to an endpoint whose certificate is trusted', { timeout: 30_000 }, async () => {
     const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'sockudo-hook-'));
     const [key, cert] = [path.join(folder, 'key.pem'), path.join(folder, 'cert.pem')];
