@@ -28,6 +28,7 @@ struct event {
     struct str text; /* what it says */
     struct extras_facts facts;
     struct socket_id except;
+    struct str creator; /* identity of that socket, if it is one of V2 and has one */
     unsigned counts; /* INFO_* */
     bool ai_event;
     bool detailed;         /* the answer names the channels */

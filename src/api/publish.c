@@ -17,6 +17,8 @@
 #include "ai/headers.h"
 #include "api/claim.h"
 #include "message/metrics.h"
+#include "session/actor.h"
+#include "session/directory.h"
 #include "wire/codes.h"
 
 enum { TWIN_WAIT_MS = 25, TWIN_TRIES = 40 };
@@ -256,7 +258,8 @@ static void fill_write(const struct step *step, struct store_write *w)
     w->data = e->json;
     w->extras = e->extras;
     w->tags = e->tags;
-    w->user_id = w->client_id = e->client_id;
+    w->user_id = e->creator.p ? e->creator : e->client_id;
+    w->client_id = e->client_id.p ? e->client_id : e->creator;
     w->message_id = e->message_id.p ? e->message_id : fresh_id(run->call);
     w->status = e->facts.status;
     if (e->dedupe_key.p && step->target->policy.history) {
@@ -373,6 +376,37 @@ static void launch(struct run *run)
         run->done(run->user, run->failure);
 }
 
+/* ---- whose it is ---- */
+
+static void creator_known(struct actor *actor)
+{
+    struct run *run = actor->user;
+    if (actor->identity.p)
+        run->event->creator = arena_copy(call_arena(run->call), actor->identity);
+    arena_free(&actor->arena);
+    launch(run);
+}
+
+/* A message belongs to the user of the socket that publishes it (chapter 3, 1.8). Only a socket of V2 can ever mutate it, so publishes
+ * on behalf of V1 are not kept waiting for an answer. */
+static bool asks_creator(struct run *run)
+{
+    struct call *c = run->call;
+    struct directory *directory = c->api->shared->directory;
+    struct socket_id socket = run->event->except;
+    struct directory_entry entry;
+    bool named = directory && (socket.a | socket.b) != 0;
+    if (!named || !directory_find(directory, socket, &entry) || entry.protocol != WIRE_V2)
+        return false;
+    struct actor *actor = arena_zalloc(call_arena(c), sizeof *actor);
+    actor->app = c->app;
+    actor->socket = socket;
+    actor->done = creator_known;
+    actor->user = run;
+    actor_ask(directory, c->env, actor);
+    return true;
+}
+
 void event_publish(struct call *c, struct event *e, void (*done)(void *user, struct failure failure),
                    void *user)
 {
@@ -386,5 +420,6 @@ void event_publish(struct call *c, struct event *e, void (*done)(void *user, str
         run->fingerprint = event_fingerprint(e, &c->api->scratch);
         metrics_count(c->env, c->app, idempotency_publish, e->targets_count);
     }
-    launch(run);
+    if (!asks_creator(run))
+        launch(run);
 }

@@ -351,6 +351,8 @@ describe('mutations in the name of a socket', () => {
 
     const created = await api.create(channel, 'x', { name: 'note', client_id: 'bob' }), anonymous = await api.create(channel, 'x', { name: 'note' });
     assert.equal((await api.update(channel, created.message_serial, { data: 'y', socket_id: bob.socketId })).status, 200);
+    const posted = await api.create(channel, 'x', { name: 'note', socket_id: bob.socketId }); /* in the name of his socket */
+    assert.equal((await api.update(channel, posted.message_serial, { data: 'y', socket_id: bob.socketId })).status, 200);
     assert.deepEqual((await api.update(channel, created.message_serial, { data: 'y', socket_id: alice.socketId })).body, DENIED);
     assert.deepEqual((await api.update(channel, anonymous.message_serial, { data: 'y', socket_id: bob.socketId })).body, DENIED);
     assert.equal((await api.remove(channel, serial, { socket_id: alice.socketId })).status, 200);

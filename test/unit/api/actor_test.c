@@ -156,6 +156,23 @@ static void an_own_grant_is_for_ones_own_messages(void **state)
     assert_string_equal(mutate(w, "append", alice, ""), DENIED);
 }
 
+/* Chapter 3, 1.8: a publish in the name of a socket is its user's. */
+static void what_a_socket_publishes_over_http_is_its_own(void **state)
+{
+    struct world *w = *state;
+    const char *alice = connect_socket(w, WIRE_V2, "alice", "{\"chat\":[\"publish\",\"message-append-own\"]}");
+    const char *v1 = connect_socket(w, WIRE_V1, NULL, NULL);
+    char rest[64];
+    snprintf(rest, sizeof rest, ",\"socket_id\":\"%s\"", alice);
+    create(w, "chat", rest);
+    assert_starts(mutate(w, "append", alice, ""), "200 ");
+    assert_contains(read_latest(w), "\"user_id\":\"alice\"");
+    snprintf(rest, sizeof rest, ",\"socket_id\":\"%s\",\"client_id\":\"bob\"", v1);
+    create(w, "chat", rest);
+    assert_contains(read_latest(w), "\"user_id\":\"bob\"");
+    assert_string_equal(mutate(w, "append", alice, ""), DENIED);
+}
+
 /* AIT-S18. */
 static void an_any_grant_is_for_everybodys(void **state)
 {
@@ -218,6 +235,7 @@ int main(void)
         T(the_message_comes_before_its_actor),
         T(a_claimed_client_id_must_be_the_sockets_identity),
         T(an_own_grant_is_for_ones_own_messages),
+        T(what_a_socket_publishes_over_http_is_its_own),
         T(an_any_grant_is_for_everybodys),
         T(the_pattern_must_match_the_channel),
         T(a_token_without_publish_may_not_mutate),
