@@ -9,11 +9,12 @@ import { fanout } from './fanout.mjs';
 import { formats } from './formats.mjs';
 import { idle } from './idle.mjs';
 import { peers } from './peers.mjs';
+import { resume } from './resume.mjs';
 import { start } from './start.mjs';
 import { stream } from './stream.mjs';
 import { streams } from './streams.mjs';
 
-const pieces = { fanout, append, stream, accumulated, formats, idle, start, streams, peers };
+const pieces = { fanout, append, stream, accumulated, formats, resume, idle, start, streams, peers };
 
 function usage() {
     console.log(`usage: bench/run [--quick] [--rounds N] [piece...]
@@ -23,6 +24,7 @@ pieces  fanout       deliveries per CPU-second against a bare send() loop, and t
         stream       streaming append against one signed request per token
         accumulated  an append to a long message against one to a short message
         formats      what converting to and reading MessagePack and Protobuf costs
+        resume       connections that are cut off at once and come back, from memory and from the store
         idle         memory and wake-ups of idle connections
         start        spawn to first accepted connection, empty and with a million fragments
         streams      20,000 open streams on one core, 100,000 idle ones

@@ -20,11 +20,11 @@ const profiles = {
 export const command = [`${programs}/sockudo`];
 
 /** Environment and ports of a server that is not started yet. */
-export async function plan(profile, { workers = 1, data = tempDir('data') } = {}) {
+export async function plan(profile, { workers = 1, data = tempDir('data'), env: more = {} } = {}) {
     const port = await freePort(), metricsPort = await freePort();
     const env = {
         ...profiles[profile], PORT: port, METRICS_PORT: metricsPort, METRICS_HOST: '127.0.0.1',
-        SOCKUDO_WORKERS: workers, SOCKUDO_DATA_DIR: data, RATE_LIMITER_ENABLED: 'false', LOG_OUTPUT_FORMAT: 'text',
+        SOCKUDO_WORKERS: workers, SOCKUDO_DATA_DIR: data, RATE_LIMITER_ENABLED: 'false', LOG_OUTPUT_FORMAT: 'text', ...more,
     };
     return { port, metricsPort, data, env: Object.fromEntries(Object.entries(env).map(([k, v]) => [k, String(v)])) };
 }

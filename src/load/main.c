@@ -23,6 +23,8 @@ static const struct mode {
     {"idle", IN_IDLE, mode_idle, "idle connections: the server's memory for each, and its wake-ups"},
     {"streams", IN_STREAMS, mode_streams,
      "many open streams, few connections: latency, CPU, and what the idle ones cost (--rate 0)"},
+    {"resume", IN_RESUME, mode_resume,
+     "subscribers that are cut off at once and come back: all text compared, and what the others feel"},
     {"start", IN_START, mode_start, "-- command...: how long a server takes to accept its first connection"},
 };
 enum { MODES = sizeof modes / sizeof *modes };

@@ -14,9 +14,10 @@ enum mode_bit {
     IN_IDLE = 16,
     IN_START = 32,
     IN_STREAMS = 64,
-    IN_ALL = 127,
-    HAS_SUBSCRIBERS = IN_SUBSCRIBE | IN_FANOUT | IN_APPEND | IN_IDLE | IN_STREAMS,
-    HAS_PUBLISHERS = IN_PUBLISH | IN_FANOUT | IN_APPEND | IN_STREAMS,
+    IN_RESUME = 128,
+    IN_ALL = 255,
+    HAS_SUBSCRIBERS = IN_SUBSCRIBE | IN_FANOUT | IN_APPEND | IN_IDLE | IN_STREAMS | IN_RESUME,
+    HAS_PUBLISHERS = IN_PUBLISH | IN_FANOUT | IN_APPEND | IN_STREAMS | IN_RESUME,
 };
 
 struct options {
@@ -26,6 +27,7 @@ struct options {
     uint64_t channels, subscribers, ramp_per_s; /* ramp_per_s 0 = as fast as 256 at a time allow */
     uint64_t connections, depth, rate_per_s, count, size_bytes;
     uint64_t accumulated_bytes, appends_per_message;
+    uint64_t live, behind, rest_seconds;
     uint64_t seconds, warmup_seconds, settle_seconds, drain_seconds;
     uint64_t server_pid;
     uint64_t ahead;

@@ -40,6 +40,7 @@ int mode_publish(const struct options *options);
 int mode_fanout(const struct options *options);
 int mode_append(const struct options *options);
 int mode_append_streaming(const struct options *options); /* of mode_append() */
+int mode_resume(const struct options *options);
 int mode_idle(const struct options *options);
 int mode_streams(const struct options *options);
 int mode_start(const struct options *options);

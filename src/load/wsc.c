@@ -65,6 +65,12 @@ void wsc_send(struct wsc *c, struct str text)
     put(c, OPCODE_TEXT, text);
 }
 
+void wsc_prepare(struct wsc *c, struct str text)
+{
+    if (c->state == WSC_READY)
+        ws_put_masked(&c->out, OPCODE_TEXT, text, (uint32_t)random_u64(&c->wire->random));
+}
+
 static void one_frame(struct wsc *c, int opcode, struct str payload)
 {
     switch (opcode) {

@@ -35,5 +35,7 @@ struct wsc {
 bool wsc_open(struct wsc *c, struct wire *wire, struct str path, const struct wsc_events *events);
 bool wsc_open_raw(struct wsc *c, struct wire *wire, const struct wsc_events *events);
 void wsc_send(struct wsc *c, struct str text);
+/* The same, but it leaves with what is sent next, in one write. */
+void wsc_prepare(struct wsc *c, struct str text);
 /* Ends it abruptly; harmless if it never began. */
 void wsc_reset(struct wsc *c);

@@ -3,9 +3,12 @@
 // continuity.test.mjs - what a client may rely on when it was away: both tiers of resume, pages up to the attach, and what happens
 // when the stream itself is in doubt. [3.n] are the cases of chapter 3, section 9.
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Api } from './lib/api.mjs';
-import { appWith, demoApp, fresh, oneServer } from './lib/server.mjs';
+import { appWith, demoApp, fresh, oneServer, root } from './lib/server.mjs';
 import { V1, V2 } from './lib/v2.mjs';
 
 const ok = answer => { assert.equal(answer.status, 200, answer.text); return answer.body; };
@@ -164,4 +167,29 @@ describe('channel_history over the socket', () => {
     await refused(client, { channel, until_attach: true }, 104005, /another one since/);
     assert.deepEqual((await page(client, channel)).items.map(i => i.message.data), ['2']);
   });
+});
+
+describe('many connections cut off at once', () => {
+  const apps = [demoApp, appWith({ connection_recovery: { buffer_ttl_seconds: 0 } }, { id: 'cold', key: 'cold', secret: 'cold-secret' })];
+  const held = oneServer({ before, after }, { apps });
+  const program = path.join(root, 'build/release/sockudo-load');
+
+  function load(args) {
+    const file = path.join(held.server.folder, 'load.json');
+    return new Promise((resolve, reject) => {
+      let said = '';
+      const child = spawn(program, ['resume', '--port', String(held.server.port), '--json', file, ...args]);
+      for (const stream of [child.stdout, child.stderr]) stream.on('data', text => { said += text; });
+      child.on('error', reject).on('exit', code => (code === 0 ? resolve(JSON.parse(fs.readFileSync(file, 'utf8'))) : reject(new Error(`exit ${code}: ${said}`))));
+    });
+  }
+
+  for (const [tier, app] of [['hot', apps[0]], ['cold', apps[1]]])
+    test(`from the ${tier} tier: every text is whole, nothing comes twice, and those who stayed hear everything [issue 4]`, { timeout: 120_000, skip: !fs.existsSync(program) }, async () => {
+      const found = await load(['--app', app.id, '--key', app.key, '--secret', app.secret, '--subscribers', '300', '--live', '20', '--channels', '5',
+        '--behind', '200', '--rate', '50', '--seconds', '1']);
+      assert.deepEqual([found.back, found[tier], found.refused], [300, 300, 0]);
+      assert.deepEqual([found.gaps_or_repeats, found.transcripts_different, found.live_incomplete, found.messages_wrong, found.lost], [0, 0, 0, 0, 0]);
+      assert.ok(found.frames_replayed >= 300 && found.frames_replayed <= 3000, `${found.frames_replayed} frames for 300 connections`);
+    });
 });
