@@ -49,7 +49,11 @@ void serve_dead_letters_replay(struct call *c);
 /* revocations.c */
 void serve_revocations(struct call *c);
 /* not_built.c */
+/* presence_history.c */
 void serve_presence_history(struct call *c);
+void serve_presence_state(struct call *c);
+void serve_presence_snapshot(struct call *c);
+void serve_presence_reset(struct call *c);
 void serve_push(struct call *c);
 /* demo.c */
 void serve_demo_page(struct call *c);

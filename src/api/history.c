@@ -36,7 +36,7 @@ void serve_history(struct call *c)
     if (!refused.status)
         refused = history_must_be_on(c, c->args[1], &policy);
     if (!refused.status)
-        refused = history_query_read(c, c->args[1], &page->query);
+        refused = history_query_read(c, c->args[1], "History", c->env->config->history.max_page_size, &page->query);
     if (refused.status) {
         call_refuse(c, refused);
         return;

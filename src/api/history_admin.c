@@ -5,15 +5,10 @@
  */
 #include "api/handlers.h"
 
-#include "api/body.h"
 #include "api/lookup.h"
+#include "api/order.h"
 #include "channel/annotations.h"
 #include "message/stream_json.h"
-
-struct order { /* a reset or a purge */
-    struct str confirm_channel, confirm_operation, reason, requested_by, mode;
-    struct number before_serial, before_time_ms;
-};
 
 static struct failure check_channel(struct call *c)
 {
@@ -45,7 +40,7 @@ static void state_found(struct lookup *lookup)
         buf_char(body, '{');
         put_text(body, "channel", c->args[1]);
         put_key(body, "stream");
-        stream_json(body, c->env->config, &lookup->op.head);
+        stream_json(body, c->env->config, &stream_words_history, &lookup->op.head);
         buf_char(body, '}');
     }
     end(lookup, refused);
@@ -62,33 +57,6 @@ void serve_history_state(struct call *c)
 
 /* ---- orders ---- */
 
-#define FIELD(member, kind, required)                                                                        \
-    {                                                                                                        \
-#member, kind, required, offsetof(struct order, member)                                              \
-    }
-#define COMMON_FIELDS                                                                                        \
-    FIELD(confirm_channel, FIELD_TEXT, true), FIELD(confirm_operation, FIELD_TEXT, true),                    \
-        FIELD(reason, FIELD_TEXT, true), FIELD(requested_by, FIELD_TEXT, false)
-static const struct field reset_fields[] = {COMMON_FIELDS};
-static const struct field purge_fields[] = {
-    COMMON_FIELDS,
-    FIELD(mode, FIELD_TEXT, true),
-    FIELD(before_serial, FIELD_U64, false),
-    FIELD(before_time_ms, FIELD_I64, false),
-};
-#undef FIELD
-
-static struct failure check_confirmation(struct call *c, const struct order *o, struct str operation)
-{
-    if (!str_eq(o->confirm_channel, c->args[1]))
-        return fail_input(STR("confirm_channel must exactly match the channel path"));
-    if (!str_eq(o->confirm_operation, operation))
-        return fail_fmt(c, 400, "invalid_input", "confirm_operation must be '%.*s'", STR_ARG(operation));
-    if (str_trim(o->reason).n == 0)
-        return fail_input(STR("reason must not be empty"));
-    return NO_FAILURE;
-}
-
 static struct failure check_mode(struct call *c, const struct order *o)
 {
     bool serial = o->before_serial.given, time = o->before_time_ms.given;
@@ -104,12 +72,9 @@ static struct failure check_mode(struct call *c, const struct order *o)
                     "Field 'mode' must be 'all', 'before_serial' or 'before_time_ms'");
 }
 
-static struct failure read_order(struct call *c, const struct field *fields, size_t count, struct order *o)
+static struct failure read_order(struct call *c, enum order_kind kind, struct order *o)
 {
-    struct str object;
-    struct failure refused = body_object(c, &object);
-    if (!refused.status)
-        refused = body_read(c, object, fields, count, o);
+    struct failure refused = order_read(c, kind, o);
     return refused.status ? refused : check_channel(c);
 }
 
@@ -129,7 +94,7 @@ static void put_tail(struct buf *out, const struct lookup *lookup)
     put_u64(out, "purged_messages", lookup->op.found.purged_messages);
     put_u64(out, "purged_bytes", lookup->op.found.purged_bytes);
     put_key(out, "stream");
-    stream_json(out, lookup->call->env->config, &lookup->op.head);
+    stream_json(out, lookup->call->env->config, &stream_words_history, &lookup->op.head);
     buf_char(out, '}');
 }
 
@@ -167,9 +132,9 @@ static void annotations_reset(struct lookup *lookup)
 void serve_history_reset(struct call *c)
 {
     struct order *o = arena_zalloc(call_arena(c), sizeof *o);
-    struct failure refused = read_order(c, reset_fields, sizeof reset_fields / sizeof *reset_fields, o);
+    struct failure refused = read_order(c, ORDER_RESET, o);
     if (!refused.status)
-        refused = check_confirmation(c, o, STR("reset"));
+        refused = order_check(c, o, STR("reset"));
     if (refused.status) {
         call_refuse(c, refused);
         return;
@@ -216,9 +181,9 @@ static void purge(struct call *c, struct order *o)
 void serve_history_purge(struct call *c)
 {
     struct order *o = arena_zalloc(call_arena(c), sizeof *o);
-    struct failure refused = read_order(c, purge_fields, sizeof purge_fields / sizeof *purge_fields, o);
+    struct failure refused = read_order(c, ORDER_PURGE, o);
     if (!refused.status)
-        refused = check_confirmation(c, o, STR("purge"));
+        refused = order_check(c, o, STR("purge"));
     if (!refused.status)
         refused = check_mode(c, o);
     if (refused.status)

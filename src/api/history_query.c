@@ -62,10 +62,11 @@ static struct failure read_cursor(struct call *c, struct history_query *q)
     return wrong ? fail_input(str_of(wrong)) : NO_FAILURE;
 }
 
-struct failure history_query_read(struct call *c, struct str channel, struct history_query *q)
+struct failure history_query_read(struct call *c, struct str channel, const char *what, uint32_t page_max,
+                                  struct history_query *q)
 {
     *q = (struct history_query){.cursor = {.app_id = c->app->id, .channel = channel}};
-    struct failure refused = query_limit(c, "History", c->env->config->history.max_page_size, &q->limit);
+    struct failure refused = query_limit(c, what, page_max, &q->limit);
     if (!refused.status)
         refused = read_direction(c, &q->cursor.direction);
     if (!refused.status)

@@ -6,4 +6,6 @@
 #include "api/serials.h"
 #include "message/history_page.h"
 
-struct failure history_query_read(struct call *c, struct str channel, struct history_query *q);
+/* what: "History", for texts. page_max: default and cap of `limit`. */
+struct failure history_query_read(struct call *c, struct str channel, const char *what, uint32_t page_max,
+                                  struct history_query *q);

@@ -10,11 +10,6 @@ static void not_built(struct call *c, struct str text)
     call_refuse(c, fail(501, "not_implemented", text));
 }
 
-void serve_presence_history(struct call *c)
-{
-    not_built(c, STR("Presence history is not implemented by this build"));
-}
-
 void serve_push(struct call *c)
 {
     not_built(c, STR("Push notifications are not implemented by this build"));

@@ -105,3 +105,11 @@ struct channel_policy {
 };
 struct channel_policy channel_policy(const struct app *app, struct str channel,
                                      const struct channel_name *name);
+
+/* What is recorded of the comings and goings on a presence channel (chapter 3, section 6). */
+struct presence_history {
+    bool on;
+    uint64_t window_ms;
+    uint64_t events_max, bytes_max; /* 0 = no limit */
+};
+struct presence_history presence_history_policy(const struct app *app, const struct channel_name *name);

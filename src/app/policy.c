@@ -26,6 +26,7 @@ static bool is_ai(const struct config *global, struct str channel)
 static const struct namespace_config unset = {
     .annotations_enabled = -1,
     .history = {-1, -1, -1, -1, -1},
+    .presence_history = {-1, -1, -1, -1},
 };
 
 static void set_history(struct channel_policy *p, const struct app *app, const struct namespace_config *ns)
@@ -65,4 +66,21 @@ struct channel_policy channel_policy(const struct app *app, struct str channel,
     int64_t ttl_s = first_set(-1, app->config->idempotency_ttl_seconds, (int64_t)g->idempotency.ttl_seconds);
     p.idempotency_ttl_ms = 1000 * (uint64_t)(ttl_s > 0 ? ttl_s : 1);
     return p;
+}
+
+struct presence_history presence_history_policy(const struct app *app, const struct channel_name *name)
+{
+    const struct presence_history_policy *n = name->ns ? &name->ns->presence_history : &unset.presence_history;
+    const struct presence_history_policy *a = &app->config->presence_history;
+    const struct config *g = app->global;
+    bool presence = name->kind == CHANNEL_PRESENCE && !name->meta;
+    return (struct presence_history){
+        .on = presence && first_set(n->enabled, a->enabled, g->presence_history.enabled),
+        .window_ms = 1000 * (uint64_t)first_set(n->retention_window_seconds, a->retention_window_seconds,
+                                                (int64_t)g->presence_history.retention_window_seconds),
+        .events_max = or_no_limit(first_set(n->max_events_per_channel, a->max_events_per_channel,
+                                            g->presence_history.max_events_per_channel)),
+        .bytes_max = or_no_limit(first_set(n->max_bytes_per_channel, a->max_bytes_per_channel,
+                                           g->presence_history.max_bytes_per_channel)),
+    };
 }

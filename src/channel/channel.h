@@ -33,6 +33,7 @@ struct watchers {
 
 struct annotations;
 struct leavers;
+struct presence_log;
 struct presence;
 struct repair;
 struct hot;
@@ -64,6 +65,7 @@ struct channel {
     struct repair *repair;         /* repair.c; NULL = nothing is missing */
     struct annotations *annotations; /* annotations.c; NULL = nobody has asked yet */
     struct presence *presence;     /* presence channels with members */
+    struct presence_log *presence_log; /* presence_log.c; NULL = nothing was recorded */
     struct leavers *leavers;       /* tell.c: whose leaving webhooks have not been told yet; NULL = none ever */
     struct rollup *rollup;         /* ai/rollup.c */
     struct full_texts *texts;      /* ai/full_text.c; NULL = no full subscriber */

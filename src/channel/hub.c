@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "channel/internal.h"
+#include "channel/presence_log.h"
 #include "base/mem.h"
 #include <stdlib.h>
 
@@ -33,6 +34,7 @@ void hub_free(struct hub *hub)
     hot_tier_free(hub);
     local_free(hub);
     watches_free(hub);
+    presence_log_free_doubts(hub);
     map_free(&hub->local);
     hub->env->hub = NULL;
     free(hub);

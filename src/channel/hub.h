@@ -208,12 +208,28 @@ struct query {
     size_t channels_count, channels_cap;
     struct str cached;           /* CHANNEL: the cached event's JSON text; absent = none */
     uint64_t cached_ttl_s;
+    enum stream_state presence_log; /* CHANNEL: not healthy: its presence history has a hole */
+    uint64_t logs_degraded, logs_reset_required; /* TOTALS: so many of these */
     /* TOTALS */
     uint64_t occupied, subscriptions, presence_channels, presence_subscriptions, presence_members;
 };
 struct query *query_new(struct env *env, enum query_kind kind, struct app *app, void (*done)(struct query *));
 void query_free(struct query *q);
 void hub_ask(struct env *env, struct query *q);
+
+/* Forgets what was recorded of a presence channel's comings and goings; the new log begins with the members who are there.
+ * Fill in the first part; `reset` is the hub's until done(). */
+struct presence_reset {
+    struct app *app;
+    struct str channel;
+    struct channel_name name;
+    void (*done)(struct presence_reset *reset); /* on this shard, with op.result, op.head and op.found as STORE_RESET has them */
+    void *user;
+    struct store_op op;          /* the rest is the hub's; free op.arena afterwards */
+    unsigned reply_shard;
+    void *mail;
+};
+void hub_reset_presence_history(struct env *env, struct presence_reset *reset);
 
 /* Sends all pending rollups of the channels this shard owns (drain, reload). */
 void hub_flush(struct env *env);

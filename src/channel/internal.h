@@ -18,6 +18,8 @@ struct hub {
     void (*control)(void *sink, int code, struct str reason);
     struct watches *watches;       /* watch.c; NULL = no wildcard on any shard yet */
     uint64_t watch_generation;     /* counts their changes */
+    struct map doubts;             /* presence_log.c: channels whose log has a hole */
+    bool doubts_overflow;
     size_t metas;                  /* [meta] channels owned here that have subscribers */
     struct list hots;              /* channels with a replay buffer, the one filled last at the end */
     size_t hot_bytes;              /* of all of them */

@@ -8,6 +8,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "channel/internal.h"
+#include "channel/presence_log.h"
 #include "base/mem.h"
 #include <stdlib.h>
 
@@ -57,16 +58,18 @@ static void announce_member(struct channel *ch, uint32_t lanes, const char *even
 
 /* ---- edges ---- */
 
-static void removed(struct channel *ch, struct str user_id, struct socket_id except)
+/* left: the connection that was the last one. except: it is not told, being there still; or nobody. */
+static void removed(struct channel *ch, const char *cause, struct str user_id, struct socket_id left, struct socket_id except)
 {
     announce_member(ch, ALL_LANES, "member_removed", user_id, STR_NONE, except);
+    presence_log_add(ch, MEMBER_REMOVED_EVENT, cause, user_id, STR_NONE, left);
     tell_member_removed(ch, user_id);
 }
 
 static void lease_expired(void *user, struct str user_id, struct socket_id socket)
 {
     struct channel *ch = user;
-    removed(ch, user_id, nobody);
+    removed(ch, "timeout", user_id, socket, nobody);
     owner_settle(ch);
 }
 
@@ -80,8 +83,10 @@ bool member_joins(struct channel *ch, struct attach_mail *mail)
     if (ch->presence == NULL)
         ch->presence = presence_new(ch->env->wheel, lease_expired, ch);
     mail->added = presence_join(ch->presence, mail->member_id, mail->member_info);
-    if (mail->added)
+    if (mail->added) {
         announce_member(ch, ALL_LANES, "member_added", mail->member_id, mail->member_info, mail->socket);
+        presence_log_add(ch, MEMBER_ADDED_EVENT, "join", mail->member_id, mail->member_info, mail->socket);
+    }
     struct buf json = {0};
     presence_json(ch->presence, &json);
     mail->answer.presence = arena_copy(&mail->arena, buf_view(&json));
@@ -92,7 +97,7 @@ bool member_joins(struct channel *ch, struct attach_mail *mail)
 void member_leaves(struct channel *ch, struct str user_id, struct socket_id socket, uint64_t lease_ms)
 {
     if (presence_leave(ch->presence, user_id, socket, lease_ms))
-        removed(ch, user_id, socket);
+        removed(ch, "disconnect", user_id, socket, socket);
 }
 
 /* ---- updates: subscriber's shard -> owner -> back ---- */
@@ -126,6 +131,7 @@ static enum member_result update(struct env *env, const struct member_update *u)
         break;
     }
     announce_member(ch, V2_LANES, "presence_update", u->user_id, u->user_info, nobody);
+    presence_log_add(ch, MEMBER_UPDATED_EVENT, "join", u->user_id, u->user_info, u->socket);
     tell_member_updated(ch, u->user_id, u->user_info);
     return MEMBER_UPDATED;
 }

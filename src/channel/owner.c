@@ -9,6 +9,7 @@
  */
 #include "channel/internal.h"
 #include "channel/leavers.h"
+#include "channel/presence_log.h"
 #include "base/mem.h"
 #include <stdlib.h>
 
@@ -86,6 +87,7 @@ void owner_free(struct channel *ch)
     presence_free(ch->presence);
     annotations_free(ch);
     leavers_free(ch->leavers);
+    presence_log_free(ch);
     drop_cached(ch);
     hot_forget(ch);
     free(ch->interests);
@@ -96,7 +98,8 @@ void owner_free(struct channel *ch)
 static bool is_referred_to(const struct channel *ch)
 {
     return ch->subscriptions > 0 || ch->in_flight_count > 0 || ch->head_loading || !list_empty(&ch->attaching) ||
-           presence_count(ch->presence) > 0 || leavers_count(ch->leavers) > 0 || annotations_busy(ch) || hot_is_kept(ch) || ch->held ||
+           presence_count(ch->presence) > 0 || leavers_count(ch->leavers) > 0 || presence_log_busy(ch) ||
+           annotations_busy(ch) || hot_is_kept(ch) || ch->held ||
            ch->repair != NULL ||
            (ch->cached_json != NULL && ch->cached_until_ms > env_now_ms(ch->env));
 }

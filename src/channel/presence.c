@@ -173,8 +173,15 @@ void presence_json(const struct presence *p, struct buf *out)
     buf_free(&hash);
 }
 
-struct str presence_next(const struct presence *p, size_t *at)
+struct str presence_next_info(const struct presence *p, size_t *at, struct str *user_info)
 {
     struct member *m = p ? map_next(&p->members, at) : NULL;
+    *user_info = m ? m->info : STR_NONE;
     return m ? m->id : STR_NONE;
+}
+
+struct str presence_next(const struct presence *p, size_t *at)
+{
+    struct str info;
+    return presence_next_info(p, at, &info);
 }

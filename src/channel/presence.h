@@ -32,3 +32,5 @@ enum presence_change presence_update(struct presence *p, struct str user_id, str
 void presence_json(const struct presence *p, struct buf *out);
 /* Walks the ids: *at starts as 0; absent at the end. */
 struct str presence_next(const struct presence *p, size_t *at);
+/* The same, with what is known of them. */
+struct str presence_next_info(const struct presence *p, size_t *at, struct str *user_info);

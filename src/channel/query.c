@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "channel/internal.h"
+#include "channel/presence_log.h"
 #include "base/mem.h"
 #include <stdlib.h>
 
@@ -71,6 +72,7 @@ static void answer_totals(struct query *q, const struct channel *ch)
 static void ask_all_here(struct query *q, struct hub *hub)
 {
     size_t at = 0;
+    presence_log_count_doubts(hub, q->app, &q->logs_degraded, &q->logs_reset_required);
     for (struct channel *ch; (ch = map_next(&hub->owned, &at)) != NULL;) {
         if (q->kind == QUERY_CHANNELS)
             answer_channels(q, ch);
@@ -98,6 +100,7 @@ static void query_arrives(struct task *task)
         }
     } else {
         struct channel *ch = owner_find(env->hub, q->app, q->channel);
+        q->presence_log = presence_log_doubt(env->hub, q->app, q->channel);
         if (ch != NULL && q->kind == QUERY_CHANNEL)
             answer_channel(q, ch);
         else if (ch != NULL)

@@ -25,6 +25,13 @@ struct history_policy { /* -1 = not set here, ask the next level: namespace, app
     int64_t max_bytes_per_channel;
 };
 
+struct presence_history_policy { /* -1 = not set here */
+    int enabled;
+    int64_t retention_window_seconds;
+    int64_t max_events_per_channel; /* at global level -1 = no limit */
+    int64_t max_bytes_per_channel;
+};
+
 struct recovery_policy { /* -1 = not set here */
     int enabled;
     int64_t buffer_ttl_seconds;
@@ -42,6 +49,7 @@ struct namespace_config {
     int allow_publish_for_client;
     int allow_presence_for_client;
     struct history_policy history;
+    struct presence_history_policy presence_history;
 };
 
 struct webhook_header {
@@ -100,6 +108,7 @@ struct app_config { /* chapter 2, 2.20 */
     int64_t idempotency_ttl_seconds; /* -1 = global */
     struct recovery_policy recovery;
     struct history_policy history;
+    struct presence_history_policy presence_history;
     const struct config_value *values; /* one per row of the app's keys */
 };
 
@@ -188,6 +197,12 @@ struct config {
         uint64_t purge_interval_seconds;
         uint32_t purge_batch_size, max_purge_per_tick;
     } history;
+    struct {
+        bool enabled;
+        uint64_t retention_window_seconds;
+        uint32_t max_page_size;
+        int64_t max_events_per_channel, max_bytes_per_channel; /* -1 = none */
+    } presence_history;
     struct {
         bool enabled;
         enum store_backend driver; /* always equal to history.backend */

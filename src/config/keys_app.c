@@ -75,10 +75,13 @@ static const struct config_key app_rows[] = {
     APP("history.retention_window_seconds", I64, NULL, history.retention_window_seconds, .flags = HISTORY_NUMBER),
     APP("history.max_messages_per_channel", I64, NULL, history.max_messages_per_channel, .flags = HISTORY_NUMBER),
     APP("history.max_bytes_per_channel", I64, NULL, history.max_bytes_per_channel, .flags = HISTORY_NUMBER),
-    ROW("presence_history.enabled", BOOL, "false", KEY_NOT_YET, 0, .flags = KEY_NESTED_ONLY),
-    ROW("presence_history.retention_window_seconds", I64, NULL, KEY_TUNING, 0, .flags = HISTORY_NUMBER),
-    ROW("presence_history.max_events_per_channel", I64, NULL, KEY_TUNING, 0, .flags = HISTORY_NUMBER),
-    ROW("presence_history.max_bytes_per_channel", I64, NULL, KEY_TUNING, 0, .flags = HISTORY_NUMBER),
+    APP("presence_history.enabled", TRISTATE, NULL, presence_history.enabled, .flags = KEY_NESTED_ONLY),
+    APP("presence_history.retention_window_seconds", I64, NULL, presence_history.retention_window_seconds,
+        .flags = HISTORY_NUMBER),
+    APP("presence_history.max_events_per_channel", I64, NULL, presence_history.max_events_per_channel,
+        .flags = HISTORY_NUMBER),
+    APP("presence_history.max_bytes_per_channel", I64, NULL, presence_history.max_bytes_per_channel,
+        .flags = HISTORY_NUMBER),
 };
 
 static const struct config_key namespace_rows[] = {
@@ -94,10 +97,13 @@ static const struct config_key namespace_rows[] = {
     NAMESPACE("history.retention_window_seconds", I64, history.retention_window_seconds, .flags = KEY_NUMERIC_STRING),
     NAMESPACE("history.max_messages_per_channel", I64, history.max_messages_per_channel, .flags = KEY_NUMERIC_STRING),
     NAMESPACE("history.max_bytes_per_channel", I64, history.max_bytes_per_channel, .flags = KEY_NUMERIC_STRING),
-    ROW("presence_history.enabled", BOOL, "false", KEY_NOT_YET, 0),
-    ROW("presence_history.retention_window_seconds", I64, NULL, KEY_TUNING, 0, .flags = KEY_NUMERIC_STRING),
-    ROW("presence_history.max_events_per_channel", I64, NULL, KEY_TUNING, 0, .flags = KEY_NUMERIC_STRING),
-    ROW("presence_history.max_bytes_per_channel", I64, NULL, KEY_TUNING, 0, .flags = KEY_NUMERIC_STRING),
+    NAMESPACE("presence_history.enabled", TRISTATE, presence_history.enabled),
+    NAMESPACE("presence_history.retention_window_seconds", I64, presence_history.retention_window_seconds,
+              .flags = KEY_NUMERIC_STRING),
+    NAMESPACE("presence_history.max_events_per_channel", I64, presence_history.max_events_per_channel,
+              .flags = KEY_NUMERIC_STRING),
+    NAMESPACE("presence_history.max_bytes_per_channel", I64, presence_history.max_bytes_per_channel,
+              .flags = KEY_NUMERIC_STRING),
 };
 
 /* Headers are apps_webhooks.c's. */

@@ -158,6 +158,15 @@ static void put_continuity(struct buf *out, const struct history_query *q, const
     buf_char(out, '}');
 }
 
+void history_put_place(struct buf *out, const struct history_query *q, const struct store_op *op)
+{
+    put_text(out, "direction", direction_word(q->cursor.direction));
+    put_u64(out, "limit", q->limit);
+    put_bool(out, "has_more", op->found.more);
+    put_next_cursor(out, q, op);
+    put_bounds(out, q);
+}
+
 void history_page_json(struct buf *out, const struct env *env, const struct app *app, const struct history_query *q,
                        const struct store_op *op)
 {
@@ -165,13 +174,9 @@ void history_page_json(struct buf *out, const struct env *env, const struct app 
     if (q->request_id.p != NULL)
         put_json(out, "request_id", q->request_id);
     put_items(out, env, app, q, op);
-    put_text(out, "direction", direction_word(q->cursor.direction));
-    put_u64(out, "limit", q->limit);
-    put_bool(out, "has_more", op->found.more);
-    put_next_cursor(out, q, op);
-    put_bounds(out, q);
+    history_put_place(out, q, op);
     put_continuity(out, q, op);
     put_key(out, "stream_state");
-    stream_state_json(out, env->config, &op->head);
+    stream_state_json(out, env->config, &stream_words_history, &op->head);
     buf_char(out, '}');
 }

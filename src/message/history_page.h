@@ -30,6 +30,8 @@ void history_query_fill(const struct history_query *q, struct store_read *read);
 bool history_is_truncated(const struct history_bounds *bounds, const struct store_head *head);
 /* NULL, or why the cursor of the query is not good for what the store has found. */
 const char *history_cursor_refuses(const struct history_query *q, const struct store_op *op);
+/* The members direction, limit, has_more, next_cursor and bounds of an answer. */
+void history_put_place(struct buf *out, const struct history_query *q, const struct store_op *op);
 /* The answer's object, for a STORE_PAGE that succeeded. */
 void history_page_json(struct buf *out, const struct env *env, const struct app *app, const struct history_query *q,
                        const struct store_op *op);

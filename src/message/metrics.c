@@ -87,6 +87,16 @@ static const struct {
     {"flush_latency", "Arrival of the oldest fragment at the owner until emission, ms"},
     {"rollup_ratio", "Appends per delivered append message"},
     {"ai_stream_duration_seconds", "First append until the terminal one"},
+    {"presence_history_writes_total", "Membership transitions recorded"},
+    {"presence_history_write_failures_total", "Membership transitions that could not be recorded"},
+    {"presence_history_evictions_total", "Recorded transitions removed by retention"},
+    {"presence_history_evicted_bytes_total", "Their bytes"},
+    {"presence_history_retained_events", "Transitions retained, of channels in memory"},
+    {"presence_history_retained_bytes", "Their bytes"},
+    {"presence_history_queue_depth", "Transitions submitted to the store, or waiting for that"},
+    {"presence_history_degraded_channels", "Channels whose presence history has a hole, those that need a reset included"},
+    {"presence_history_reset_required_channels", "Channels whose presence history needs a reset"},
+    {"presence_history_write_latency_ms", "Recording a transition as its owner sees it, ms"},
     {"history_write_latency_ms", "Durable write as its owner sees it, ms"},
 };
 

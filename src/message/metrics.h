@@ -47,7 +47,11 @@
     X(history_write_failures, "history_write_failures_total")                                                \
     X(history_evictions, "history_evictions_total")                                                          \
     X(history_evicted_bytes, "history_evicted_bytes_total")                                                  \
-    X(hot_evictions, "recovery_buffer_evictions_total")
+    X(hot_evictions, "recovery_buffer_evictions_total")                                                    \
+    X(presence_writes, "presence_history_writes_total")                                                      \
+    X(presence_write_failures, "presence_history_write_failures_total")                                      \
+    X(presence_evictions, "presence_history_evictions_total")                                                \
+    X(presence_evicted_bytes, "presence_history_evicted_bytes_total")
 
 #define METRICS_APP_GAUGES(X)                                                                                \
     X(connected, "connected")                                                                                \
@@ -61,7 +65,12 @@
     X(hot_bytes, "recovery_buffer_bytes")                                                                    \
     X(history_queue, "history_queue_depth")                                                                  \
     X(history_degraded, "history_degraded_channels")                                                         \
-    X(history_reset_required, "history_reset_required_channels")
+    X(history_reset_required, "history_reset_required_channels")                                             \
+    X(presence_retained_events, "presence_history_retained_events")                                          \
+    X(presence_retained_bytes, "presence_history_retained_bytes")                                            \
+    X(presence_queue, "presence_history_queue_depth")                                                        \
+    X(presence_degraded, "presence_history_degraded_channels")                                               \
+    X(presence_reset_required, "presence_history_reset_required_channels")
 
 #define METRICS_APP_HISTOGRAMS(X)                                                                            \
     X(append_delivery, "append_delivery_latency_ms", BUCKETS_LATENCY)                                        \
@@ -69,7 +78,8 @@
     X(rollup_ratio, "rollup_ratio", BUCKETS_RATIO)                                                           \
     X(stream_duration, "ai_stream_duration_seconds", BUCKETS_SECONDS)                                        \
     X(annotation_rebuild_seconds, "annotation_projection_rebuild_duration_seconds", BUCKETS_SECONDS)         \
-    X(history_write_latency, "history_write_latency_ms", BUCKETS_LATENCY)
+    X(history_write_latency, "history_write_latency_ms", BUCKETS_LATENCY)                                    \
+    X(presence_write_latency, "presence_history_write_latency_ms", BUCKETS_LATENCY)
 
 struct app_metrics {
 #define X(field, name) struct metric_series *field;

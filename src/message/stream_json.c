@@ -4,6 +4,9 @@
  */
 #include "message/stream_json.h"
 
+const struct stream_words stream_words_history = {"retained_messages", "recovery_allowed"};
+const struct stream_words stream_words_presence = {"retained_events", "continuity_proven"};
+
 void put_stream_id(struct buf *out, const char *key, const char *stream_id)
 {
     put_text(out, key, stream_id[0] ? str_of(stream_id) : STR_NONE);
@@ -38,14 +41,15 @@ static struct str state_word(enum stream_state state)
     }
 }
 
-void stream_state_json(struct buf *out, const struct config *config, const struct store_head *head)
+void stream_state_json(struct buf *out, const struct config *config, const struct stream_words *words,
+                       const struct store_head *head)
 {
     bool in_memory = config->history.backend == BACKEND_MEMORY;
     struct str source = in_memory ? STR("in_memory") : STR("durable_store");
     buf_char(out, '{');
     put_stream_id(out, "stream_id", head->stream_id);
     put_text(out, "durable_state", state_word(head->state));
-    put_bool(out, "recovery_allowed", head->state == STATE_HEALTHY);
+    put_bool(out, words->allowed, head->state == STATE_HEALTHY);
     put_bool(out, "reset_required", head->state == STATE_RESET_REQUIRED);
     put_text(out, "reason", head->state_reason);
     put_null(out, "node_id");
@@ -55,7 +59,8 @@ void stream_state_json(struct buf *out, const struct config *config, const struc
     buf_char(out, '}');
 }
 
-void stream_json(struct buf *out, const struct config *config, const struct store_head *head)
+void stream_json(struct buf *out, const struct config *config, const struct stream_words *words,
+                 const struct store_head *head)
 {
     buf_char(out, '{');
     put_stream_id(out, "stream_id", head->stream_id);
@@ -63,11 +68,11 @@ void stream_json(struct buf *out, const struct config *config, const struct stor
     put_key(out, "retained");
     buf_char(out, '{');
     put_stream_id(out, "stream_id", head->stream_id);
-    put_u64(out, "retained_messages", head->retained_messages);
+    put_u64(out, words->retained, head->retained_messages);
     put_u64(out, "retained_bytes", head->retained_bytes);
     put_available(out, head);
     buf_char(out, '}');
     put_key(out, "state");
-    stream_state_json(out, config, head);
+    stream_state_json(out, config, words, head);
     buf_char(out, '}');
 }

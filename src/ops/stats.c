@@ -33,6 +33,7 @@ void serve_usage(struct call *c)
 struct totals {
     uint64_t connections, authenticated, users;
     uint64_t channels, subscriptions, presence_channels, presence_subscriptions, presence_members;
+    uint64_t logs_degraded, logs_reset_required;
 };
 
 struct survey {
@@ -46,7 +47,7 @@ static void put_totals(struct buf *out, const struct totals *t)
     put_u64(out, "connections", t->connections);
     put_u64(out, "authenticated_connections", t->authenticated);
     put_u64(out, "users", t->users);
-    put_u64(out, "connections_with_meta", 0); /* this build has no meta channels */
+    put_u64(out, "connections_with_meta", 0); /* what a sign-in says as `meta` is not kept */
     put_key(out, "occupancy");
     buf_char(out, '{');
     put_u64(out, "channels", t->channels);
@@ -70,35 +71,45 @@ static struct totals sum_of(const struct survey *s)
         sum.presence_channels += t->presence_channels;
         sum.presence_subscriptions += t->presence_subscriptions;
         sum.presence_members += t->presence_members;
+        sum.logs_degraded += t->logs_degraded;
+        sum.logs_reset_required += t->logs_reset_required;
     }
     return sum;
 }
 
-static void put_history(struct buf *out, const struct ops *ops)
+static void put_store(struct buf *out, const struct ops *ops, bool on)
 {
-    bool on = ops->config->history.enabled && ops->store;
     bool in_memory = ops->config->history.backend == BACKEND_MEMORY;
-    const struct store_stats *stats = ops->store ? store_stats(ops->store) : NULL;
-    put_key(out, "history");
-    buf_char(out, '{');
     put_bool(out, "enabled", on);
     put_text(out, "backend", !on ? STR("disabled") : in_memory ? STR("memory") : STR("rocksdb"));
     put_text(out, "state_authority",
              !on         ? STR("disabled")
              : in_memory ? STR("in_memory")
                          : STR("durable_store"));
+}
+
+static void put_history(struct buf *out, const struct ops *ops)
+{
+    const struct store_stats *stats = ops->store ? store_stats(ops->store) : NULL;
+    put_key(out, "history");
+    buf_char(out, '{');
+    put_store(out, ops, ops->config->history.enabled && ops->store);
     put_u64(out, "degraded_channels", stats ? stats->degraded_channels : 0);
     put_u64(out, "reset_required_channels", stats ? stats->reset_required_channels : 0);
     put_u64(out, "queue_depth", stats ? stats->queue_ops : 0);
     buf_char(out, '}');
 }
 
-static void put_presence_history(struct buf *out)
+static void put_presence_history(struct buf *out, const struct ops *ops, const struct totals *sum)
 {
+    bool on = ops->config->presence_history.enabled && ops->store;
     put_key(out, "presence_history");
-    buf_lit(out, "{\"enabled\":false,\"backend\":\"disabled\",\"state_authority\":\"disabled\",\"degraded_"
-                 "channels\":0,"
-                 "\"reset_required_channels\":0,\"queue_depth\":0}");
+    buf_char(out, '{');
+    put_store(out, ops, on);
+    put_u64(out, "degraded_channels", sum->logs_degraded);
+    put_u64(out, "reset_required_channels", sum->logs_reset_required);
+    put_u64(out, "queue_depth", on ? store_stats(ops->store)->queue_ops : 0);
+    buf_char(out, '}');
 }
 
 static int by_id(const void *a, const void *b)
@@ -130,7 +141,7 @@ static void answer(const struct survey *s)
     buf_char(body, '{');
     put_memory(body);
     put_history(body, ops_of(s->call));
-    put_presence_history(body);
+    put_presence_history(body, ops_of(s->call), &sum);
     put_key(body, "totals");
     buf_char(body, '{');
     put_u64(body, "apps", s->at);
@@ -156,7 +167,9 @@ static void counted(struct query *q)
                                                .subscriptions = q->subscriptions,
                                                .presence_channels = q->presence_channels,
                                                .presence_subscriptions = q->presence_subscriptions,
-                                               .presence_members = q->presence_members};
+                                               .presence_members = q->presence_members,
+                                               .logs_degraded = q->logs_degraded,
+                                               .logs_reset_required = q->logs_reset_required};
     query_free(q);
     s->at++;
     ask_next(s);

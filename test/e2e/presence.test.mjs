@@ -3,8 +3,8 @@
 // presence.test.mjs - members that change (chapter 1, 5.8; chapter 4, 7.1; checklist S83 to S86).
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { channelAuth } from './lib/api.mjs';
-import { demoApp, fresh, oneServer, sleep } from './lib/server.mjs';
+import { Api, channelAuth } from './lib/api.mjs';
+import { demoApp, fresh, oneServer, sleep, until } from './lib/server.mjs';
 import { V1, V2 } from './lib/v2.mjs';
 
 const UPDATE = 'sockudo_internal:presence_update', ADDED = 'sockudo_internal:member_added', REMOVED = 'sockudo_internal:member_removed';
@@ -123,5 +123,67 @@ describe('meta channels', () => {
     await meta.next(f => f.event === 'sockudo_internal:member_removed');
     assert.deepEqual(said(meta, presence), ['channel_occupied 1', 'subscription_count 1', 'member_added u', 'presence_update u', 'channel_vacated 0', 'member_removed u']);
     for (const client of [meta, old]) await client.close();
+  });
+});
+
+describe('presence history', () => {
+  const held = oneServer({ before, after }, { config: { presence_history: { enabled: true }, presence: { v2_ungraceful_timeout_seconds: 1 } } });
+  const path = (channel, rest = '') => `/channels/${channel}/presence/history${rest}`;
+  const facts = page => page.items.map(i => `${i.serial} ${i.event} ${i.user_id} ${i.cause}`);
+  const log = async (api, channel) => facts((await api.get(path(channel), { direction: 'oldest_first' })).body);
+
+  test('edges and updates are recorded, second tabs are not; snapshots fold them [39, 40]', async () => {
+    const channel = fresh('presence'), api = new Api(held.server);
+    const one = await V2.connect(held.server), tab = await V2.connect(held.server), lost = await V2.connect(held.server);
+    await join(one, channel, 'u1');
+    await join(tab, channel, 'u1');
+    update(one, channel, { a: 1 });
+    update(one, channel, { a: 2 });
+    await one.next(f => f.data?.includes?.('"a":2'));
+    one.unsubscribe(channel);
+    await one.settle();
+    await join(one, channel, 'u1');
+    await join(lost, channel, 'u2');
+    lost.cut();
+    tab.unsubscribe(channel);
+    await tab.settle();
+    await one.next(f => f.event === REMOVED);
+    await one.close();
+    const expected = ['1 member_added u1 join', '2 member_updated u1 join', '3 member_updated u1 join', '4 member_added u2 join', '5 member_removed u2 timeout', '6 member_removed u1 disconnect'];
+    await until(async () => (await log(api, channel)).length === 6, 'six rows');
+    assert.deepEqual(await log(api, channel), expected);
+    for (const [k, members] of [[1, ['u1']], [4, ['u1', 'u2']], [5, ['u1']], [6, []]]) {
+      const { body } = await api.get(path(channel, '/snapshot'), { at_serial: k });
+      assert.deepEqual(body.members.map(m => m.user_id), members);
+      assert.equal(body.events_replayed, k);
+    }
+    const first = (await api.get(path(channel), { limit: 4 })).body;
+    assert.equal(first.has_more, true);
+    const second = (await api.get(path(channel), { limit: 4, cursor: first.next_cursor })).body;
+    assert.deepEqual(facts(second).concat().reverse().concat(facts(first).reverse()), expected);
+    assert.equal((await api.get(path('orders'))).status, 400);
+    await tab.close();
+    api.close();
+  });
+
+  test('members of a server that was killed are removed from its log when somebody comes', async () => {
+    const channel = fresh('presence'), api = new Api(held.server);
+    const client = await V2.connect(held.server);
+    await join(client, channel, 'u1');
+    await until(async () => (await log(api, channel)).length === 1, 'the row');
+    await held.server.kill9();
+    await held.server.restart();
+    const again = await V2.connect(held.server);
+    await join(again, channel, 'u2');
+    await until(async () => (await log(api, channel)).length === 3, 'three rows');
+    assert.deepEqual(await log(api, channel), ['1 member_added u1 join', '2 member_removed u1 orphan_cleanup', '3 member_added u2 join']);
+    const { body } = await api.get(path(channel, '/snapshot'));
+    assert.deepEqual(body.members.map(m => m.user_id), ['u2']);
+    const reset = await api.post(path(channel, '/reset'), { confirm_channel: channel, confirm_operation: 'reset', reason: 'test' });
+    assert.equal(reset.body.purged_events, 3);
+    assert.deepEqual(await log(api, channel), ['1 member_added u2 join']);
+    assert.equal(await held.server.metric('sockudo_presence_history_degraded_channels'), 0);
+    await again.close();
+    api.close();
   });
 });

@@ -141,8 +141,6 @@ static void what_no_app_may_be_is_named(void **state)
 
 static void what_is_not_built_is_refused_in_an_app_too(void **state)
 {
-    refused_app(APP(",\"policy\":{\"presence_history\":{\"enabled\":true}}"),
-                "policy.presence_history.enabled = true");
     refused_app(APP(",\"channel_delta_compression\":{\"a\":\"fossil\"}"), "channel_delta_compression");
     struct loaded l = load_json(APP(",\"webhooks\":[],\"annotations_enabled\":false"), NO_ENV);
     must_load(&l);

@@ -179,7 +179,6 @@ static void what_is_not_built_is_refused_with_key_and_value(void **state)
         {"ssl.enabled=true", "ssl.enabled = true"},
         {"websocket.compression='shared'", "websocket.compression = shared"},
         {"annotations.enabled=true", "requires versioned_messages.enabled"},
-        {"presence_history.enabled=true", "presence_history.enabled = true"},
         {"delta_compression.enabled=true", "delta_compression.enabled = true"},
         {"ably_compat.enabled=true", "ably_compat.enabled = true"},
         {"push.fcm_enabled=true", "push.fcm_enabled = true"},

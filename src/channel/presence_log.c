@@ -1,0 +1,470 @@
+/* presence_log.c - see presence_log.h
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "channel/presence_log.h"
+#include "base/mem.h"
+#include "channel/internal.h"
+#include <stdlib.h>
+
+enum { LOG_PAGE = 1000 };
+
+enum log_state {
+    LOG_UNKNOWN, /* nothing has been read yet */
+    LOG_READING, /* rows from before, or a reset: what comes waits */
+    LOG_OPEN,
+};
+
+struct presence_log {
+    enum log_state state;
+    struct list waiting;       /* struct row.link */
+    uint32_t waiting_count;
+    uint32_t submitted;        /* writes and reads that are not back */
+    uint64_t retained_events, retained_bytes; /* as the gauges have them */
+};
+
+/* One transition on its way to the store. */
+struct row {
+    struct store_op op;
+    struct list link;          /* in log->waiting */
+    struct channel *ch;
+    uint64_t begun_ns;
+};
+
+/* A channel whose log has a hole. */
+struct doubt {
+    struct app *app;
+    struct str key;            /* text[] */
+    enum stream_state state;
+    char text[];
+};
+
+static struct presence_log *log_of(struct channel *ch)
+{
+    if (ch->presence_log == NULL) {
+        ch->presence_log = mem_new(struct presence_log);
+        list_init(&ch->presence_log->waiting);
+    }
+    return ch->presence_log;
+}
+
+bool presence_log_busy(const struct channel *ch)
+{
+    const struct presence_log *log = ch->presence_log;
+    return log != NULL && (log->submitted > 0 || log->waiting_count > 0 || log->state == LOG_READING);
+}
+
+static void note_retained(struct channel *ch, uint64_t events, uint64_t bytes)
+{
+    struct presence_log *log = ch->presence_log;
+    metrics_gauge(ch->env, ch->app, presence_retained_events, events - log->retained_events);
+    metrics_gauge(ch->env, ch->app, presence_retained_bytes, bytes - log->retained_bytes);
+    log->retained_events = events;
+    log->retained_bytes = bytes;
+}
+
+static void row_free(struct row *row)
+{
+    metrics_gauge(row->ch->env, row->ch->app, presence_queue, -1);
+    row->ch->env->hub->publishes--;
+    arena_free(&row->op.arena);
+    free(row);
+}
+
+void presence_log_free(struct channel *ch)
+{
+    struct presence_log *log = ch->presence_log;
+    if (log == NULL)
+        return;
+    note_retained(ch, 0, 0);
+    for (struct list *link; (link = list_take(&log->waiting)) != NULL;)
+        row_free(list_of(link, struct row, link));
+    free(log);
+    ch->presence_log = NULL;
+}
+
+/* ---- doubts ---- */
+
+static void count_doubt(const struct channel *ch, enum stream_state state, int change)
+{
+    metrics_gauge(ch->env, ch->app, presence_degraded, change);
+    if (state == STATE_RESET_REQUIRED)
+        metrics_gauge(ch->env, ch->app, presence_reset_required, change);
+}
+
+static void doubt(struct channel *ch)
+{
+    struct hub *hub = ch->env->hub;
+    metrics_count(ch->env, ch->app, presence_write_failures, 1);
+    if (map_get(&hub->doubts, ch->key) != NULL)
+        return;
+    if (hub->doubts.count >= DOUBTS_MAX) {
+        hub->doubts_overflow = true;
+        return;
+    }
+    struct doubt *d = mem_zalloc(sizeof(*d) + ch->key.n);
+    memcpy(d->text, ch->key.p, ch->key.n);
+    d->key = str_make(d->text, ch->key.n);
+    d->app = ch->app;
+    d->state = ch->presence_log->retained_events > 0 ? STATE_RESET_REQUIRED : STATE_DEGRADED;
+    map_put(&hub->doubts, d->key, d);
+    count_doubt(ch, d->state, 1);
+}
+
+static void doubt_no_more(struct channel *ch)
+{
+    struct doubt *d = map_del(&ch->env->hub->doubts, ch->key);
+    if (d == NULL)
+        return;
+    count_doubt(ch, d->state, -1);
+    free(d);
+}
+
+enum stream_state presence_log_doubt(const struct hub *hub, const struct app *app, struct str channel)
+{
+    struct buf key = {0};
+    if (hub->doubts.count == 0)
+        return STATE_HEALTHY;
+    channel_key(&key, app, channel);
+    const struct doubt *d = map_get(&hub->doubts, buf_view(&key));
+    buf_free(&key);
+    if (d != NULL)
+        return d->state;
+    return hub->doubts_overflow ? STATE_DEGRADED : STATE_HEALTHY;
+}
+
+void presence_log_count_doubts(const struct hub *hub, const struct app *app, uint64_t *degraded, uint64_t *reset_required)
+{
+    size_t at = 0;
+    for (const struct doubt *d; (d = map_next(&hub->doubts, &at)) != NULL;) {
+        if (app != NULL && d->app != app)
+            continue;
+        ++*degraded;
+        *reset_required += d->state == STATE_RESET_REQUIRED;
+    }
+}
+
+void presence_log_free_doubts(struct hub *hub)
+{
+    size_t at = 0;
+    for (struct doubt *d; (d = map_next(&hub->doubts, &at)) != NULL;) {
+        map_del(&hub->doubts, d->key);
+        free(d);
+    }
+    map_free(&hub->doubts);
+}
+
+/* ---- writing ---- */
+
+static void row_stored(struct store_op *op)
+{
+    struct row *row = list_of(op, struct row, op);
+    struct channel *ch = row->ch;
+    const struct store_written *w = &op->written;
+    ch->presence_log->submitted--;
+    metrics_observe(ch->env, ch->app, presence_write_latency, (double)(clock_mono_ns(ch->env->clock) - row->begun_ns) / 1e6);
+    if (op->result == STORE_OK) {
+        note_retained(ch, op->head.retained_messages, op->head.retained_bytes);
+        metrics_count(ch->env, ch->app, presence_writes, 1);
+        metrics_count(ch->env, ch->app, presence_evictions, w->evicted_messages);
+        metrics_count(ch->env, ch->app, presence_evicted_bytes, w->evicted_bytes);
+    } else {
+        doubt(ch);
+    }
+    row_free(row);
+    owner_settle(ch);
+}
+
+static void submit(struct row *row)
+{
+    row->begun_ns = clock_mono_ns(row->ch->env->clock);
+    row->ch->presence_log->submitted++;
+    store_submit(row->ch->env->store, &row->op);
+}
+
+static struct row *row_new(struct channel *ch, const struct presence_event *e)
+{
+    struct presence_history policy = presence_history_policy(ch->app, &ch->kind);
+    struct row *row = mem_new(struct row);
+    struct store_write *w = &row->op.write;
+    struct buf json = {0};
+    row->ch = ch;
+    row->op.kind = STORE_WRITE;
+    row->op.shard = ch->env->shard;
+    row->op.done = row_stored;
+    row->op.app_id = ch->app->id;
+    row->op.channel = presence_history_channel(&row->op.arena, ch->name);
+    presence_event_json(&json, ch->name, e);
+    w->action = ACTION_ORDINARY;
+    w->event_name = presence_event_word(e->event);
+    w->data = arena_copy(&row->op.arena, buf_view(&json));
+    w->now_ms = e->at_ms;
+    w->retention = (struct store_retention){policy.window_ms, policy.events_max, policy.bytes_max, 0};
+    buf_free(&json);
+    metrics_gauge(ch->env, ch->app, presence_queue, 1);
+    ch->env->hub->publishes++; /* a stop waits for it */
+    return row;
+}
+
+static void submit_waiting(struct channel *ch)
+{
+    struct presence_log *log = ch->presence_log;
+    log->state = LOG_OPEN;
+    for (struct list *link; (link = list_take(&log->waiting)) != NULL;) {
+        log->waiting_count--;
+        submit(list_of(link, struct row, link));
+    }
+}
+
+/* ---- who is left from before ---- */
+
+struct look_back {
+    struct store_op op;
+    struct channel *ch;
+    uint64_t wanted;   /* so many members the newest row tells of */
+    uint64_t found;
+    struct map seen;   /* users whose newest row was seen; keys in the arena */
+    struct arena arena;
+    struct list rows;  /* struct row.link: the removals to record */
+};
+
+static void look(struct look_back *l, uint64_t below);
+
+static void look_free(struct look_back *l)
+{
+    l->ch->env->hub->publishes--;
+    arena_free(&l->op.arena);
+    map_free(&l->seen);
+    arena_free(&l->arena);
+    free(l);
+}
+
+/* Nobody else writes to this log, so whoever is in it and was not put there by this record went with its process. */
+static void orphan(struct look_back *l, const struct presence_event *e)
+{
+    struct presence_event removal = {
+        .event = MEMBER_REMOVED_EVENT,
+        .cause = STR("orphan_cleanup"),
+        .user_id = e->user_id,
+        .connection_id = e->connection_id,
+        .dead_node_id = e->node_id,
+        .node_id = l->ch->env->config->process_id,
+        .at_ms = clock_wall_ms(l->ch->env->clock),
+        .members = l->wanted - ++l->found,
+    };
+    list_append(&l->rows, &row_new(l->ch, &removal)->link);
+}
+
+static void look_at(struct look_back *l, const struct store_item *item)
+{
+    struct presence_event e;
+    if (!presence_event_read(item->data, &l->arena, &e) || map_get(&l->seen, e.user_id) != NULL)
+        return;
+    map_put(&l->seen, arena_copy(&l->arena, e.user_id), l);
+    if (e.event != MEMBER_REMOVED_EVENT)
+        orphan(l, &e);
+}
+
+static void look_ends(struct look_back *l)
+{
+    struct channel *ch = l->ch;
+    struct presence_log *log = ch->presence_log;
+    while (!list_empty(&l->rows)) { /* in front of what waits, in their order */
+        struct list *link = l->rows.prev;
+        list_remove(link);
+        list_prepend(&log->waiting, link);
+        log->waiting_count++;
+    }
+    note_retained(ch, l->op.head.retained_messages, l->op.head.retained_bytes);
+    look_free(l);
+    submit_waiting(ch);
+    owner_settle(ch);
+}
+
+static void looked(struct store_op *op)
+{
+    struct look_back *l = list_of(op, struct look_back, op);
+    const struct store_found *found = &op->found;
+    struct presence_event newest;
+    l->ch->presence_log->submitted--;
+    if (op->result != STORE_OK) {
+        doubt(l->ch); /* whether somebody is left is not known */
+        look_ends(l);
+        return;
+    }
+    if (op->read.after == 0 && found->count > 0 && presence_event_read(found->items[0].data, &l->arena, &newest))
+        l->wanted = newest.members;
+    for (size_t i = 0; i < found->count && l->found < l->wanted && l->seen.count < FOLD_USERS_MAX; i++)
+        look_at(l, &found->items[i]);
+    bool all = l->found == l->wanted || !found->more || l->seen.count >= FOLD_USERS_MAX;
+    uint64_t below = all ? 0 : found->items[found->count - 1].message.history;
+    if (all) {
+        look_ends(l);
+        return;
+    }
+    arena_free(&op->arena);
+    look(l, below);
+}
+
+static void look(struct look_back *l, uint64_t below)
+{
+    struct channel *ch = l->ch;
+    l->op = (struct store_op){.kind = STORE_PAGE, .shard = ch->env->shard, .done = looked, .app_id = ch->app->id};
+    l->op.channel = presence_history_channel(&l->arena, ch->name);
+    l->op.read = (struct store_read){.direction = NEWEST_FIRST, .limit = below == 0 ? 1 : LOG_PAGE, .after = below,
+                                     .start_ms = INT64_MIN, .end_ms = INT64_MAX};
+    ch->presence_log->submitted++;
+    store_submit(ch->env->store, &l->op);
+}
+
+static void look_back(struct channel *ch)
+{
+    struct look_back *l = mem_new(struct look_back);
+    l->ch = ch;
+    list_init(&l->rows);
+    ch->presence_log->state = LOG_READING;
+    ch->env->hub->publishes++;
+    look(l, 0);
+}
+
+/* ---- recording ---- */
+
+void presence_log_add(struct channel *ch, enum transition event, const char *cause, struct str user_id, struct str user_info,
+                      struct socket_id socket)
+{
+    char socket_text[SOCKET_ID_TEXT];
+    if (!presence_history_policy(ch->app, &ch->kind).on)
+        return;
+    struct presence_log *log = log_of(ch);
+    struct presence_event e = {
+        .event = event,
+        .cause = str_of(cause),
+        .user_id = user_id,
+        .node_id = ch->env->config->process_id,
+        .user_info = user_info,
+        .at_ms = clock_wall_ms(ch->env->clock),
+        .members = presence_count(ch->presence),
+    };
+    if ((socket.a | socket.b) != 0) {
+        socket_id_print(socket_text, socket);
+        e.connection_id = str_of(socket_text);
+    }
+    if (log->waiting_count >= LOG_WAITING_MAX) {
+        doubt(ch);
+        return;
+    }
+    struct row *row = row_new(ch, &e);
+    if (log->state == LOG_OPEN) {
+        submit(row);
+        return;
+    }
+    list_append(&log->waiting, &row->link);
+    log->waiting_count++;
+    if (log->state == LOG_UNKNOWN)
+        look_back(ch);
+}
+
+/* ---- reset ---- */
+
+struct reset_mail {
+    struct task task;
+    struct env *at;
+    struct presence_reset *reset;
+    struct channel *ch;
+    bool known;     /* what was in the log before */
+    uint32_t again; /* the first rows that wait: the members who were there */
+};
+
+static void reset_returns(struct task *task)
+{
+    struct reset_mail *mail = list_of(task, struct reset_mail, task);
+    struct presence_reset *reset = mail->reset;
+    free(mail);
+    reset->done(reset);
+}
+
+static void reset_stored(struct store_op *op)
+{
+    struct presence_reset *reset = list_of(op, struct presence_reset, op);
+    struct reset_mail *mail = reset->mail;
+    struct channel *ch = mail->ch;
+    struct presence_log *log = ch->presence_log;
+    log->submitted--;
+    if (op->result == STORE_OK) {
+        doubt_no_more(ch);
+        note_retained(ch, 0, 0);
+    }
+    for (; op->result != STORE_OK && mail->again > 0; mail->again--) {
+        row_free(list_of(list_take(&log->waiting), struct row, link));
+        log->waiting_count--;
+    }
+    if (op->result == STORE_OK || mail->known)
+        submit_waiting(ch);
+    else
+        look_back(ch);
+    ch->env->hub->publishes--;
+    mail->task.run = reset_returns;
+    ch->env->post(ch->env, reset->reply_shard, &mail->task);
+    owner_settle(ch);
+}
+
+/* The new log begins with who is there. */
+static uint32_t add_again(struct channel *ch)
+{
+    struct presence_log *log = ch->presence_log;
+    struct str user_id, user_info;
+    size_t at = 0;
+    uint32_t count = 0;
+    while ((user_id = presence_next_info(ch->presence, &at, &user_info)).p != NULL) {
+        struct presence_event e = {
+            .event = MEMBER_ADDED_EVENT,
+            .cause = STR("join"),
+            .user_id = user_id,
+            .node_id = ch->env->config->process_id,
+            .user_info = user_info,
+            .at_ms = clock_wall_ms(ch->env->clock),
+            .members = ++count,
+        };
+        list_append(&log->waiting, &row_new(ch, &e)->link);
+        log->waiting_count++;
+    }
+    return count;
+}
+
+static void reset_arrives(struct task *task)
+{
+    struct reset_mail *mail = list_of(task, struct reset_mail, task);
+    struct presence_reset *reset = mail->reset;
+    struct channel *ch = owner_channel(mail->at, reset->app, reset->channel, &reset->name);
+    struct presence_log *log = log_of(ch);
+    if (log->state == LOG_READING) { /* one thing after the other */
+        reset->op.result = STORE_BUSY;
+        mail->task.run = reset_returns;
+        ch->env->post(ch->env, reset->reply_shard, &mail->task);
+        return;
+    }
+    mail->known = log->state == LOG_OPEN;
+    log->state = LOG_READING;
+    ch->env->hub->publishes++;
+    mail->ch = ch;
+    mail->again = add_again(ch);
+    reset->mail = mail;
+    reset->op.kind = STORE_RESET;
+    reset->op.shard = ch->env->shard;
+    reset->op.done = reset_stored;
+    reset->op.app_id = ch->app->id;
+    reset->op.channel = presence_history_channel(&reset->op.arena, ch->name);
+    log->submitted++;
+    store_submit(ch->env->store, &reset->op);
+}
+
+void hub_reset_presence_history(struct env *env, struct presence_reset *reset)
+{
+    struct reset_mail *mail = mem_new(struct reset_mail);
+    unsigned owner = hub_owner(env, reset->app, reset->channel);
+    mail->task.run = reset_arrives;
+    mail->at = env->all[owner];
+    mail->reset = reset;
+    reset->reply_shard = env->shard;
+    env->post(env, owner, &mail->task);
+}

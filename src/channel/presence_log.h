@@ -1,0 +1,34 @@
+/* presence_log.h - the transitions of a presence channel, recorded by its owner in the order in which they were decided
+ * (chapter 3, section 6).
+ *
+ *   transition --> unknown: the newest row is read --> 0 members: nobody is left from before
+ *              |                                   `-> else: rows are read back until all of them are found; each is recorded
+ *              |                                       as removed (orphan_cleanup), since he went with the process that had him
+ *              `-> known: one row, behind those that wait
+ *
+ * Presence never waits for it. A row that cannot be written leaves a hole: the channel is in doubt until its log is reset.
+ * A reset begins the new log with the members who are there.
+ *
+ * Limits: LOG_WAITING_MAX transitions wait per channel, DOUBTS_MAX channels in doubt per shard; beyond, the transition is lost
+ * and the channel in doubt; all channels of the shard are.
+ * Metrics: presence_history_*.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "channel/channel.h"
+#include "message/presence_event.h"
+
+enum { LOG_WAITING_MAX = 4096, DOUBTS_MAX = 10000 };
+
+/* Does nothing where the policy says so. Texts are copied. socket: zero = none. */
+void presence_log_add(struct channel *ch, enum transition event, const char *cause, struct str user_id, struct str user_info,
+                      struct socket_id socket);
+/* The channel may not be freed yet. */
+bool presence_log_busy(const struct channel *ch);
+void presence_log_free(struct channel *ch);
+/* On the channel's owner shard. */
+enum stream_state presence_log_doubt(const struct hub *hub, const struct app *app, struct str channel);
+/* How many channels of the app are in doubt, and how many of them need a reset. */
+void presence_log_count_doubts(const struct hub *hub, const struct app *app, uint64_t *degraded, uint64_t *reset_required);
+void presence_log_free_doubts(struct hub *hub);
