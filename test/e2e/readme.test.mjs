@@ -9,6 +9,7 @@ import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { oneServer, program, root, until } from './lib/server.mjs';
+import { V2 } from './lib/v2.mjs';
 
 const readme = fs.readFileSync(path.join(root, 'README.md'), 'utf8');
 const blocks = [...readme.matchAll(/```(sh|js)\n([\s\S]*?)```/g)].map(m => m[2]);
@@ -43,6 +44,16 @@ describe('the README', () => {
     const { stdout, stderr } = spawnSync(process.execPath, ['publish.mjs'], { cwd: folder, encoding: 'utf8', timeout: 10_000 });
     assert.equal(stdout, '200 {"ok":true}\n', stderr);
     await until(() => heard.includes('hello from node'), () => heard);
+  });
+
+  test('mints a token that a connection takes', async () => {
+    fs.writeFileSync(path.join(folder, 'token.mjs'), block('x-sockudo-capability'));
+    const { stdout, stderr } = spawnSync(process.execPath, ['token.mjs'], { cwd: folder, encoding: 'utf8', timeout: 10_000 });
+    assert.equal(stderr, '');
+    const client = await V2.connect(held.server, { params: `token=${stdout.trim()}` });
+    await client.subscribe('room-1');
+    await assert.rejects(client.subscribe('news'), { code: 4009 });
+    await client.close();
   });
 
   test('names flags that exist', () => {
