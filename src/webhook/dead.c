@@ -197,6 +197,7 @@ void dead_read(struct webhooks *w, struct str key, struct str value)
 
 static void answer(struct webhooks *w, struct webhooks_replay *r)
 {
+    atomic_fetch_sub(&w->replays, 1);
     r->left = w->graves[r->app->index].count;
     w->home(w->home_user, r->from->shard, &r->task);
 }

@@ -4,6 +4,8 @@
  */
 #include "webhook/internal.h"
 
+#include <stdlib.h>
+
 #include "base/mem.h"
 
 static const double latency_bounds[] = {1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 60000, 300000};
@@ -31,21 +33,48 @@ static void app_series(struct metric_registry *r, struct app_figures *f, struct 
 
 static void emit_atomic(void *ctx, struct metric_sink *sink)
 {
-    metric_emit(sink, NULL, (double)atomic_load((_Atomic uint64_t *)ctx));
+    metric_emit(sink, NULL, (double)atomic_load((const _Atomic uint64_t *)ctx));
+}
+
+static const _Atomic uint64_t nothing;
+
+static void gauges(struct metric_registry *r, const _Atomic uint64_t *in_flight, const _Atomic uint64_t *events,
+                   const _Atomic uint64_t *bytes)
+{
+    metric_collect(metric_gauge(r, "webhook_in_flight", "Requests under way", NULL), emit_atomic, (void *)(uintptr_t)in_flight);
+    metric_collect(metric_gauge(r, "webhook_inbox_events", "Events that are in no job yet", NULL), emit_atomic,
+                   (void *)(uintptr_t)events);
+    metric_collect(metric_gauge(r, "webhook_inbox_bytes", "Their bytes", NULL), emit_atomic, (void *)(uintptr_t)bytes);
+}
+
+static struct metric_series *store_failures(struct metric_registry *r)
+{
+    return metric_series(metric_counter(r, "webhook_store_failures_total", "Writes of the queue that the store refused", NULL), NULL);
+}
+
+static struct app_figures *all_apps(struct metric_registry *r, const struct config *config, const struct apps *apps)
+{
+    struct app_figures *figures = mem_zalloc((apps_count(apps) + 1) * sizeof *figures);
+    struct buf port = {0};
+    buf_u64(&port, config->metrics.port);
+    for (size_t i = 0; i < apps_count(apps); i++)
+        app_series(r, &figures[i], apps_at(apps, i)->id, buf_view(&port));
+    buf_free(&port);
+    return figures;
 }
 
 void figures_of_webhooks(struct webhooks *w)
 {
     struct metric_registry *r = w->metrics->registry;
-    struct buf port = {0};
-    buf_u64(&port, w->config->metrics.port);
-    w->figures = mem_zalloc((apps_count(w->apps) + 1) * sizeof *w->figures);
-    for (size_t i = 0; i < apps_count(w->apps); i++)
-        app_series(r, &w->figures[i], apps_at(w->apps, i)->id, buf_view(&port));
-    buf_free(&port);
-    w->store_failures = metric_series(
-        metric_counter(r, "webhook_store_failures_total", "Writes of the queue that the store refused", NULL), NULL);
-    metric_collect(metric_gauge(r, "webhook_in_flight", "Requests under way", NULL), emit_atomic, &w->in_flight);
-    metric_collect(metric_gauge(r, "webhook_inbox_events", "Events that are in no job yet", NULL), emit_atomic, &w->inbox_events);
-    metric_collect(metric_gauge(r, "webhook_inbox_bytes", "Their bytes", NULL), emit_atomic, &w->inbox_bytes);
+    w->figures = all_apps(r, w->config, w->apps);
+    w->store_failures = store_failures(r);
+    gauges(r, &w->in_flight, &w->inbox_events, &w->inbox_bytes);
+}
+
+void figures_of_none(const struct webhooks_options *o)
+{
+    struct metric_registry *r = o->metrics->registry;
+    free(all_apps(r, o->config, o->apps));
+    store_failures(r);
+    gauges(r, &nothing, &nothing, &nothing);
 }

@@ -163,6 +163,8 @@ static const char *reason_of(CURLcode code, int status)
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_SSL_CACERT_BADFILE:
         return "tls";
+    case CURLE_URL_MALFORMAT:
+        return "bad_url";
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_HTTP2:
@@ -187,17 +189,27 @@ static void finish(struct http_outlet *h, CURL *easy, CURLcode code)
     queue_finished(job, (int)status, blocked && status == 0 ? "address_blocked" : reason_of(code, (int)status));
 }
 
+/* How many have ended. */
+static unsigned finish_all(struct http_outlet *h)
+{
+    unsigned ended = 0;
+    int count;
+    curl_multi_perform(h->multi, &count);
+    for (CURLMsg *m; (m = curl_multi_info_read(h->multi, &count)) != NULL;)
+        if (m->msg == CURLMSG_DONE) {
+            finish(h, m->easy_handle, m->data.result);
+            ended++;
+        }
+    return ended;
+}
+
 void http_outlet_wait(struct outlet *outlet, int wait_ms)
 {
     struct http_outlet *h = list_of(outlet, struct http_outlet, outlet);
     struct curl_waitfd inbox = {.fd = mailbox_fd(h->hooks->inbox), .events = CURL_WAIT_POLLIN};
-    int count, left;
-    curl_multi_perform(h->multi, &count);
-    curl_multi_poll(h->multi, &inbox, 1, wait_ms, NULL);
-    curl_multi_perform(h->multi, &count);
-    for (CURLMsg *m; (m = curl_multi_info_read(h->multi, &left)) != NULL;)
-        if (m->msg == CURLMSG_DONE)
-            finish(h, m->easy_handle, m->data.result);
+    unsigned ended = finish_all(h); /* some do so at once: what they make possible must not wait */
+    curl_multi_poll(h->multi, &inbox, 1, ended > 0 ? 0 : wait_ms, NULL);
+    finish_all(h);
     /* Level triggered here, so it must be emptied. */
     ssize_t emptied = read(inbox.fd, &(uint64_t){0}, sizeof(uint64_t));
     (void)emptied; /* there may be nothing */

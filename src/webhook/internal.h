@@ -31,6 +31,7 @@ enum {
     TARGET_SLOW_MAX = 4,    /* the same, of a target that answers, but not in time */
     BACKLOG_PER_REQUEST = 8,
     SCAN_LIMIT = 256,
+    REPLAYS_MAX = 16,       /* asked for at a time; more are refused */
 };
 #define INBOX_BYTES_MAX (64u << 20)     /* of events that are in no job yet */
 #define BODIES_KEPT_MAX (64u << 20)     /* of bodies in memory; beyond, they are read from the store again */
@@ -222,6 +223,8 @@ struct app_figures {
     struct metric_series *letters, *depth, *latency_ms;
 };
 void figures_of_webhooks(struct webhooks *w);
+/* The same series, at 0 for ever: nobody has a webhook. */
+void figures_of_none(const struct webhooks_options *o);
 #define hook_count(w, app_, field, n) metric_add((w)->figures[(app_)->index].field, METRIC_SHARD_HOOK, n)
 
 /* Makes requests; http.c in production. */
@@ -245,6 +248,7 @@ struct webhooks {
     _Atomic uint64_t inbox_events, inbox_bytes;
     _Atomic uint64_t dropped_ms;   /* when something was last dropped; 0 = never */
     _Atomic bool store_failing, said_full;
+    _Atomic unsigned replays;      /* asked for and not answered */
     _Atomic uint64_t depth;        /* jobs */
     _Atomic uint64_t in_flight;    /* running + slow ones, for whoever looks */
     struct wheel *wheel;

@@ -114,7 +114,10 @@ bool webhooks_replay(struct webhooks *w, struct webhooks_replay *r)
 {
     r->hooks = w;
     r->task.run = replay_arrives;
-    return mailbox_post(w->inbox, &r->task) == MAILBOX_OK;
+    if (atomic_fetch_add(&w->replays, 1) < REPLAYS_MAX && mailbox_post(w->inbox, &r->task) == MAILBOX_OK)
+        return true;
+    atomic_fetch_sub(&w->replays, 1);
+    return false;
 }
 
 /* ---- the thread ---- */
@@ -220,8 +223,10 @@ static uint64_t share(uint64_t whole, size_t parts, uint64_t least)
 
 struct webhooks *webhooks_new(const struct webhooks_options *o)
 {
-    if (!o->config->queue.enabled || count_webhooks(o->apps) == 0)
+    if (!o->config->queue.enabled || count_webhooks(o->apps) == 0) {
+        figures_of_none(o);
         return NULL;
+    }
     struct webhooks *w = mem_new(struct webhooks);
     w->config = o->config;
     w->apps = o->apps;

@@ -211,6 +211,7 @@ describe('dead letters', () => {
     assert.equal((await s.server.get(`/apps/app-id${path}`)).status, 400);
     await s.stop();
     const without = await Server.start(), api = new Api(without);
+    assert.equal(await without.metric('sockudo_webhook_dead_letters_total'), 0);
     assert.deepEqual((await api.get(path)).body, { dead_letters: [], next: null });
     assert.equal((await api.call('POST', `${path}/replay`)).status, 422);
     api.close();
@@ -287,6 +288,28 @@ describe('the queue', () => {
     assert.ok(stuck.every(hook => hook.requests.length <= 1));
     assert.equal((await s.server.get('/up')).text, 'OK');
     await s.stop();
+  });
+
+  test('of eight apps: a hanging endpoint each, and none hears of another app', { timeout: 30_000 }, async () => {
+    const apps = await Promise.all(Array.from({ length: 8 }, async (_, i) => {
+      const [fine, gone, stuck] = await Promise.all([endpoint(), endpoint(answering(404)), endpoint(hanging)]);
+      return { fine, gone, stuck, app: appWith({ webhooks: [to(stuck), to(fine), to(gone)] }, { id: `app-${i}`, key: `key-${i}`, secret: `secret-${i}` }) };
+    }));
+    const server = await Server.start({ apps: apps.map(a => a.app) });
+    for (const a of apps) {
+      a.api = new Api(server, a.app);
+      a.channel = fresh(`ai-${a.app.id}`);
+      await a.api.create(a.channel, 'x');
+    }
+    for (const a of apps) {
+      const request = await a.fine.request();
+      assert.equal(request.headers['x-pusher-signature'], hmac(a.app.secret, request.raw));
+      assert.deepEqual(request.body.events.map(e => e.channel), [a.channel]);
+      const { dead_letters } = await until(async () => { const { body } = await a.api.get('/webhooks/dead_letters'); return body.dead_letters.length > 0 && body; });
+      assert.deepEqual(dead_letters.map(d => [d.app_id, d.webhook]), [[a.app.id, 2]]);
+      a.api.close();
+    }
+    await server.stop();
   });
 
   test('says when it is full: dead letters, /up DEGRADED, and other endpoints go on', { timeout: 30_000 }, async () => {
