@@ -22,6 +22,7 @@
 struct sub;
 struct work;
 struct job;
+struct conversions;
 struct batch;
 struct position;
 
@@ -44,6 +45,7 @@ struct sessions {
     struct list ready;          /* struct job.link: have their frames, may not send yet */
     unsigned sending;           /* jobs that began to send in this turn */
     struct timer sends;         /* the next turn */
+    struct conversions *conversions; /* into other wire formats; NULL = none yet */
 };
 
 struct user { /* who the client is: by sign-in (chapter 1, 4.1) or by a capability token (4.4) */

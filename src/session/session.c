@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "session/directory.h"
 #include "session/admission.h"
+#include "session/conversions.h"
 #include "session/internal.h"
 #include "session/recovery.h"
 #include "session/revocation.h"
@@ -24,20 +25,10 @@ enum { PONG_WAIT_MS = 30000, PING_INTERVAL_MIN_S = 5, ERROR_TEXT_MAX = 640, DRAI
 
 /* ---- saying something ---- */
 
-/* Takes over a JSON frame. */
-static struct frame *in_format(struct frame *json, enum wire_format format)
-{
-    if (format == FORMAT_JSON)
-        return json;
-    struct frame *converted = frame_convert(json, format, DATA_JSON);
-    frame_drop(json);
-    return converted;
-}
-
 void session_say(struct session *s, struct frame *frame)
 {
     struct env *env = env_of(s);
-    frame = in_format(frame, s->format);
+    frame = conversions_take(&s->all->conversions, env, frame, s->format);
     metrics_count(env, s->app, messages_out, 1);
     metrics_count(env, s->app, bytes_out, frame_payload(frame).n);
     env->deliver(s->sink, frame);
@@ -230,7 +221,8 @@ static void refuse(struct sessions *all, void *sink, struct app *app, const stru
     struct wire_to to = {params->protocol, &env->random};
     if (app != NULL)
         metrics_connection_error(env, app, refusal->type);
-    env->deliver(sink, in_format(frame_error(to, refusal->code, refusal->text, STR_NONE), params->format));
+    struct frame *frame = frame_error(to, refusal->code, refusal->text, STR_NONE);
+    env->deliver(sink, conversions_take(&all->conversions, env, frame, params->format));
     all->link->close(sink, (unsigned)refusal->code, refusal->text);
 }
 
@@ -373,6 +365,7 @@ void sessions_free(struct sessions *all)
     wheel_cancel(all->env->wheel, &all->drain);
     wheel_cancel(all->env->wheel, &all->sends);
     map_free(&all->shared);
+    conversions_free(all->conversions);
     frame_drop(all->pongs[WIRE_V1]);
     frame_drop(all->pongs[WIRE_V2]);
     frame_drop(all->ping);

@@ -6,7 +6,7 @@
  */
 #include "session_fixture.h"
 
-#include "wire/format.h"
+#include "session/conversions.h"
 
 static enum wire_format speaks[CLIENTS_MAX]; /* by index of the client */
 static struct fixture *world;
@@ -140,6 +140,72 @@ static void client_events_cross_the_formats(void **state)
     }
 }
 
+/* ---- what many are told ---- */
+
+/* A thousand clients that come back are told the same: it is converted once for each format. */
+static void a_shared_frame_is_converted_once_and_forgotten_soon(void **state)
+{
+    struct fixture *f = *state;
+    struct env *env = &f->core->env;
+    struct conversions *all = NULL;
+    struct frame *json = frame_new(FRAME_TEXT, STR("{\"event\":\"e\"}")), *made[3];
+    made[0] = conversions_take(&all, env, frame_take(json), FORMAT_MSGPACK);
+    made[1] = conversions_take(&all, env, frame_take(json), FORMAT_MSGPACK);
+    made[2] = conversions_take(&all, env, frame_take(json), FORMAT_PROTOBUF);
+    assert_ptr_equal(made[0], made[1]);
+    assert_ptr_not_equal(made[0], made[2]);
+    assert_ptr_equal(conversions_take(&all, env, json, FORMAT_JSON), json);
+    assert_int_equal(atomic_load(&made[0]->refs), 3);
+
+    core_advance_ms(f->core, CONVERSIONS_MS + 1);
+
+    assert_int_equal(atomic_load(&made[0]->refs), 2);
+    assert_int_equal(atomic_load(&json->refs), 1);
+    for (unsigned i = 0; i < 3; i++)
+        frame_drop(made[i]);
+    made[0] = conversions_take(&all, env, frame_take(json), FORMAT_MSGPACK);
+    conversions_free(all);
+    assert_int_equal(atomic_load(&made[0]->refs), 1);
+    frame_drop(made[0]);
+    frame_drop(json);
+}
+
+static void a_frame_of_ones_own_is_not_kept(void **state)
+{
+    struct fixture *f = *state;
+    struct conversions *all = NULL;
+    struct frame *made = conversions_take(&all, &f->core->env, frame_new(FRAME_TEXT, STR("{}")), FORMAT_MSGPACK);
+    assert_null(all);
+    assert_int_equal(atomic_load(&made->refs), 1);
+    frame_drop(made);
+}
+
+static void many_shared_frames_keep_their_own_conversion(void **state)
+{
+    enum { MANY = 4 * CONVERSIONS_MAX };
+    struct fixture *f = *state;
+    struct conversions *all = NULL;
+    struct frame *json[MANY];
+    for (unsigned i = 0; i < MANY; i++) {
+        char text[32];
+        snprintf(text, sizeof text, "{\"event\":\"%04u\"}", i);
+        json[i] = frame_new(FRAME_TEXT, str_of(text));
+    }
+    for (unsigned round = 0; round < 2; round++)
+        for (unsigned i = 0; i < MANY; i++) {
+            char expected[8];
+            snprintf(expected, sizeof expected, "%04u", i);
+            struct frame *made = conversions_take(&all, &f->core->env, frame_take(json[i]), FORMAT_MSGPACK);
+            assert_true(str_find(frame_payload(made), str_of(expected)) == 2);
+            frame_drop(made);
+        }
+    conversions_free(all);
+    for (unsigned i = 0; i < MANY; i++) {
+        assert_int_equal(atomic_load(&json[i]->refs), 1);
+        frame_drop(json[i]);
+    }
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup_formats, teardown)
 int main(void)
 {
@@ -150,6 +216,9 @@ int main(void)
         T(a_refusal_at_the_door_is_in_the_format_too),
         T(closing_words_are_in_the_format_too),
         T(client_events_cross_the_formats),
+        T(a_shared_frame_is_converted_once_and_forgotten_soon),
+        T(a_frame_of_ones_own_is_not_kept),
+        T(many_shared_frames_keep_their_own_conversion),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
