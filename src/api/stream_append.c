@@ -1,8 +1,9 @@
 /* stream_append.c - POST .../messages/stream: one signed request, many appends (docs/streaming.md).
  *
  * What makes a retry exact is the place of each append in the text. The body begins at byte `from`; every append says
- * to the store how long the text must be before it, and is refused if it is not (store.h, expect_bytes). So nothing
- * is ever stored twice, whatever is replayed, and appends behind one that failed fail too:
+ * to the store how long the text must be before it and that nobody else may have written since our last one, and is
+ * refused otherwise (store.h: expect_bytes, writer). So nothing is ever stored twice, whatever is replayed, and
+ * appends behind one that failed fail too:
  *
  *      stored      H e l l o            found when the retry begins
  *      body from 2     l l|o _ w|o      sent again
@@ -208,6 +209,8 @@ static struct failure fill(struct append_stream *s, const struct stream_record *
     w->metadata = arena_copy(arena, r->metadata);
     w->expects_bytes = true;
     w->expect_bytes = s->at;
+    w->writer = s->writer;
+    w->follows = s->follows;
     struct failure refused = w->extras.p ? check_extras(s, p, w->extras) : NO_FAILURE;
     w->status = p->extras.status;
     if (!refused.status && op_id.p && (op_id.n == 0 || op_id.n > OP_ID_MAX))
@@ -236,6 +239,7 @@ static void submit(struct append_stream *s, const struct stream_record *r, uint6
     p->name = s->channel;
     p->arrived_ns = s->arrived_ns;
     s->at += n;
+    s->follows = true;
     s->ring[(s->ring_first + s->ring_count++) % STREAM_IN_FLIGHT_MAX] = (struct in_flight){p, s->at, false};
     hub_publish(c->env, p);
 }
@@ -485,6 +489,7 @@ void serve_stream_append(struct call *c)
     list_append(&c->api->streams, &s->link);
     s->parser.format = s->params.format;
     s->message = s->params.target;
+    s->writer = random_u64(&c->env->random) | 1;
     http_stream(c->request, &in_parts);
     hold_body(s, true);
     if (s->params.message_id.p)

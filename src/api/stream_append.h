@@ -50,6 +50,8 @@ struct append_stream {
     uint64_t stored_delivery;
     enum stream_status stored_status;
     uint64_t seq;                /* records taken */
+    uint64_t writer;             /* for the store: who we are */
+    bool follows;                /* we have written already */
     struct in_flight ring[STREAM_IN_FLIGHT_MAX]; /* [ring_first, ring_first + ring_count), modulo its size */
     unsigned ring_first, ring_count;
     uint64_t settled;            /* records answered, in order */

@@ -28,6 +28,7 @@ struct message {
     struct list folding;       /* engine->folding while its newest segment is in the pending batch */
     uint64_t dirty_from;       /* delivery of the first such row */
     struct receipts receipts;
+    uint64_t writer;           /* of the newest version; 0 = nobody in particular, or not known */
 };
 
 struct stored_channel {

@@ -79,6 +79,8 @@ static enum store_result check_append(const struct staging *s)
     const struct head *h = &s->m->h;
     if (s->w->expects_bytes && h->bytes != s->w->expect_bytes)
         return STORE_CHANGED;
+    if (s->w->follows && s->m->writer != s->w->writer)
+        return STORE_CHANGED;
     if (s->w->refuse_append_after_terminal && (h->status == STREAM_COMPLETE || h->status == STREAM_CANCELLED))
         return STORE_TERMINAL;
     if (h->has_data && !h->is_string)
@@ -281,6 +283,7 @@ static void write_row(struct staging *s)
         message_apply(m, delivery, &s->row, size);
     } else if (s->m != NULL) {
         message_apply(s->m, delivery, &s->row, size);
+        s->m->writer = s->w->writer;
         set_mutation_outputs(s, &before);
     }
     count_open(s, was, is);

@@ -60,7 +60,7 @@ enum store_result {
     STORE_APPENDS_MAX,
     STORE_BYTES_MAX,
     STORE_OPEN_MAX,
-    STORE_CHANGED,          /* `expect_delivery` is not the message's newest version any more, or its text is not `expect_bytes` long */
+    STORE_CHANGED,          /* `expect_delivery` is not the message's newest version any more, its text is not `expect_bytes` long, or another writer's */
     STORE_UNHEALTHY,        /* the channel's stream needs a reset; writes and reads are refused */
     STORE_EXPIRED,          /* the range begins below the replay floor */
     STORE_WRONG_STREAM,     /* stream_id given and different */
@@ -98,6 +98,9 @@ struct store_write {
     uint64_t expect_delivery;  /* 0, or: apply only if this is the newest version */
     bool expects_bytes;        /* append: apply only if the text so far has exactly this many bytes */
     uint64_t expect_bytes;
+    uint64_t writer;           /* who writes, a number drawn for one stream of appends; 0 = nobody in particular */
+    bool follows;              /* apply only if the newest version is this writer's: he sends on before he has been answered,
+                                * and what was refused must not be passed over. A store that has forgotten who it was refuses. */
     int64_t now_ms;            /* label */
     /* content; absent = not given */
     struct str event_name;     /* create, ordinary: the published event; update: the new name */

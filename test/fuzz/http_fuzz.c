@@ -2,7 +2,8 @@
  * still.
  *
  * However its bytes are cut, the same responses come back; nothing leaks, nothing is left over. The handler
- * answers, answers at the head, upgrades or responds late, as the first letter of the path says.
+ * answers, answers at the head, upgrades, responds late, echoes the body in parts or takes a part of it, as the
+ * first letter of the path says.
  *
  * input: [seed of the cuts][bytes of a connection]
  *
@@ -73,9 +74,59 @@ static void upgraded_closed(struct conn *c)
 
 static const struct conn_protocol echo = {.input = upgraded_input, .closed = upgraded_closed};
 
+/* How a body is cut depends on the socket: it comes back in one piece, with how it ended. */
+struct echoed {
+    struct buf body;
+};
+
+static void end_echo(struct http_request *r, char how)
+{
+    struct echoed *e = r->user;
+    buf_char(&e->body, how);
+    if (!http_can_stream(r)) {
+        http_respond(r, &(struct http_response){.status = 200, .body = buf_view(&e->body)});
+    } else {
+        http_begin(r, &(struct http_response){.status = 200});
+        http_part(r, buf_view(&e->body));
+        http_finish(r);
+    }
+    buf_free(&e->body);
+    free(e);
+}
+
+static void on_bytes(struct http_request *r, struct str bytes)
+{
+    struct echoed *e = r->user;
+    buf_str(&e->body, bytes);
+    if (choice(r) == 't' && e->body.n > 4) { /* has enough before the end */
+        e->body.n = 4;
+        end_echo(r, '-');
+    } else if (e->body.n % 3 == 0) {
+        http_body_pause(r);
+        http_body_resume(r);
+    }
+}
+
+static void on_ended(struct http_request *r, enum http_body_end how)
+{
+    end_echo(r, (char)('0' + how));
+}
+
+static void on_gone(struct http_request *r)
+{
+    end_echo(r, 'g');
+}
+
+static const struct http_stream in_parts = {.bytes = on_bytes, .ended = on_ended, .gone = on_gone};
+
 static bool on_head(void *user, struct http_request *r)
 {
     struct conn *upgraded;
+    if (!r->upgrade && (choice(r) == 's' || choice(r) == 't')) {
+        r->user = calloc(1, sizeof(struct echoed));
+        http_stream(r, &in_parts);
+        return false;
+    }
     if (r->upgrade) {
         http_upgrade(r, &echo, NULL, &upgraded);
         return true;

@@ -261,6 +261,42 @@ static void expected_version_must_be_the_newest(void **state)
     assert_int_equal(mutate(f, m, ACTION_APPEND, "\"b\""), STORE_CHANGED);
 }
 
+/* A streaming append says where in the text it belongs: sent twice, or behind one that is missing, it is refused. */
+static void an_append_at_a_place_is_stored_there_or_not_at_all(void **state)
+{
+    struct fixture *f = *state;
+    struct message_id m = create(f, "\"h\\u00e9\""); /* 3 bytes */
+    f->w = (struct store_write){.expects_bytes = true, .expect_bytes = 3};
+    append(f, m, "\"a\"");
+    f->w = (struct store_write){.expects_bytes = true, .expect_bytes = 3};
+    assert_int_equal(mutate(f, m, ACTION_APPEND, "\"a\""), STORE_CHANGED);
+    f->w = (struct store_write){.expects_bytes = true, .expect_bytes = 5};
+    assert_int_equal(mutate(f, m, ACTION_APPEND, "\"c\""), STORE_CHANGED);
+    assert_int_equal(head(f).delivery, 2);
+    f->w = (struct store_write){.expects_bytes = true, .expect_bytes = 4};
+    append(f, m, "\"b\"");
+    assert_int_equal(f->last.message_bytes, 5);
+}
+
+/* "b" is refused since another has written; "c" would fit where it belongs, but "b" would be missing. */
+static void what_follows_a_refused_append_is_refused_too(void **state)
+{
+    struct fixture *f = *state;
+    struct message_id m = create(f, "\"\"");
+    f->w = (struct store_write){.expects_bytes = true, .expect_bytes = 0, .writer = 7};
+    append(f, m, "\"a\"");
+    f->w = (struct store_write){.expects_bytes = true, .expect_bytes = 1, .writer = 7, .follows = true};
+    append(f, m, "\"b\"");
+    append(f, m, "\"Z\"");
+    f->w = (struct store_write){.expects_bytes = true, .expect_bytes = 2, .writer = 7, .follows = true};
+    assert_int_equal(mutate(f, m, ACTION_APPEND, "\"c\""), STORE_CHANGED);
+    f->w = (struct store_write){.expects_bytes = true, .expect_bytes = 3, .writer = 7, .follows = true};
+    assert_int_equal(mutate(f, m, ACTION_APPEND, "\"d\""), STORE_CHANGED);
+    f->w = (struct store_write){.expects_bytes = true, .expect_bytes = 3, .writer = 8};
+    append(f, m, "\"e\"");
+    assert_int_equal(head(f).delivery, 5);
+}
+
 /* 8.1: N concurrent appends give N fragments once each, in delivery order. */
 static void hundred_appends_at_once_lose_none(void **state)
 {
@@ -483,6 +519,8 @@ int main(void)
         OVER_ALL(open_streams_are_counted_over_the_channel)
         OVER_ALL(unknown_messages_and_other_streams_are_not_found)
         OVER_ALL(expected_version_must_be_the_newest)
+        OVER_ALL(an_append_at_a_place_is_stored_there_or_not_at_all)
+        OVER_ALL(what_follows_a_refused_append_is_refused_too)
         OVER_ALL(hundred_appends_at_once_lose_none)
         OVER_ALL(of_two_terminal_appends_one_wins)
         OVER_ALL(three_rows_are_paged_by_two_in_both_directions)
