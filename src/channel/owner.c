@@ -228,6 +228,10 @@ static void finish(struct channel *ch, struct publish *p)
             ch->head = p->op.head;
             ch->head_known = true;
         }
+        if (p->result == PUBLISH_UNHEALTHY && ch->head_known) {
+            ch->head.state = p->op.head.state;
+            ch->head.state_reason = p->op.head.state_reason;
+        }
     }
     if (p->result == PUBLISH_OK) {
         if (p->stored)

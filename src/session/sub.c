@@ -211,7 +211,9 @@ static void acknowledge(struct sub *sub, const struct attached *a)
     if (s->protocol == WIRE_V2) {
         sub->has_attach = said.has_attach_serial = a->policy.history;
         sub->attach_serial = said.attach_serial = a->head.history;
-        if (a->policy.recovery && a->head.stream_id[0] != '\0' && a->head.state == STATE_HEALTHY)
+        /* Of a stream that is not healthy only what the replay buffer has can be resumed. */
+        bool resumable = a->head.state == STATE_HEALTHY || a->hot_from != UINT64_MAX;
+        if (a->policy.recovery && a->head.stream_id[0] != '\0' && resumable)
             said.stream_id = str_of(a->head.stream_id);
         said.serial = serial_to_tell(sub, a);
     }

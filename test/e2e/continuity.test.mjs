@@ -7,8 +7,8 @@ import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { Api } from './lib/api.mjs';
-import { appWith, demoApp, fresh, oneServer, root } from './lib/server.mjs';
+import { Api, complete, streaming } from './lib/api.mjs';
+import { Server, appWith, demoApp, fresh, oneServer, root, sleep, until } from './lib/server.mjs';
 import { V1, V2 } from './lib/v2.mjs';
 
 const ok = answer => { assert.equal(answer.status, 200, answer.text); return answer.body; };
@@ -192,4 +192,286 @@ describe('many connections cut off at once', () => {
       assert.deepEqual([found.gaps_or_repeats, found.transcripts_different, found.live_incomplete, found.messages_wrong, found.lost], [0, 0, 0, 0, 0]);
       assert.ok(found.frames_replayed >= 300 && found.frames_replayed <= 3000, `${found.frames_replayed} frames for 300 connections`);
     });
+});
+
+describe('the two tiers of a resume', () => {
+  const recovery = (id, connection_recovery, more = {}) => appWith({ connection_recovery, ...more }, { id, key: id, secret: `${id}-secret` });
+  const apps = [demoApp,
+    recovery('brief', { buffer_ttl_seconds: 1 }),
+    recovery('cold', { buffer_ttl_seconds: 0 }),
+    recovery('few', { max_buffer_size: 3 }),
+    recovery('bare', {}, { history: { enabled: false } }),
+    recovery('barebrief', { buffer_ttl_seconds: 1 }, { history: { enabled: false } }),
+    recovery('nothing', { enabled: false }),
+    recovery('short', { buffer_ttl_seconds: 0 }, { history: { retention_window_seconds: 2 } })];
+  const held = oneServer({ before, after }, { apps, config: { event_name_filtering: { enabled: true }, history: { max_page_size: 2000 } } });
+  const open = [], apis = {};
+  const connect = async (key = 'app-key', options = {}) => { const c = await V2.connect(held.server, { key, ...options }); open.push(c); return c; };
+  before(() => { for (const app of apps) apis[app.key] = new Api(held.server, app); });
+  after(async () => { await Promise.all(open.map(c => c.close())); for (const api of Object.values(apis)) api.close(); });
+
+  const say = async (key, channel, ...texts) => { for (const text of texts) ok(await apis[key].publish(channel, 'n', text)); };
+  const heard = (client, channel) => client.of(channel).filter(f => f.event === 'n').map(f => f.data);
+  const noFaults = (...clients) => clients.forEach(c => assert.deepEqual(c.faults, []));
+  /* A client that has heard `1`, is cut off, and misses `2` and `3`. */
+  async function wasAway(key, channel, options) {
+    const client = await connect(key, options);
+    await client.subscribe(channel);
+    await say(key, channel, '1');
+    await client.next(f => f.data === '1');
+    client.cut();
+    await say(key, channel, '2', '3');
+    return client;
+  }
+
+  test('hot says hot, cold says cold, and the metrics count them [S41] [S42]', async () => {
+    const before = await held.server.metric('sockudo_history_recovery_success_total', { source: 'hot', app_id: 'app-id' });
+    for (const [key, source] of [['app-key', 'hot'], ['cold', 'cold']]) {
+      const channel = fresh(), client = await wasAway(key, channel);
+      const { recovered } = await client.reconnect();
+      assert.deepEqual(recovered.map(r => [r.channel, r.source, r.replayed, r.position.serial]), [[channel, source, 2, 3]]);
+      assert.deepEqual(heard(client, channel), ['1', '2', '3']);
+      noFaults(client);
+    }
+    assert.equal(await held.server.metric('sockudo_history_recovery_success_total', { source: 'hot', app_id: 'app-id' }), before + 1);
+    assert.ok(await held.server.metric('sockudo_recovery_buffer_bytes', { app_id: 'app-id' }) > 0);
+    assert.equal(await held.server.metric('sockudo_recovery_buffer_bytes', { app_id: 'cold' }), 0);
+  });
+
+  test('what has expired from the buffer comes from the store, and its bytes are given back', async () => {
+    const channel = fresh(), client = await wasAway('brief', channel);
+    assert.ok(await held.server.metric('sockudo_recovery_buffer_bytes', { app_id: 'brief' }) > 0);
+    await sleep(1100);
+    const { recovered } = await client.reconnect();
+    assert.deepEqual(recovered.map(r => [r.source, r.replayed]), [['cold', 2]]);
+    await until(async () => await held.server.metric('sockudo_recovery_buffer_bytes', { app_id: 'brief' }) === 0, 'an empty buffer');
+    noFaults(client);
+  });
+
+  test('channel_serials are served hot; after expiry continuity_unverifiable [3.31] [S40]', async () => {
+    const channel = fresh(), client = await wasAway('brief', channel);
+    const old = async () => {
+      const c = await connect('brief');
+      await c.subscribe(channel);
+      c.send('sockudo:resume', JSON.stringify({ channel_serials: { [channel]: 1 } }));
+      return [JSON.parse((await c.next(f => f.event === 'sockudo:resume_success')).data), heard(c, channel)];
+    };
+    const [hot, got] = await old();
+    assert.deepEqual([hot.recovered.map(r => [r.source, r.replayed]), got], [[['hot', 2]], ['2', '3']]);
+    await sleep(1100);
+    const [cold] = await old();
+    assert.deepEqual(cold.failed.map(f => [f.code, f.reason]), [['continuity_unverifiable', 'legacy_serial_only_position_cannot_use_cold_recovery']]);
+    noFaults(client);
+  });
+
+  test('without durable history: frames carry positions, a resume is hot, and only then [4.7]', async () => {
+    const channel = fresh(), client = await wasAway('bare', channel), v1 = await V1.connect(held.server, { key: 'bare' });
+    open.push(v1);
+    const { recovered } = await client.reconnect();
+    assert.deepEqual(recovered.map(r => [r.source, r.replayed, r.position.serial]), [['hot', 2, 3]]);
+    assert.deepEqual(heard(client, channel), ['1', '2', '3']);
+    const frames = client.of(channel).filter(f => f.event === 'n');
+    assert.deepEqual(frames.map(f => f.serial), [1, 2, 3]);
+    assert.match(frames[0].stream_id, /^[0-9a-f]{8}-[0-9a-f]{4}-4/);
+    const ack = client.frames.find(f => f.event === 'sockudo_internal:subscription_succeeded');
+    assert.deepEqual([ack.data, ack.serial, ack.stream_id], ['{}', 0, frames[0].stream_id]);
+    await v1.subscribe(channel);
+    await say('bare', channel, '4');
+    assert.deepEqual(Object.keys(await v1.next(f => f.data === '4')).sort(), ['channel', 'data', 'event']);
+    client.positions.get(channel).stream_id = '00000000-0000-4000-8000-000000000000';
+    const { failed } = await client.reconnect();
+    assert.deepEqual(failed.map(f => [f.code, f.reason, f.current_stream_id]), [['stream_reset', 'stream_id_mismatch', frames[0].stream_id]]);
+    noFaults(client, v1);
+  });
+
+  test('without durable history what has expired is position_expired, the head is not', async () => {
+    const channel = fresh(), client = await wasAway('barebrief', channel), other = await connect('barebrief');
+    await other.subscribe(channel);
+    await sleep(1100);
+    const { failed } = await client.reconnect();
+    assert.deepEqual(failed.map(f => [f.code, f.reason]), [['position_expired', 'hot_replay_expired_and_durable_history_disabled']]);
+    other.cut();
+    const { recovered } = await other.reconnect();
+    assert.deepEqual(recovered.map(r => [r.source, r.replayed, r.position]), [['hot', 0, null]]);
+  });
+
+  test('with recovery off there are no positions', async () => {
+    const channel = fresh(), client = await connect('nothing'), ack = await client.subscribe(channel);
+    await say('nothing', channel, '1');
+    assert.ok(!('stream_id' in ack) && !('serial' in ack));
+    await client.next(f => f.data === '1');
+    client.send('sockudo:resume', { channel_positions: { [channel]: { serial: 0 } } });
+    assert.equal((await client.next(f => f.event === 'sockudo:error')).data.code, 4301);
+  });
+
+  test('the app\'s window counts frames in both tiers [3.28]', async () => {
+    const channel = fresh('ai'), client = await connect('few'), api = apis.few;
+    await client.subscribe(channel);
+    const { message_serial: serial } = await api.create(channel, 'a');
+    await client.next(f => f.serial === 1);
+    client.cut();
+    for (let i = 0; i < 300; i++) ok(await api.append(channel, serial, 'x'));
+    const { recovered } = await client.reconnect();
+    assert.deepEqual(recovered.map(r => [r.source, r.replayed]), [['hot', 1]]);
+    assert.equal(client.text(channel, serial), 'a' + 'x'.repeat(300));
+    client.cut();
+    await say('few', channel, '1', '2', '3', '4');
+    const { failed } = await client.reconnect();
+    assert.deepEqual(failed.map(f => [f.code, f.reason]), [['position_expired', 'recovery_window_exceeded']]);
+    noFaults(client);
+  });
+
+  for (const [key, source] of [['app-key', 'hot'], ['cold', 'cold']]) {
+    test(`a filter hides the tail: the position is the last one examined (${source}) [3.35]`, async () => {
+      const channel = fresh(), client = await connect(key);
+      await client.subscribe(channel, { filter: { events: ['n'] } });
+      await say(key, channel, '1');
+      await client.next(f => f.data === '1');
+      client.cut();
+      await say(key, channel, '2');
+      for (let i = 0; i < 3; i++) ok(await apis[key].publish(channel, 'hidden', 'x'));
+      const { recovered } = await client.reconnect();
+      assert.deepEqual(recovered.map(r => [r.source, r.replayed, r.position.serial]), [[source, 1, 5]]);
+      assert.deepEqual(heard(client, channel), ['1', '2']);
+      noFaults(client);
+    });
+
+    test(`rewind and resume together, tokens flowing: nothing twice, text equal, position at the head (${source}) [3.47] [3.48]`, { timeout: 60_000 }, async () => {
+      const channel = fresh('ai'), client = await connect(key, { params: 'append_rollup_window=20' }), api = apis[key];
+      await client.subscribe(channel, { rewind: 5 });
+      const texts = new Map();
+      let on = true;
+      const writers = [0, 1].map(async w => {
+        for (let m = 0; on; m++) {
+          const { message_serial: serial } = await api.create(channel, `${w}.${m}:`, { extras: streaming() });
+          texts.set(serial, `${w}.${m}:`);
+          for (let i = 0; i < 40 && on; i++) {
+            ok(await api.append(channel, serial, ` ${i}`, { extras: i === 39 ? complete : streaming() }));
+            texts.set(serial, `${texts.get(serial)} ${i}`);
+            await sleep(10);
+          }
+        }
+      });
+      const sources = [];
+      for (let round = 0; round < 10; round++) {
+        await sleep(60 + 13 * round);
+        client.cut();
+        await sleep(round % 3 ? 80 : 0);
+        const { recovered, failed } = await client.reconnect();
+        assert.deepEqual(failed, []);
+        sources.push(...recovered.map(r => r.source));
+      }
+      on = false;
+      await Promise.all(writers);
+      for (const [serial, text] of texts) await until(() => client.text(channel, serial) === text, () => `${serial} to be ${text}, it is ${client.text(channel, serial)}; ${JSON.stringify(client.faults)}`);
+      const head = ok(await api.get(`/channels/${channel}/history/state`)).stream;
+      assert.ok(head.next_serial > 2);
+      await say(key, channel, 'end');
+      const last = await client.next(f => f.data === 'end');
+      assert.equal(client.positions.get(channel).serial, last.serial);
+      assert.deepEqual([...new Set(sources)], [source]);
+      noFaults(client);
+    });
+  }
+
+  test('expired short messages beside a long stream: no resume below them, the stream\'s versions stay [3.49] [S44]', { timeout: 20_000 }, async () => {
+    const channel = fresh('ai'), client = await connect('short'), api = apis.short;
+    await client.subscribe(channel);
+    const { message_serial: serial } = await api.create(channel, 'a', { extras: streaming() });
+    await client.next(f => f.serial === 1);
+    client.cut();
+    await say('short', channel, '1', '2');
+    for (let i = 0; i < 6; i++) {
+      await sleep(500);
+      ok(await api.append(channel, serial, 'x', { extras: streaming() }));
+    }
+    const { failed } = await client.reconnect();
+    assert.deepEqual(failed.map(f => [f.code, f.reason]), [['position_expired', 'version_replay_floor_is_ahead_of_requested_serial']]);
+    assert.ok(failed[0].oldest_available_serial > 3 && failed[0].newest_available_serial === 9, JSON.stringify(failed));
+    const versions = ok(await api.versions(channel, serial, { direction: 'oldest_first' }));
+    assert.deepEqual(versions.items.map(i => i.data).join(''), 'axxxxxx');
+  });
+
+  test('a gate that is full ends the connection, and nothing was out of order before [3.25]', { timeout: 60_000 }, async () => {
+    const channel = fresh(), client = await connect(), api = apis['app-key'], filling = 'x'.repeat(9000);
+    for (let i = 1; i <= 1700; i += 10)
+      ok(await api.post('/batch_events', { batch: Array.from({ length: 10 }, (_, j) => ({ channel, name: 'n', data: `${i + j} ${filling}` })) }));
+    client.ws.pause(); // the rewind fills the socket, so the gate stays closed
+    client.send('sockudo:subscribe', { channel, rewind: 1700 });
+    await sleep(500);
+    for (let i = 1701; i <= 2800; i += 10)
+      ok(await api.post('/batch_events', { batch: Array.from({ length: 10 }, (_, j) => ({ channel, name: 'n', data: `${i + j} live` })) }));
+    client.ws.resume();
+    await until(() => client.closing, 'the end of the connection', 20_000);
+    assert.equal(client.closing.code, 4100);
+    const numbers = heard(client, channel).map(d => Number(d.split(' ')[0]));
+    assert.deepEqual(numbers, numbers.map((_, i) => i + 1));
+    assert.ok(numbers.length <= 1700, `${numbers.length} messages`);
+    assert.match(client.find(f => f.event === 'sockudo:error').data.message, /while the subscription was being prepared/);
+  });
+});
+
+describe('over a restart', () => {
+  test('a kill in the middle of a stream: the resume is cold and the text whole [3.33]', { timeout: 60_000 }, async () => {
+    const server = await Server.start({ apps: [demoApp] }), api = new Api(server), client = await V2.connect(server), channel = fresh('ai');
+    await client.subscribe(channel);
+    const { message_serial: serial } = await api.create(channel, '', { extras: streaming() });
+    let text = '';
+    for (let i = 0; i < 50; i++) { ok(await api.append(channel, serial, ` ${i}`)); text += ` ${i}`; }
+    client.cut();
+    for (let i = 50; i < 100; i++) { ok(await api.append(channel, serial, ` ${i}`)); text += ` ${i}`; }
+    await server.kill9();
+    await server.restart();
+    for (let i = 100; i < 120; i++) { ok(await api.append(channel, serial, ` ${i}`)); text += ` ${i}`; }
+    const { recovered, failed } = await client.reconnect();
+    assert.deepEqual([failed, recovered.map(r => r.source)], [[], ['cold']]);
+    assert.equal(client.text(channel, serial), text);
+    assert.equal((await api.latest(channel, serial)).data, text);
+    assert.deepEqual(client.faults, []);
+    await client.close();
+    api.close();
+    await server.stop();
+  });
+
+  test('a channel without durable history has another stream then: stream_reset', { timeout: 60_000 }, async () => {
+    const server = await Server.start({ apps: [appWith({ history: { enabled: false } })] }), api = new Api(server), client = await V2.connect(server), channel = fresh();
+    await client.subscribe(channel);
+    ok(await api.publish(channel, 'n', '1'));
+    await client.next(f => f.data === '1');
+    await server.kill9();
+    await server.restart();
+    const { failed } = await client.reconnect();
+    assert.deepEqual(failed.map(f => [f.code, f.reason]), [['stream_reset', 'stream_id_mismatch']]);
+    await client.close();
+    api.close();
+    await server.stop();
+  });
+
+  test('versioned messages switched off and on: positions keep rising, no hole [3.53]', { timeout: 60_000 }, async () => {
+    const server = await Server.start({ apps: [demoApp], config: { ai_transport: { enabled: false } } }), api = new Api(server), client = await V2.connect(server), channel = fresh();
+    const toml = fs.readFileSync(server.configFile, 'utf8');
+    const restartWith = async on => {
+      client.cut();
+      await server.kill9();
+      fs.writeFileSync(server.configFile, on ? toml : toml.replace(/versioned_messages = \{ enabled = true/, 'versioned_messages = { enabled = false'));
+      await server.restart();
+    };
+    await client.subscribe(channel);
+    ok(await api.publish(channel, 'n', '1'));
+    await client.next(f => f.data === '1');
+    for (const on of [false, true]) {
+      await restartWith(on);
+      for (const text of [`a${on}`, `b${on}`]) ok(await api.publish(channel, 'n', text));
+      const { failed } = await client.reconnect();
+      assert.deepEqual(failed, []);
+    }
+    const frames = client.of(channel).filter(f => f.event === 'n');
+    assert.deepEqual(frames.map(f => f.data), ['1', 'afalse', 'bfalse', 'atrue', 'btrue']);
+    assert.deepEqual(frames.map(f => f.serial), [1, 2, 3, 4, 5]);
+    assert.equal(new Set(frames.map(f => f.stream_id)).size, 1);
+    assert.deepEqual(client.faults, []);
+    await client.close();
+    api.close();
+    await server.stop();
+  });
 });
