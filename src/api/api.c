@@ -18,6 +18,7 @@
 #include "app/replay_cache.h"
 #include "base/mem.h"
 #include "message/metrics.h"
+#include "session/revocation.h"
 
 #define APP "/apps/{app}"
 #define CHANNEL APP "/channels/{channel}"
@@ -94,6 +95,8 @@ struct api *api_new(struct env *env, struct api_shared *shared)
     list_init(&api->readers);
     api->replays = replay_cache_new(REPLAY_KEYS_MAX);
     shared->all[env->shard] = api;
+    if (shared->revocations)
+        revocations_reach_also(shared->revocations, env->shard, (struct revocations_other){stream_readers_revoke, api});
     return api;
 }
 

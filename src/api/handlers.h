@@ -35,6 +35,8 @@ void append_streams_drain(struct api *api);
 /* stream_read.c */
 void serve_stream_read(struct call *c);
 void stream_readers_drain(struct api *api);
+/* For struct revocations_other: ends readers with such a token. */
+uint32_t stream_readers_revoke(void *api, const struct app *app, struct str jti, struct str client_id);
 /* Gives back what was kept for readers. */
 void reads_forget(struct api *api);
 /* history.c */

@@ -77,7 +77,7 @@ static void turn_ends(struct task *task)
     if (!r->over || r->looking)
         return;
     if (!r->begun) {
-        refuse(r, fail(503, "service_unavailable", STR("The server is shutting down")));
+        refuse(r, fail(503, "service_unavailable", STR("The stream ended before it began, try again")));
         return;
     }
     leave(r);
@@ -500,6 +500,24 @@ void serve_stream_read(struct call *c)
     list_append(&c->api->readers, &r->link);
     http_stream(c->request, &in_parts);
     attach(r);
+}
+
+/* ---- ended by others ---- */
+
+uint32_t stream_readers_revoke(void *user, const struct app *app, struct str jti, struct str client_id)
+{
+    struct api *api = user;
+    uint32_t ended = 0;
+    list_each(link, &api->readers)
+    {
+        struct reader *r = list_of(link, struct reader, link);
+        bool meant = (jti.p && str_eq(r->right.jti, jti)) || (client_id.p && str_eq(r->right.client_id, client_id));
+        if (r->over || r->call->app != app || !r->right.jti.p || !meant)
+            continue;
+        finish(r); /* it comes back, and is refused */
+        ended++;
+    }
+    return ended;
 }
 
 void stream_readers_drain(struct api *api)

@@ -42,6 +42,14 @@ const char *revocations_refuse(struct revocations *r, const struct app *app, con
 /* The sessions of one shard, whose sockets are closed; before any revocation_begin(). */
 void revocations_reach(struct revocations *r, unsigned shard, struct sessions *sessions);
 
+/* What else of one shard lives by a token, beside its sessions: ends what uses one of that jti or client (absent = not that one),
+ * returns how many. On that shard; one per shard, set before any revocation_begin() and good until the last one is done. */
+struct revocations_other {
+    uint32_t (*end)(void *user, const struct app *app, struct str jti, struct str client_id);
+    void *user;
+};
+void revocations_reach_also(struct revocations *r, unsigned shard, struct revocations_other other);
+
 enum revocation_result {
     REVOCATION_DONE,
     REVOCATION_FULL,   /* nothing has happened */
@@ -61,7 +69,7 @@ struct revocation {
     void *user;
     /* outputs */
     enum revocation_result result;
-    uint32_t closed;    /* sockets of this process */
+    uint32_t closed;    /* connections of this process */
 };
 struct revocation *revocation_new(struct env *env, struct app *app, void (*done)(struct revocation *rv));
 void revocation_free(struct revocation *rv);

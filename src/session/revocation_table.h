@@ -14,6 +14,7 @@ struct revocations {
     struct env *home;              /* of shard 0 */
     _Atomic int state;             /* enum revocations_state */
     struct sessions *shards[REVOCATION_SHARDS_MAX];
+    struct revocations_other others[REVOCATION_SHARDS_MAX];
     pthread_mutex_t lock;
     struct map entries;            /* key -> struct entry; guarded by lock */
 };

@@ -100,6 +100,9 @@ static void close_sockets(struct task *task)
     struct sessions *here = rv->all->shards[env->shard];
     if (here != NULL)
         rv->closed += sessions_revoke(here, rv->app, rv->jti, rv->client_id);
+    const struct revocations_other *other = &rv->all->others[env->shard];
+    if (other->end != NULL)
+        rv->closed += other->end(other->user, rv->app, rv->jti, rv->client_id);
     if (env->shard + 1 < env->shards)
         step(rv, env, env->shard + 1, close_sockets);
     else
@@ -136,6 +139,11 @@ void revocation_begin(struct revocations *r, struct env *env, struct revocation 
 {
     rv->all = r;
     step(rv, env, 0, comes_into_force);
+}
+
+void revocations_reach_also(struct revocations *r, unsigned shard, struct revocations_other other)
+{
+    r->others[shard] = other;
 }
 
 void revocations_reach(struct revocations *r, unsigned shard, struct sessions *sessions)

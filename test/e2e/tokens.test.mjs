@@ -5,7 +5,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { Api, channelAuth, nowSeconds, userAuth } from './lib/api.mjs';
-import { Server, appWith, demoApp, fresh, oneServer, sleep, until } from './lib/server.mjs';
+import { Server, appWith, demoApp, fresh, oneServer, sleep, until, within } from './lib/server.mjs';
+import { EventReader } from './lib/stream.mjs';
 import { mint } from './lib/token.mjs';
 import { V1, V2 } from './lib/v2.mjs';
 
@@ -256,6 +257,22 @@ describe('revocation', () => {
     assert.deepEqual(await errorAfter(second, () => refresh(second, one)), { code: 4009, message: 'Authentication error: capability token revoked' });
     await second.settle();
     await second.close();
+  });
+
+  test('who reads a message as server-sent events with such a token is ended, too', async () => {
+    const channel = fresh('ai'), { message_serial: serial } = await api.create(channel, 'a');
+    const token = mint(app, { client: 'sid', may: { [channel]: ['subscribe'] } });
+    const readers = Array.from({ length: 4 }, () => new EventReader(api, channel, serial, { query: { token } }));
+    const other = new EventReader(api, channel, serial, { query: { token: mint(app) } });
+    for (const reader of [...readers, other]) await reader.until(e => e.event === 'snapshot');
+    assert.equal((await revoke({ client_id: 'sid', ttl_seconds: 600 })).body.closed_connections, 4);
+    for (const reader of readers) assert.ok(await within(reader.done, 3000), 'the end of the response');
+    const again = new EventReader(api, channel, serial, { query: { token } });
+    await again.done;
+    assert.equal(again.status, 401);
+    await api.append(channel, serial, 'b');
+    await other.until(e => e.event === 'append');
+    await other.close();
   });
 
   test('the request names a token or a client [41]', async () => {
