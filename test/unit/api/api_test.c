@@ -81,8 +81,7 @@ static void the_path_must_decode(void **state)
 
 static void features_that_are_not_built_say_so(void **state)
 {
-    assert_starts(get(*state, "/channels/presence-a/presence/history", ""),
-                  "501 {\"error\":\"Presence history is not implemented");
+    assert_starts(post(*state, "/push/publish", "{}"), "501 {\"error\":\"Push notifications are not implemented");
 }
 
 /* Chapter 2, 2.10. */
