@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "ai/full_text.h"
+#include "ai/rollup.h"
 #include "base/mem.h"
 #include "wire/codes.h"
 #include <stdlib.h>
@@ -38,8 +39,15 @@ static struct str key_of(const uint64_t *history)
     return str_make(history, sizeof(*history));
 }
 
+static void count_bytes(const struct full_texts *all, int64_t change)
+{
+    all->ch->env->full_text_bytes += (uint64_t)change;
+    metrics_gauge(all->ch->env, all->ch->app, full_text_bytes, change);
+}
+
 static void text_free(struct full_texts *all, struct text *t)
 {
+    count_bytes(all, -(int64_t)t->body.n);
     map_del(&all->texts, key_of(&t->history));
     buf_free(&t->body);
     free(t);
@@ -68,8 +76,11 @@ static struct text *find(const struct full_texts *all, const struct message_id *
 
 static struct text *text_new(struct full_texts *all, const struct message_id *message)
 {
-    if (all->texts.count >= FULL_TEXTS_MAX)
+    const struct env *env = all->ch->env;
+    if (all->texts.count >= FULL_TEXTS_MAX || env->full_text_bytes >= env->config->ai.rollup.max_full_text_bytes) {
+        rollup_flush(all->ch); /* what waits there shows parts of them */
         drop_all(all);
+    }
     struct text *t = mem_new(struct text);
     t->history = message->history;
     map_put(&all->texts, key_of(&t->history), t);
@@ -106,6 +117,7 @@ static void read_done(struct store_op *op)
         struct text *t = text_new(all, &read->message);
         struct str data = op->found.items[0].data;
         buf_put(&t->body, data.p + 1, data.n - 2);
+        count_bytes(all, (int64_t)t->body.n);
         t->upto = op->found.items[0].delivery;
     } else {
         all->failed = true;
@@ -140,8 +152,10 @@ void full_text_append(struct full_texts *all, const struct publish *p)
     struct str fragment = p->op.write.data;
     if (t == NULL || t->upto >= p->op.written.delivery)
         return;
-    if (fragment.n > 2)
+    if (fragment.n > 2) {
         buf_put(&t->body, fragment.p + 1, fragment.n - 2);
+        count_bytes(all, (int64_t)fragment.n - 2);
+    }
     t->upto = p->op.written.delivery;
 }
 

@@ -3,7 +3,8 @@
  * Read once from the store as of the append that asks for it, and from then on extended by each fragment; appending stays
  * O(fragment) for everybody else (design, "Storage").
  *
- * Limit: FULL_TEXTS_MAX messages a channel; beyond, all are dropped and read again when needed.
+ * Limits: FULL_TEXTS_MAX messages a channel, and ai.rollup.max_full_text_bytes on a shard (full_text_bytes says how much is held).
+ * Beyond, the channel that needs another text drops those it holds, and reads them again when they are needed: slower, never wrong.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

@@ -209,7 +209,7 @@ static void class_deadline(struct timer *timer)
     class_arms(c);
 }
 
-static void flush(struct channel *ch)
+void rollup_flush(struct channel *ch)
 {
     for (unsigned w = 0; ch->rollup != NULL && w < WINDOWS; w++) {
         struct window_class *c = ch->rollup->classes[w];
@@ -318,7 +318,7 @@ static void arm_all(struct channel *ch)
 static void append_leaves_now(struct channel *ch, const struct publish *p)
 {
     uint32_t used = lanes_in_use(ch);
-    flush(ch);
+    rollup_flush(ch);
     if (used != 0)
         leave_alone(ch, p, used);
 }
@@ -365,7 +365,7 @@ static void committed(struct channel *ch, struct publish *p)
         if (append && p->stored) {
             append_leaves_now(ch, p);
         } else {
-            flush(ch);
+            rollup_flush(ch);
             channel_deliver_publish(ch, p, ALL_LANES);
         }
         if (is_rolled(ch, p))
@@ -413,7 +413,7 @@ static const struct egress egress_rollup = {
     .committed = committed,
     .ready = ready,
     .admit = streams_admit,
-    .flush = flush,
+    .flush = rollup_flush,
     .closed = closed,
     .bypassed = bypassed,
     .forgotten = streams_doubt,

@@ -16,7 +16,11 @@
 #pragma once
 #include "channel/hub.h"
 
+struct channel;
+
 enum { ROLLUP_RUNS_MAX = 256 };
 
+/* What is pending on the channel leaves now. */
+void rollup_flush(struct channel *ch);
 /* Makes rollup the egress of the hub. Call once, after hub_new(). */
 void rollup_install(struct hub *hub);

@@ -235,6 +235,7 @@ struct config {
             uint64_t orphan_ttl_ms;
             uint64_t max_pending_bytes;       /* text of one channel and window */
             uint64_t max_shard_pending_bytes; /* memory of all that waits on a shard */
+            uint64_t max_full_text_bytes;     /* accumulated text that a shard holds for append_mode=full */
         } rollup;
     } ai; /* ai_transport */
 

@@ -371,6 +371,8 @@ static const struct config_key rows[] = {
          ai.rollup.orphan_ttl_ms, .flags = KEY_POSITIVE),
     ACTS("ai_transport.rollup.max_pending_bytes", NULL, U64, "65536", ai.rollup.max_pending_bytes,
          .flags = KEY_POSITIVE),
+    ACTS("ai_transport.rollup.max_full_text_bytes", NULL, U64, "268435456", ai.rollup.max_full_text_bytes,
+         .flags = KEY_POSITIVE),
     ACTS("ai_transport.rollup.max_shard_pending_bytes", NULL, U64, "67108864", ai.rollup.max_shard_pending_bytes,
          .flags = KEY_POSITIVE),
     TUNES("ai_transport.rollup.wheel_tick_ms", "AI_TRANSPORT_ROLLUP_WHEEL_TICK_MS", U64, "5", .flags = KEY_POSITIVE),

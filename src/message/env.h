@@ -37,7 +37,7 @@ struct env {
     void (*notice)(struct env *env, const struct notice *notice);
     void *world; /* the provider's */
     struct hub *hub; /* channel/hub.h: this shard's channels */
-    uint64_t rollup_pending; /* ai/rollup.c: bytes that wait on this shard */
+    uint64_t rollup_pending, full_text_bytes; /* ai/rollup.c, ai/full_text.c: bytes that they hold on this shard */
     struct streams *streams; /* ai/streams.h: the open streams of the channels this shard owns; NULL = nobody watches them */
 };
 

@@ -78,6 +78,7 @@ static const struct {
     {"event_stream_readers", "Readers of messages by server-sent events"},
     {"append_streams_open", "Streaming append requests that have not ended"},
     {"active_streams", "Streams that rollup holds state for"},
+    {"full_text_bytes", "Accumulated text held for subscribers of whole snapshots"},
     {"rollup_pending_bytes", "Memory of what waits in rollup"},
     {"capability_revocations", "Revocations of capability tokens in force"},
     {"history_queue_depth", "Writes submitted to the store and not completed"},

@@ -60,6 +60,7 @@
     X(append_streams, "append_streams_open")                                                                 \
     X(rollup_states, "active_streams")                                                                       \
     X(annotation_bytes, "annotation_bytes")                                                                  \
+    X(full_text_bytes, "full_text_bytes")                                                                    \
     X(rollup_pending, "rollup_pending_bytes")                                                                \
     X(revocations, "capability_revocations")                                                                 \
     X(hot_bytes, "recovery_buffer_bytes")                                                                    \

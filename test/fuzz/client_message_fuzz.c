@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 
+#include "ai/extras.h"
 #include "ai/headers.h"
 #include "base/json.h"
 #include "channel/filter.h"
@@ -50,6 +51,20 @@ static void encode(const struct client_message *m)
     frame_drop(v2);
 }
 
+/* A header set in it: valid JSON, in which that header is what was set. */
+static void write_header(const struct client_message *m, const struct extras_facts *facts, struct arena *arena)
+{
+    const struct ai_header_value set = {STR("status"), STR("cancelled")};
+    struct extras_facts after;
+    struct buf out = {0};
+    struct str object;
+    ai_extras_put(&out, m->extras, facts, &set, 1);
+    require(json_check(buf_view(&out), &object, NULL));
+    require(!extras_read(object, arena, &after));
+    require(after.status == STREAM_CANCELLED && after.echo == facts->echo && after.ephemeral == facts->ephemeral);
+    buf_free(&out);
+}
+
 static void judge_extras(const struct client_message *m, struct arena *arena)
 {
     struct extras_facts facts;
@@ -61,6 +76,7 @@ static void judge_extras(const struct client_message *m, struct arena *arena)
     if (!ai_identity_check(&facts, m->channel, &failure))
         require(failure.text[0]);
     encode(m);
+    write_header(m, &facts, arena);
 }
 
 static void read_filter(struct str data, struct arena *arena)

@@ -236,6 +236,8 @@ static void run_seed(uint64_t seed)
         f->core->config->ai.rollup.max_pending_bytes = 5 + pick(f, 20);
     if (pick(f, 3) == 0)
         f->core->config->ai.rollup.max_shard_pending_bytes = 300 + pick(f, 4000);
+    if (pick(f, 3) == 0)
+        f->core->config->ai.rollup.max_full_text_bytes = 1 + pick(f, 40);
     if (pick(f, 10) == 0)
         f->core->config->ai.rollup.enabled = false;
     for (unsigned i = 0; i < SUBSCRIBERS; i++)

@@ -419,6 +419,30 @@ static void latency_counts_from_the_arrival_at_the_owner(void **state)
     buf_free(&text);
 }
 
+/* The text of one message makes room for that of another while a run of the first still waits. */
+static void full_texts_are_bounded_and_stay_whole(void **state)
+{
+    struct fixture *f = *state;
+    f->core->config->ai.rollup.max_full_text_bytes = 1;
+    subscribe(f, LANE_FULL, 40);
+    create(f, 0);
+    create(f, 1);
+    append(f, 0, "a");
+    append(f, 0, "b"); /* waits */
+    sent(f, 0);
+    append(f, 1, "x"); /* its text is read: that of the first goes */
+    append(f, 0, "c");
+    append(f, 1, "y");
+    advance_ms(f, 40);
+    assert_string_equal(sent(f, 0), "@4:ab @5:x @6:abc @7:xy");
+    assert_true(f->core->env.full_text_bytes <= 3);
+    append_last(f, 0, "!");
+    append_last(f, 1, "!");
+    assert_string_equal(sent(f, 0), "@8:abc! @9:xy!");
+    assert_int_equal(f->core->env.full_text_bytes, 0);
+    assert_int_equal(metric_value(metrics_of(&f->core->env, f->core->app)->full_text_bytes), 0);
+}
+
 static void drain_sends_what_is_pending(void **state)
 {
     struct fixture *f = *state;
@@ -454,6 +478,7 @@ int main(void)
         T(without_room_on_the_shard_appends_leave_at_once_behind_the_rest),
         T(runs_of_a_channel_are_bounded),
         T(latency_counts_from_the_arrival_at_the_owner),
+        T(full_texts_are_bounded_and_stay_whole),
         T(drain_sends_what_is_pending),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
