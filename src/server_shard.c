@@ -207,7 +207,8 @@ static void on_accepted(void *user, int fd, const struct sockaddr_storage *peer)
 bool shard_listen(struct shard *shard, uint16_t port, char error[256])
 {
     const struct config *config = shard->server->config;
-    struct http_server_options options = {.body_max = (size_t)config->http_api.request_limit_in_mb << 20};
+    struct http_server_options options = {.body_max = (size_t)config->http_api.request_limit_in_mb << 20,
+                                          .stream_timeout_ms = config->http_api.stream_idle_timeout_seconds * 1000};
     char *host = str_dup(config->host);
     shard->api = api_new(&shard->env, &shard->server->ops.api);
     shard->http = http_server_new(shard->conns, &options, &handler, shard);

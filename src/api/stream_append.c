@@ -404,6 +404,7 @@ static struct failure read_stored(struct append_stream *s, const struct store_it
     s->stored = item->data.p ? own_text(arena, item->data) : STR("");
     s->extras = arena_copy(arena, item->extras);
     s->stored_status = item->status;
+    s->end = is_last(item->status) ? item->status : STREAM_NONE;
     s->at = s->params.from;
     if (s->at > s->stored.n)
         return fail_fmt(s->call, 400, "invalid_input", "from is %llu, but the message's text has %zu bytes",

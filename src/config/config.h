@@ -158,6 +158,7 @@ struct config {
     struct {
         uint32_t request_limit_in_mb;
         bool usage_enabled;
+        uint32_t stream_idle_timeout_seconds; /* between two bytes of a streamed body */
     } http_api;
     struct {
         uint64_t max_messages; /* outbound frames per socket, 1000; 0 = bytes only (then 10,000) */

@@ -250,6 +250,8 @@ static const struct config_key rows[] = {
          presence.v2_ungraceful_timeout_seconds),
     ACTS("http_api.request_limit_in_mb", NULL, U32, "10", http_api.request_limit_in_mb),
     ACTS("http_api.usage_enabled", "HTTP_API_USAGE_ENABLED", BOOL, "true", http_api.usage_enabled),
+    ACTS("http_api.stream_idle_timeout_seconds", "HTTP_API_STREAM_IDLE_TIMEOUT_SECONDS", U32, "60",
+         http_api.stream_idle_timeout_seconds, .flags = KEY_POSITIVE),
     TUNES("http_api.accept_traffic.memory_threshold", NULL, FLOAT, "0.9"),
     ACTS("websocket.max_messages", "WEBSOCKET_MAX_MESSAGES", U64, NULL, websocket.max_messages,
          .flags = KEY_MAY_BE_NONE),
