@@ -101,7 +101,7 @@ static void missed_read(struct store_op *op)
             ask(r);
             return;
         }
-    } else if (op->result != STORE_EXPIRED && op->result != STORE_WRONG_STREAM) {
+    } else if (op->result != STORE_EXPIRED && op->result != STORE_WRONG_STREAM && op->result != STORE_UNHEALTHY) {
         later(r);
         return;
     }
@@ -134,6 +134,8 @@ static void head_read(struct store_op *op)
     r->reading = false;
     if (r->wanted != 0)
         begin(r, r->wanted);
+    else if (op->result == STORE_UNHEALTHY)
+        ends(r); /* only a reset helps, and that is another stream */
     else if (op->result != STORE_OK)
         later(r);
     else if (ch->head_known && op->head.delivery > ch->head.delivery && list_empty(&ch->in_flight) && !ch->held &&

@@ -158,9 +158,10 @@ static void latest_read(struct job *job, struct store_op *op)
     struct replay replay = replay_of(job);
     size_t before = job->items_count;
     enum store_result result = op->result;
+    enum stream_state state = op->head.state;
     job_keep(job, op);
     if (result != STORE_OK) {
-        job_fails(job, READ_FAILED);
+        job_fails(job, result != STORE_UNHEALTHY ? READ_FAILED : state == STATE_DEGRADED ? DEGRADED : RESET_REQUIRED);
         return;
     }
     replay.items = job->items; /* may have moved */

@@ -22,6 +22,13 @@ struct queue {
     size_t ops, bytes;
 };
 
+/* What a read has found damaged: the commit thread marks it. */
+struct suspect {
+    struct str app_id, channel; /* owned */
+    char stream_id[STREAM_ID_SIZE + 1];
+};
+enum { SUSPECTS_MAX = 64 }; /* beyond: found again by the next read */
+
 struct store {
     struct store_options options;
     struct kv *kv;
@@ -34,6 +41,8 @@ struct store {
     pthread_cond_t wake, wake_reader;
     struct queue queue;        /* guarded by lock */
     struct queue reads;        /* planned ones; guarded by lock */
+    struct suspect suspects[SUSPECTS_MAX]; /* guarded by lock */
+    size_t suspects_count;
     bool idle;                 /* the commit thread waits; guarded by lock */
     bool stopping, reader_stopping;
     bool unsynced;             /* interval policy: something waits for a sync */
@@ -201,10 +210,46 @@ static void commit(struct store *s, struct queue *staged)
     send_home(s, staged);
 }
 
+static void suspect(struct store *s, const struct store_op *op)
+{
+    pthread_mutex_lock(&s->lock);
+    if (s->suspects_count < SUSPECTS_MAX) {
+        struct suspect *new = &s->suspects[s->suspects_count++];
+        *new = (struct suspect){.app_id = str_make(str_dup(op->app_id), op->app_id.n),
+                                .channel = str_make(str_dup(op->channel), op->channel.n)};
+        memcpy(new->stream_id, op->head.stream_id, sizeof(new->stream_id));
+    }
+    if (s->threads)
+        pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void mark_suspects(struct store *s)
+{
+    struct suspect taken[SUSPECTS_MAX];
+    struct buf error = {0};
+    pthread_mutex_lock(&s->lock);
+    size_t count = s->suspects_count;
+    memcpy(taken, s->suspects, count * sizeof(taken[0]));
+    s->suspects_count = 0;
+    pthread_mutex_unlock(&s->lock);
+    for (size_t i = 0; i < count; i++) {
+        log_error("store", "rows of channel %.*s of app %.*s are damaged or missing; it is degraded until its history is reset",
+                  STR_ARG(taken[i].channel), STR_ARG(taken[i].app_id));
+        engine_suspect(s->engine, taken[i].app_id, taken[i].channel, str_of(taken[i].stream_id));
+        free((void *)taken[i].app_id.p);
+        free((void *)taken[i].channel.p);
+    }
+    if (count > 0 && !engine_commit(s->engine, false, &error))
+        becomes_unhealthy(s, buf_view(&error));
+    buf_free(&error);
+}
+
 /* Takes the ops of one batch, in order; reads are set aside and planned once the batch is durable. */
 static void run_batch(struct store *s, struct queue *taken, struct queue *reads)
 {
     struct queue staged = {0};
+    mark_suspects(s); /* before whatever came after the read that found them */
     for (struct store_op *op; (op = pop(taken)) != NULL;) {
         if (!is_staged_kind(op)) {
             push(reads, op);
@@ -269,7 +314,8 @@ static void read_all(struct store *s, struct queue *reads)
     for (struct store_op *op; (op = pop(reads)) != NULL;) {
         struct planned p = get_planned(op);
         struct queue one = {0};
-        engine_read(p.snapshot != NULL ? p.snapshot->kv : s->kv, p.plan, op);
+        if (engine_read(p.snapshot != NULL ? p.snapshot->kv : s->kv, p.plan, op) == READ_DAMAGED)
+            suspect(s, op);
         push(&one, op);
         send_home(s, &one);
         if (p.snapshot != NULL && --p.snapshot->reads == 0) {

@@ -20,6 +20,7 @@ struct engine *engine_new(struct kv *kv, const struct store_options *options, st
     list_init(&e->messages);
     list_init(&e->touched);
     list_init(&e->folding);
+    health_load(e);
     return e;
 }
 
@@ -28,6 +29,7 @@ void engine_free(struct engine *e)
     while (!list_empty(&e->channels_lru))
         channel_drop(e, list_of(e->channels_lru.next, struct stored_channel, lru));
     map_free(&e->channels);
+    health_free(e);
     buf_free(&e->scratch);
     buf_free(&e->value);
     buf_free(&e->work_at);
@@ -39,18 +41,37 @@ void engine_free(struct engine *e)
 void engine_rollback(struct engine *e)
 {
     e->kv->ops->abandon(e->kv);
-    while (!list_empty(&e->touched))
-        channel_drop(e, list_of(e->touched.next, struct stored_channel, touched));
+    while (!list_empty(&e->touched)) {
+        struct stored_channel *ch = list_of(e->touched.next, struct stored_channel, touched);
+        promise_keep(e, ch);
+        channel_drop(e, ch);
+    }
     e->pending_count = 0;
     e->cid_known = false;
     e->failed = e->spoilt = false;
+    e->fault = FAULT_NONE;
+    health_load(e);
 }
 
 void engine_forget(struct engine *e)
 {
     engine_rollback(e);
-    while (!list_empty(&e->channels_lru))
-        channel_drop(e, list_of(e->channels_lru.next, struct stored_channel, lru));
+    while (!list_empty(&e->channels_lru)) {
+        struct stored_channel *ch = list_of(e->channels_lru.next, struct stored_channel, lru);
+        promise_keep(e, ch);
+        channel_drop(e, ch);
+    }
+}
+
+static bool found_damaged(struct engine *e, struct stored_channel *ch)
+{
+    enum stream_fault found = e->fault;
+    if (found == FAULT_NONE)
+        return false;
+    e->fault = FAULT_NONE;
+    e->failed = false;
+    health_mark(e, ch->key, found);
+    return true;
 }
 
 /* What the batch has touched is durable now: what is due for retention goes in a batch of its own, which need not be synced, since
@@ -64,6 +85,7 @@ static bool retain_touched(struct engine *e, struct buf *error)
         struct eviction done = {0};
         /* More than the batch has given, or a bound would not hold under load. */
         some |= retain(e, ch, ch->written_ms, EVICT_PER_WRITE + 2 * ch->batch_places, &done);
+        some |= found_damaged(e, ch);
         if (ch->newest_write != NULL && done.messages > 0) {
             ch->newest_write->written.evicted_messages = done.messages;
             ch->newest_write->written.evicted_bytes = done.bytes;
@@ -79,6 +101,7 @@ static void batch_is_over(struct engine *e)
         struct stored_channel *ch = list_of(at, struct stored_channel, touched);
         ch->newest_write = NULL;
         ch->batch_places = 0;
+        ch->acknowledged = ch->delivery;
     }
 }
 
@@ -115,12 +138,20 @@ static void work_channel(struct engine *e, struct str key, int64_t now_ms, uint3
     struct eviction done = {0};
     struct str rest = str_from(key, 1);
     struct str app_id = str_split(&rest, '\0');
-    struct stored_channel *ch = channel_get(e, app_id, rest);
-    if (ch == NULL)
+    if (health_of(e, str_from(key, 1)) != FAULT_NONE)
         return;
+    struct stored_channel *ch = channel_get(e, app_id, rest);
+    if (ch == NULL) {
+        if (e->fault != FAULT_NONE)
+            health_mark(e, str_from(key, 1), e->fault);
+        e->failed = false; /* the others are not to wait for this one */
+        e->fault = FAULT_NONE;
+        return;
+    }
     if (ch->retention.window_ms == 0)
         ch->retention.window_ms = ch->record.window_ms;
     retain(e, ch, now_ms, messages_max, &done);
+    found_damaged(e, ch);
     *dropped += done.messages;
 }
 

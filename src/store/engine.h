@@ -42,7 +42,14 @@ void engine_forget(struct engine *e);
  * was then: from a snapshot, or before the next commit. */
 struct read_plan;
 struct read_plan *engine_plan(struct engine *e, struct store_op *op);
-void engine_read(struct kv *kv, const struct read_plan *plan, struct store_op *op);
+enum read_verdict {
+    READ_FINE,
+    READ_DAMAGED, /* rows contradict one another; the op says STORE_UNHEALTHY, and engine_suspect() should be told */
+};
+enum read_verdict engine_read(struct kv *kv, const struct read_plan *plan, struct store_op *op);
+
+/* A read has found the rows of a channel damaged: it is degraded from the next commit on, if it still has that stream id. */
+void engine_suspect(struct engine *e, struct str app_id, struct str channel, struct str stream_id);
 
 enum work_result { WORK_GOES_ON, WORK_DONE };
 /* A slice of background retention, into the pending batch; *dropped grows by what it removed. WORK_DONE: all channels and receipts

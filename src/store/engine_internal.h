@@ -8,6 +8,9 @@
 #include "store/engine.h"
 #include "store/row.h"
 
+/* Stored as numbers; the smaller, the worse. */
+enum stream_fault { FAULT_NONE, FAULT_LOST, FAULT_LOAD, FAULT_ROWS };
+
 struct receipts { /* op_ids of one message: open addressing, never shrinks */
     uint32_t *tags;    /* 0 = free */
     uint32_t *offsets; /* delivery - create of the row with that receipt */
@@ -39,6 +42,8 @@ struct stored_channel {
     struct floor_record floor;
     uint32_t stream8;
     uint64_t delivery, history, bytes_ever;
+    uint64_t acknowledged;     /* delivery as of the last commit */
+    enum stream_fault fault;
     int64_t oldest_ms, newest_ms;
     uint32_t open;
     struct list dirty;         /* its dirty messages, by dirty_from */
@@ -75,11 +80,17 @@ struct engine {
     struct buf receipts_at;    /* likewise, for receipts */
     bool channels_done, receipts_done;
     bool failed;               /* a read of the operation at hand failed: what it loaded is not to be trusted */
+    enum stream_fault fault;   /* or its channel's rows are damaged (failed is set too) */
+    struct map unhealthy;      /* channel's key -> struct unhealthy */
+    struct map promises;       /* channel's key -> struct promise */
     bool spoilt;               /* one failed when it had staged something already: the batch must not be committed */
 };
 
 /* load.c */
+/* NULL: unknown, or e->failed. */
 struct stored_channel *channel_get(struct engine *e, struct str app_id, struct str name);
+/* The key of a channel, in e->scratch. */
+struct str stored_key(struct engine *e, struct str app_id, struct str name);
 /* The record alone, for a channel whose rows cannot be loaded. */
 bool channel_record_get(struct engine *e, struct str app_id, struct str name, struct channel_record *record);
 struct stored_channel *channel_make(struct engine *e, struct str app_id, struct str name);
@@ -122,6 +133,23 @@ bool retain(struct engine *e, struct stored_channel *ch, int64_t now_ms, uint32_
 void put_floor(struct engine *e, struct stored_channel *ch);
 void stage_reset(struct engine *e, struct store_op *op);
 enum stage_result stage_purge(struct engine *e, struct store_op *op);
+
+/* health.c */
+void health_load(struct engine *e); /* anew, from the kv */
+void health_free(struct engine *e);
+enum stream_fault health_of(const struct engine *e, struct str key);
+void health_mark(struct engine *e, struct str key, enum stream_fault found);
+void health_clear(struct engine *e, struct str key);
+void health_output(enum stream_fault fault, struct store_head *out);
+/* STORE_UNHEALTHY, with as good a head as there is. */
+void health_refuse(struct engine *e, struct store_op *op, struct str key);
+/* The operation at hand has met a fault. */
+void fault_met(struct engine *e, enum stream_fault found);
+/* If so: its channel is marked, the operation refused, and true returned. */
+bool health_settle(struct engine *e, struct store_op *op);
+/* What was acknowledged is remembered when memory forgets the channel; is it all there? Asked once. */
+void promise_keep(struct engine *e, const struct stored_channel *ch);
+bool promise_holds(struct engine *e, const struct stored_channel *ch);
 
 /* note.c */
 void stage_notes(struct engine *e, struct store_op *op);

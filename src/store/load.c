@@ -139,8 +139,8 @@ static struct message *load_head(struct engine *e, struct stored_channel *ch, ui
     buf_clear(&e->value);
     if (!kv_get(e->kv, key_str(&key), &e->value, &e->failed))
         return NULL;
-    if (!head_read(buf_view(&e->value), &h)) {
-        e->failed = true;
+    if (!head_read(buf_view(&e->value), &h) || h.last < h.create || h.last != h.previous_fold) {
+        fault_met(e, FAULT_ROWS);
         return NULL;
     }
     struct message *m = message_add(e, ch, history);
@@ -155,16 +155,17 @@ static struct message *load_create(struct engine *e, struct stored_channel *ch, 
     struct place place;
     struct row row;
     buf_clear(&e->value);
-    if (!kv_get(e->kv, key_str(&key), &e->value, &e->failed) || !place_read(buf_view(&e->value), &place))
-        return NULL;
-    key = key_of2('L', ch->record.cid, place.create);
-    buf_clear(&e->value);
     if (!kv_get(e->kv, key_str(&key), &e->value, &e->failed))
         return NULL;
-    if (!row_read(buf_view(&e->value), &row)) {
-        e->failed = true;
+    bool fine = place_read(buf_view(&e->value), &place);
+    key = key_of2('L', ch->record.cid, place.create);
+    buf_clear(&e->value);
+    fine = fine && kv_get(e->kv, key_str(&key), &e->value, &e->failed) && row_read(buf_view(&e->value), &row) &&
+           row.history == history && row.create == place.create;
+    if (!fine && !e->failed)
+        fault_met(e, FAULT_ROWS);
+    if (!fine)
         return NULL;
-    }
     if (row.action != ACTION_CREATE)
         return NULL;
     struct message *m = message_add(e, ch, history);
@@ -231,6 +232,11 @@ static struct str record_key(struct engine *e, struct str app_id, struct str nam
     return buf_view(&e->scratch);
 }
 
+struct str stored_key(struct engine *e, struct str app_id, struct str name)
+{
+    return str_from(record_key(e, app_id, name), 1);
+}
+
 static void set_stream8(struct stored_channel *ch)
 {
     char hex[9] = {0};
@@ -238,40 +244,66 @@ static void set_stream8(struct stored_channel *ch)
     ch->stream8 = (uint32_t)strtoul(hex, NULL, 16);
 }
 
-static void replay_row(struct engine *e, struct stored_channel *ch, uint64_t delivery, struct str value)
+struct loading {
+    struct engine *e;
+    struct stored_channel *ch;
+    uint64_t counted;          /* newest position in the counters as they were noted */
+    uint64_t next;             /* what must come next: from the replay floor on there is no hole */
+};
+
+static void load_create_row(struct loading *l, uint64_t delivery, const struct row *row)
 {
-    struct row row;
-    if (!row_read(value, &row)) {
-        e->failed = true;
-        return;
-    }
-    bool creates = row.action == ACTION_CREATE || row.action == ACTION_ORDINARY;
-    if (delivery > ch->delivery) { /* else the floor record has counted it */
-        ch->delivery = delivery;
-        ch->bytes_ever += value.n;
-        ch->history = creates ? row.history : ch->history;
-    }
-    if (creates)
-        return;
-    struct message *m = message_get(e, ch, row.history);
-    if (m == NULL || delivery <= m->h.last)
-        return;
-    if (m->rows_count == FOLD_ROWS) {
-        e->failed = true; /* folding would have come first */
-        return;
-    }
-    message_apply(m, delivery, &row, value.n);
+    if (row->create != delivery || (delivery > l->counted && row->history != l->ch->history + 1))
+        fault_met(l->e, FAULT_LOAD);
+    else if (delivery > l->counted)
+        l->ch->history = row->history;
 }
 
-static void replay_rows(struct engine *e, struct stored_channel *ch)
+static void load_mutation_row(struct loading *l, uint64_t delivery, const struct row *row, uint64_t size)
+{
+    struct message *m = message_get(l->e, l->ch, row->history);
+    if (m == NULL || delivery <= m->h.last)
+        return;
+    /* At FOLD_ROWS folding would have come first. */
+    if (row->previous != m->h.last || row->create != m->h.create || m->rows_count == FOLD_ROWS)
+        fault_met(l->e, FAULT_LOAD);
+    else
+        message_apply(m, delivery, row, size);
+}
+
+static void load_row(struct loading *l, uint64_t delivery, struct str value)
+{
+    struct row row;
+    if (!row_read(value, &row) || (delivery >= l->ch->floor.replay_floor && delivery != l->next)) {
+        fault_met(l->e, FAULT_LOAD);
+        return;
+    }
+    if (delivery >= l->ch->floor.replay_floor)
+        l->next = delivery + 1;
+    if (delivery > l->counted) {
+        l->ch->delivery = delivery;
+        l->ch->bytes_ever += value.n;
+    }
+    if (row.action == ACTION_CREATE || row.action == ACTION_ORDINARY)
+        load_create_row(l, delivery, &row);
+    else
+        load_mutation_row(l, delivery, &row, value.n);
+}
+
+static void load_rows(struct engine *e, struct stored_channel *ch)
 {
     struct key from = key_of2('L', ch->record.cid, ch->record.checkpoint + 1), to = key_of('L', ch->record.cid + 1);
     struct kv_cursor *cursor = kv_scan(e->kv, key_str(&from), key_str(&to), false);
+    struct loading l = {e, ch, ch->delivery, ch->record.checkpoint + 1};
     struct str key, value;
+    if (l.next < ch->floor.replay_floor)
+        l.next = ch->floor.replay_floor;
     while (!e->failed && kv_next(e->kv, cursor, &key, &value))
-        replay_row(e, ch, key_u64(key, 9), value);
+        load_row(&l, key_u64(key, 9), value);
     if (!kv_end(e->kv, cursor))
         e->failed = true;
+    else if (!e->failed && (l.next <= ch->delivery || !promise_holds(e, ch)))
+        fault_met(e, FAULT_LOST);
 }
 
 static uint32_t count_open(struct engine *e, uint64_t cid)
@@ -294,14 +326,15 @@ bool load_place(struct engine *e, uint64_t cid, uint64_t history, struct place *
     return kv_get(e->kv, key_str(&key), &e->value, &e->failed) && place_read(buf_view(&e->value), place);
 }
 
-
 bool channel_record_get(struct engine *e, struct str app_id, struct str name, struct channel_record *record)
 {
     buf_clear(&e->value);
     if (!kv_get(e->kv, record_key(e, app_id, name), &e->value, &e->failed))
         return false;
-    e->failed = !channel_record_read(buf_view(&e->value), record);
-    return !e->failed;
+    if (channel_record_read(buf_view(&e->value), record))
+        return true;
+    fault_met(e, FAULT_LOAD);
+    return false;
 }
 
 static struct stored_channel *channel_load(struct engine *e, struct str app_id, struct str name)
@@ -319,21 +352,25 @@ static struct stored_channel *channel_load(struct engine *e, struct str app_id, 
     struct key floor = key_of('F', record.cid);
     buf_clear(&e->value);
     if (kv_get(e->kv, key_str(&floor), &e->value, &e->failed) && !floor_read(buf_view(&e->value), &ch->floor))
-        e->failed = true;
+        fault_met(e, FAULT_LOAD);
     if (ch->floor.delivery > record.delivery) {
         ch->delivery = ch->floor.delivery;
         ch->history = ch->floor.history;
         ch->bytes_ever = ch->floor.bytes_ever;
     }
     ch->retain_at = ch->floor.oldest_history;
-    replay_rows(e, ch);
+    load_rows(e, ch);
     ch->open = count_open(e, record.cid);
     if (ch->floor.oldest_history <= ch->history && load_place(e, record.cid, ch->floor.oldest_history, &oldest))
         ch->oldest_ms = oldest.published_ms;
     if (ch->history > 0 && load_place(e, record.cid, ch->history, &newest))
         ch->newest_ms = newest.published_ms;
+    ch->acknowledged = ch->delivery;
+    ch->fault = health_of(e, ch->key);
     if (!e->failed)
         return ch;
+    if (e->fault != FAULT_NONE)
+        fault_met(e, FAULT_LOAD); /* of one message, but the counters hang on it */
     channel_drop(e, ch);
     return NULL;
 }
@@ -378,7 +415,8 @@ struct stored_channel *channel_make(struct engine *e, struct str app_id, struct 
 void head_output(const struct stored_channel *ch, struct store_head *out)
 {
     *out = (struct store_head){.delivery = ch->delivery, .history = ch->history, .replay_floor = ch->floor.replay_floor,
-                               .newest_ms = ch->newest_ms, .open_streams = ch->open, .state = STATE_HEALTHY};
+                               .newest_ms = ch->newest_ms, .open_streams = ch->open};
+    health_output(ch->fault, out);
     memcpy(out->stream_id, ch->record.stream_id, sizeof(out->stream_id));
     if (ch->history < ch->floor.oldest_history)
         return;

@@ -10,7 +10,7 @@
 
 struct read_plan {
     bool known;             /* the channel exists */
-    bool failed;
+    bool failed, refused;   /* refused: it is not healthy */
     uint64_t cid;
     uint32_t stream8;
     struct store_head head;
@@ -99,6 +99,15 @@ static void copy_page(struct read_plan *plan, const struct stored_channel *ch, s
 static void plan_channel(struct engine *e, struct read_plan *plan, struct store_op *op)
 {
     struct stored_channel *ch = channel_get(e, op->app_id, op->channel);
+    if (health_settle(e, op) || health_of(e, stored_key(e, op->app_id, op->channel)) != FAULT_NONE) {
+        struct buf key = {0};
+        buf_str(&key, stored_key(e, op->app_id, op->channel));
+        health_refuse(e, op, buf_view(&key));
+        buf_free(&key);
+        plan->refused = true;
+        plan->head = op->head;
+        return;
+    }
     if (ch == NULL)
         return;
     plan->known = true;
@@ -175,6 +184,11 @@ static void plan_open(struct engine *e, struct read_plan *plan, struct store_op 
         struct stored_channel *ch = channel_get(e, app_id, name);
         struct message *m = ch ? message_get(e, ch, key_u64(k->at, 9)) : NULL;
         found->open_next = k->at;
+        if (e->fault != FAULT_NONE) { /* whoever uses the channel is told; the others are looked at */
+            health_mark(e, k->key, e->fault);
+            e->fault = FAULT_NONE;
+            e->failed = false;
+        }
         if (m == NULL || m->h.at_ms > before)
             continue;
         found->open_apps[found->count] = app_id;
@@ -386,6 +400,13 @@ static bool in_time(const struct store_read *q, int64_t published_ms)
     return published_ms >= q->start_ms && published_ms <= q->end_ms;
 }
 
+static bool end_scan(struct reading *r, struct kv_cursor *cursor)
+{
+    bool whole = kv_end(r->src.kv, cursor);
+    r->src.failed |= !whole;
+    return whole;
+}
+
 /* Places first, then their messages: the cursor must not be held while other keys are read. */
 static bool page_places(struct reading *r, uint64_t *places, size_t *count)
 {
@@ -398,7 +419,11 @@ static bool page_places(struct reading *r, uint64_t *places, size_t *count)
     struct kv_cursor *cursor = kv_scan(r->src.kv, key_str(&from), key_str(&to), q->direction == NEWEST_FIRST);
     while (kv_next(r->src.kv, cursor, &key, &value)) {
         struct place place;
-        if (!place_read(value, &place) || !in_time(q, place.published_ms) || place.create > as_of(r))
+        if (!place_read(value, &place)) {
+            end_scan(r, cursor);
+            return false;
+        }
+        if (!in_time(q, place.published_ms) || place.create > as_of(r))
             continue;
         if (*count == q->limit) {
             r->op->found.more = true;
@@ -406,7 +431,7 @@ static bool page_places(struct reading *r, uint64_t *places, size_t *count)
         }
         places[(*count)++] = key_u64(key, 9);
     }
-    return kv_end(r->src.kv, cursor);
+    return end_scan(r, cursor);
 }
 
 static enum store_result read_page(struct reading *r)
@@ -469,7 +494,7 @@ static bool replay_scan(struct reading *r, struct replayed *all)
             replay_add(r, all, next++, &row);
         bytes += value.n;
     }
-    whole = kv_end(r->src.kv, cursor) && whole;
+    whole = end_scan(r, cursor) && whole;
     return whole && (r->op->found.more || next == q->to_delivery + 1);
 }
 
@@ -504,27 +529,34 @@ static enum store_result read_replay(struct reading *r)
     return STORE_OK;
 }
 
-void engine_read(struct kv *kv, const struct read_plan *plan, struct store_op *op)
+static enum store_result read_now(struct reading *r)
+{
+    const struct read_plan *plan = r->plan;
+    struct store_op *op = r->op;
+    if (plan->known && op->read.stream_id.p != NULL && !str_eq(op->read.stream_id, str_of(plan->head.stream_id)))
+        return STORE_WRONG_STREAM;
+    if (op->kind == STORE_LATEST)
+        return read_latest(r);
+    if (op->kind == STORE_VERSIONS)
+        return read_versions(r);
+    return op->kind == STORE_PAGE ? read_page(r) : read_replay(r);
+}
+
+enum read_verdict engine_read(struct kv *kv, const struct read_plan *plan, struct store_op *op)
 {
     struct reading r = {.src = {.kv = kv, .arena = &op->arena}, .plan = plan, .op = op, .arena = &op->arena};
-    const struct str wanted = op->kind == STORE_NOTE_SCAN ? STR_NONE : op->read.stream_id;
     op->head = plan->head;
-    if (op->kind == STORE_OPEN)
-        op->found = plan->open;
-    if (op->kind == STORE_NOTE_SCAN)
-        op->result = read_notes(kv, op);
-    else if (plan->failed)
-        op->result = STORE_FAILED;
-    else if (op->kind == STORE_OPEN)
-        op->result = STORE_OK;
-    else if (plan->known && wanted.p != NULL && !str_eq(wanted, str_of(plan->head.stream_id)))
-        op->result = STORE_WRONG_STREAM;
-    else if (op->kind == STORE_LATEST)
-        op->result = read_latest(&r);
-    else if (op->kind == STORE_VERSIONS)
-        op->result = read_versions(&r);
-    else if (op->kind == STORE_PAGE)
-        op->result = read_page(&r);
-    else
-        op->result = read_replay(&r);
+    if (op->kind == STORE_NOTE_SCAN || op->kind == STORE_OPEN) {
+        if (op->kind == STORE_OPEN)
+            op->found = plan->open;
+        op->result = op->kind == STORE_NOTE_SCAN ? read_notes(kv, op) : plan->failed ? STORE_FAILED : STORE_OK;
+        return READ_FINE;
+    }
+    op->result = plan->refused ? STORE_UNHEALTHY : plan->failed ? STORE_FAILED : read_now(&r);
+    if (op->result != STORE_FAILED || plan->failed || r.src.failed)
+        return READ_FINE;
+    /* No read failed, so what is there contradicts itself. */
+    op->result = STORE_UNHEALTHY;
+    health_output(FAULT_ROWS, &op->head);
+    return READ_DAMAGED;
 }

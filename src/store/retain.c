@@ -136,6 +136,10 @@ static enum evicted evict(struct engine *e, struct stored_channel *ch, uint64_t 
     }
     if (ok && m != NULL)
         message_drop(e, m);
+    if (!ok && src.failed)
+        e->failed = true;
+    else if (!ok)
+        fault_met(e, FAULT_ROWS);
     arena_free(&arena);
     return ok ? EVICTED : EVICT_FAILED;
 }
@@ -160,6 +164,8 @@ static bool is_due(const struct stored_channel *ch, int64_t now_ms)
 
 bool retain(struct engine *e, struct stored_channel *ch, int64_t now_ms, uint32_t messages_max, struct eviction *done)
 {
+    if (ch->fault != FAULT_NONE)
+        return false;
     while (done->messages < messages_max && ch->retain_at <= ch->history && is_due(ch, now_ms)) {
         struct place place;
         uint64_t history = next_place(e, ch, ch->retain_at, &place);
@@ -189,13 +195,16 @@ void stage_reset(struct engine *e, struct store_op *op)
 {
     struct stored_channel *ch = channel_get(e, op->app_id, op->channel);
     struct channel_record damaged;
+    health_clear(e, stored_key(e, op->app_id, op->channel));
     if (ch == NULL && e->failed) { /* a reset is the way out for a channel whose rows are damaged */
         e->failed = false;
+        e->fault = FAULT_NONE;
         if (channel_record_get(e, op->app_id, op->channel, &damaged)) {
             memcpy(op->found.previous_stream_id, damaged.stream_id, sizeof(op->found.previous_stream_id));
             del_channel_rows(e, damaged.cid);
         }
         e->failed = false; /* not even its record: its rows stay behind, under a number that nobody uses again */
+        e->fault = FAULT_NONE;
     } else if (ch != NULL) {
         memcpy(op->found.previous_stream_id, ch->record.stream_id, sizeof(op->found.previous_stream_id));
         op->found.purged_messages = ch->history - ch->floor.messages_evicted;
@@ -224,8 +233,8 @@ enum stage_result stage_purge(struct engine *e, struct store_op *op)
     if (!list_empty(&ch->touched))
         return COMMIT_FIRST; /* what is pending must go too, and cannot be found yet */
     for (uint64_t at = ch->floor.oldest_history; (at = next_place(e, ch, at, &place)) != 0; at++) {
-        if (purge_reaches(&op->read, at, &place) && evict(e, ch, at, DROP_OPEN, &done) == EVICT_FAILED)
-            e->failed = true;
+        if (purge_reaches(&op->read, at, &place))
+            evict(e, ch, at, DROP_OPEN, &done);
         if (e->failed || (op->read.before_history > 0 && at >= op->read.before_history))
             break;
     }

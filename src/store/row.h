@@ -10,6 +10,7 @@
  *   'S' cid8 history8 segment4    segment            the text of up to 64 rows, and which rows
  *   'O' cid8 history8             open stream        while its status is streaming
  *   'R' cid8 key16                receipt            of creates and ordinary messages, until it expires
+ *   'U' app-id 00 channel         unhealthy          channels whose rows cannot be trusted: format, enum stream_fault
  *   'n' bytes                     note               of the server itself: format, then its value as it came
  *   'N'                           next cid (8 bytes)
  *   'B'                           boot id of the machine while the store is open with sync = interval

@@ -15,6 +15,7 @@ struct staging {
     struct stored_channel *ch;
     struct message *m; /* NULL for create and ordinary */
     struct row row;
+    struct str kept;   /* the text that an update or delete leaves as it is */
 };
 
 static bool is_mutation(const struct store_write *w)
@@ -191,7 +192,8 @@ static void count_open(struct staging *s, bool was, bool is)
 
 /* ---- outputs ---- */
 
-/* What an update or delete has left, when it was not given anew: read, and so only when nothing of it is pending. */
+/* What an update or delete has left, when it was not given anew: read, and so only when nothing of it is pending. False: nothing is
+ * staged. */
 static bool whole_text(struct staging *s, struct str *data)
 {
     struct message *m = s->m;
@@ -199,8 +201,13 @@ static bool whole_text(struct staging *s, struct str *data)
     struct arena *arena = &s->op->arena;
     struct source src = {.kv = s->e->kv, .arena = arena};
     struct str before = STR_NONE;
-    if (!m->tail_replaces && m->h.segments > 0 && !view_text(&src, &v, UINT64_MAX, &before))
+    if (!m->tail_replaces && m->h.segments > 0 && !view_text(&src, &v, UINT64_MAX, &before)) {
+        if (src.failed)
+            s->e->failed = true;
+        else
+            fault_met(s->e, FAULT_ROWS);
         return false;
+    }
     if (!m->h.has_data) {
         *data = STR_NONE;
     } else if (!m->h.is_string) {
@@ -234,10 +241,7 @@ static void set_mutation_outputs(struct staging *s, const struct head *before)
     out->extras = s->w->extras.p ? s->w->extras : arena_copy(arena, h->extras);
     out->user_id = arena_copy(arena, h->user_id);
     out->tags = arena_copy(arena, h->tags);
-    if (s->w->action == ACTION_APPEND || s->w->data.p != NULL)
-        out->data = s->w->data;
-    else if (!whole_text(s, &out->data))
-        s->e->failed = true;
+    out->data = keeps_text(&s->row) ? s->kept : s->w->data;
 }
 
 static void set_outputs(struct staging *s, uint64_t delivery)
@@ -293,14 +297,17 @@ static void write_row(struct staging *s)
     channel_checkpoint_some(s->e, ch);
 }
 
+static bool keeps(const struct staging *s)
+{
+    const struct store_write *w = s->w;
+    return s->m != NULL && w->action != ACTION_APPEND && w->data.p == NULL && !(w->clear & CLEAR_DATA);
+}
+
 /* An update or delete that keeps text which is just being folded, or a message whose create row is not in the kv yet. */
 static bool needs_commit(const struct staging *s)
 {
-    const struct store_write *w = s->w;
-    if (s->m == NULL)
-        return false;
-    bool shows_kept_text = w->action != ACTION_APPEND && w->data.p == NULL;
-    return is_folding(s->m) && (shows_kept_text || (!s->m->receipts.known && !hash128_is_zero(w->receipt_key)));
+    return s->m != NULL && is_folding(s->m) &&
+           (keeps(s) || (!s->m->receipts.known && !hash128_is_zero(s->w->receipt_key)));
 }
 
 static bool find_target(struct staging *s)
@@ -329,9 +336,10 @@ static void note_retention(struct staging *s)
 }
 
 /* What could not be read concerns this operation alone: the rest of the batch goes on. */
-static enum stage_result nothing_staged(struct engine *e)
+static enum stage_result nothing_staged(struct staging *s)
 {
-    e->failed = false;
+    health_settle(s->e, s->op);
+    s->e->failed = false;
     return STAGED;
 }
 
@@ -343,18 +351,20 @@ static enum stage_result stage_write(struct engine *e, struct store_op *op)
     if (s.ch == NULL) {
         op->result = e->failed ? STORE_FAILED : is_mutation(s.w) ? STORE_NOT_FOUND : check_limits(&s);
         if (op->result != STORE_OK)
-            return nothing_staged(e);
+            return nothing_staged(&s);
         s.ch = channel_make(e, op->app_id, op->channel);
     }
     if (find_target(&s) && needs_commit(&s))
         return COMMIT_FIRST;
     if (op->result == STORE_OK && !answered_by_receipt(&s))
         op->result = check_limits(&s);
+    if (op->result == STORE_OK && !e->failed && keeps(&s))
+        whole_text(&s, &s.kept);
     if (e->failed)
         op->result = STORE_FAILED;
     if (op->result != STORE_OK) {
         head_output(s.ch, &op->head);
-        return nothing_staged(e);
+        return nothing_staged(&s);
     }
     write_row(&s);
     note_retention(&s);
@@ -365,12 +375,14 @@ static enum stage_result stage_write(struct engine *e, struct store_op *op)
 static void stage_head(struct engine *e, struct store_op *op)
 {
     struct stored_channel *ch = channel_get(e, op->app_id, op->channel);
+    if (health_settle(e, op))
+        return;
     if (e->failed) {
         op->result = STORE_FAILED;
         e->failed = false;
         return;
     }
-    if (ch == NULL && op->read.materialise && !e->failed)
+    if (ch == NULL && op->read.materialise)
         ch = channel_make(e, op->app_id, op->channel);
     if (ch != NULL)
         head_output(ch, &op->head);
@@ -378,10 +390,29 @@ static void stage_head(struct engine *e, struct store_op *op)
         op->result = STORE_WRONG_STREAM;
 }
 
+/* A channel that needs a reset takes nothing; a degraded one takes writes. */
+static bool is_refused(struct engine *e, struct store_op *op)
+{
+    struct str key = stored_key(e, op->app_id, op->channel);
+    enum stream_fault known = health_of(e, key);
+    bool refused = op->kind == STORE_WRITE ? known == FAULT_LOST || known == FAULT_LOAD : known != FAULT_NONE;
+    if (!refused)
+        return false;
+    if (known == FAULT_ROWS)
+        channel_get(e, op->app_id, op->channel); /* for its head */
+    struct buf copy = {0};
+    buf_str(&copy, stored_key(e, op->app_id, op->channel));
+    health_refuse(e, op, buf_view(&copy));
+    buf_free(&copy);
+    return true;
+}
+
 enum stage_result engine_stage(struct engine *e, struct store_op *op)
 {
     op->result = STORE_OK;
     op->head = (struct store_head){0};
+    if (e->unhealthy.count > 0 && op->kind != STORE_RESET && op->kind != STORE_NOTE_PUT && is_refused(e, op))
+        return STAGED;
     if (op->kind == STORE_WRITE) {
         if (stage_write(e, op) == COMMIT_FIRST)
             return COMMIT_FIRST;
@@ -396,7 +427,7 @@ enum stage_result engine_stage(struct engine *e, struct store_op *op)
         else if (stage_purge(e, op) == COMMIT_FIRST)
             return COMMIT_FIRST;
     }
-    if (e->failed) {
+    if (!health_settle(e, op) && e->failed) {
         op->result = STORE_FAILED;
         e->spoilt = true;
         e->failed = false;

@@ -61,7 +61,7 @@ enum store_result {
     STORE_BYTES_MAX,
     STORE_OPEN_MAX,
     STORE_CHANGED,          /* `expect_delivery` is not the message's newest version any more, its text is not `expect_bytes` long, or another writer's */
-    STORE_UNHEALTHY,        /* the channel's stream needs a reset; writes and reads are refused */
+    STORE_UNHEALTHY,        /* see head.state: degraded: reads are refused; reset_required: writes too. STORE_RESET clears it */
     STORE_EXPIRED,          /* the range begins below the replay floor */
     STORE_WRONG_STREAM,     /* stream_id given and different */
     STORE_BUSY,             /* queue full: try again */

@@ -49,7 +49,7 @@ bool view_load(struct source *src, uint64_t cid, uint64_t history, struct view *
     *found = get_copy(src, key_of2('M', cid, history), &value);
     if (!*found)
         return !src->failed && load_untouched(src, cid, history, v, found);
-    if (!head_read(value, &h))
+    if (!head_read(value, &h) || h.last != h.previous_fold)
         return false;
     *v = (struct view){.cid = cid, .history = history, .create = h.create, .last = h.last, .segments = h.segments};
     return true;

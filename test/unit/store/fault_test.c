@@ -316,12 +316,39 @@ static void damaged_channel_can_be_reset(void **state)
     kv_put(kv->inner, str_make("L\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\1", 17), STR("rot"));
     assert_true(kv_commit(kv->inner, true, NULL));
     f->w.event_name = STR("n");
-    assert_int_equal(write_of(f, ACTION_ORDINARY, "0"), STORE_FAILED);
+    assert_int_equal(write_of(f, ACTION_ORDINARY, "0"), STORE_UNHEALTHY);
+    assert_int_equal(f->head.state, STATE_RESET_REQUIRED);
     assert_true(store_is_healthy(f->store));
 
     reset(f);
 
     assert_string_not_equal(f->head.stream_id, before.stream_id);
+    ordinary(f, "0");
+    assert_int_equal(f->last.delivery, 1);
+    fixture_free(f);
+}
+
+/* 2.8: what was acknowledged is not there any more after the files were opened anew. */
+static void positions_that_were_lost_are_never_given_again(void **state)
+{
+    struct faulty *kv;
+    struct fixture *f = open_faulty(&kv);
+    struct message_id m = create(f, "\"\"");
+    append(f, m, "\"a\"");
+    append(f, m, "\"b\"");
+    kv_del(kv->inner, str_make("L\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\3", 17));
+    assert_true(kv_commit(kv->inner, true, NULL));
+    kv->next = LOST;
+    assert_int_equal(mutate(f, m, ACTION_APPEND, "\"c\""), STORE_FAILED);
+    wait_for_back_off();
+
+    assert_int_equal(mutate(f, m, ACTION_APPEND, "\"c\""), STORE_UNHEALTHY);
+    assert_int_equal(f->head.state, STATE_RESET_REQUIRED);
+    assert_str(f->head.state_reason, "store_lost_positions");
+    assert_str(page(f, NEWEST_FIRST, 0, 10), "stream needs a reset");
+    assert_int_equal(store_stats(f->store)->reset_required_channels, 1);
+    reset(f);
+    assert_int_equal(store_stats(f->store)->reset_required_channels, 0);
     ordinary(f, "0");
     assert_int_equal(f->last.delivery, 1);
     fixture_free(f);
@@ -541,6 +568,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(store_heals_without_being_asked),
         cmocka_unit_test(unreadable_channel_fails_alone),
         cmocka_unit_test(damaged_channel_can_be_reset),
+        cmocka_unit_test(positions_that_were_lost_are_never_given_again),
         cmocka_unit_test(refused_create_leaves_no_channel),
         cmocka_unit_test(expired_receipts_go_however_many_there_are),
         cmocka_unit_test(close_brings_everything_home),
