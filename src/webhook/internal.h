@@ -21,6 +21,7 @@
 enum {
     INBOX_TASKS = 1 << 16,
     INBOX_EVENTS_MAX = INBOX_TASKS - 4096, /* events that are in no job yet; the rest is for completions */
+    APP_EVENTS_MIN = 1024,                 /* they are shared out among the apps, but at least so many each */
     EVENT_MAX = 900 << 10,                 /* bytes of one event; with its envelope it fits into a note */
     BATCH_BYTES_MAX = EVENT_MAX,
     SLOTS = 20,            /* requests in flight (2.19.2), those that hang not counted */
@@ -34,6 +35,7 @@ enum {
     REPLAYS_MAX = 16,       /* asked for at a time; more are refused */
 };
 #define INBOX_BYTES_MAX (64u << 20)     /* of events that are in no job yet */
+#define APP_BYTES_MIN (4u << 20)        /* shared out too */
 #define BODIES_KEPT_MAX (64u << 20)     /* of bodies in memory; beyond, they are read from the store again */
 #define JOURNAL_BYTES_MAX (64u << 20)   /* waiting for the store; beyond, batches wait */
 #define QUEUE_BYTES_MAX (1ull << 30)    /* of all jobs, shared out among the targets */
@@ -137,6 +139,7 @@ struct bucket {
     struct list events;
     size_t count, bytes;
     struct timer timer;
+    _Atomic uint64_t inbox_events, inbox_bytes; /* of the app, in no job yet */
 };
 void batch_add(struct webhooks *w, struct event *e);
 void batch_flush(struct webhooks *w); /* all that waits becomes jobs */
@@ -199,6 +202,7 @@ void queue_start(struct webhooks *w); /* as many requests as there are slots */
 /* status 0: no response, `reason` says why. */
 void queue_finished(struct job *job, int status, const char *reason);
 void queue_free(struct webhooks *w);
+void queue_check(const struct webhooks *w); /* check.c: walks the invariants */
 
 /* ---- dead.c ---- */
 struct graves { /* the dead letters of one app; the array is sorted by seq, but for what a replay brings back */
@@ -261,6 +265,7 @@ struct webhooks {
 
     struct list jobs;
     struct list active;            /* targets with ready jobs, the next one first */
+    uint64_t app_events_max, app_bytes_max;
     uint64_t target_jobs_max, target_bytes_max;
     uint64_t bodies_bytes, bodies_bytes_max;
     unsigned running, slow, untrusted; /* requests in flight; of them slow; of those that are not slow, to untrusted targets */
@@ -297,8 +302,6 @@ void recover_start(struct webhooks *w);
 /* Everything but the thread and the outlet's own work: mail, timers, store, requests that can start. */
 void webhooks_turn(struct webhooks *w);
 void event_free(struct event *e); /* gives its share of the inbox back */
-/* Nothing but what waits for a back-off is left to do. */
-bool webhooks_are_idle(const struct webhooks *w);
 
 /* ---- address.c ---- */
 struct sockaddr;

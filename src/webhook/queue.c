@@ -118,6 +118,7 @@ static void make_ready(struct job *job)
 
 static void put_done(struct entry *entry, bool ok)
 {
+    assert(entry->job->state == JOB_PUTTING);
     entry->job->stored = ok;
     make_ready(entry->job);
 }
@@ -299,6 +300,7 @@ static void becomes_slow(struct timer *timer)
 void queue_finished(struct job *job, int status, const char *reason)
 {
     struct webhooks *w = job->hooks;
+    assert(job->state == JOB_RUNNING);
     bool in_time = timer_is_set(&job->timer);
     wheel_cancel(w->wheel, &job->timer);
     give_slot_back(job);

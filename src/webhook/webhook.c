@@ -43,17 +43,22 @@ static struct event *event_new(struct webhooks *w, const struct notice *notice)
     return e;
 }
 
-/* Takes a share of the inbox, which event_free() gives back in any case; false if there was none left. */
-static bool reserve(struct webhooks *w, size_t bytes)
+/* Takes a part of the inbox, which event_free() gives back in any case; false if there was none left, or the app has its share. */
+static bool reserve(struct webhooks *w, struct bucket *b, size_t bytes)
 {
     uint64_t events_before = atomic_fetch_add(&w->inbox_events, 1), bytes_before = atomic_fetch_add(&w->inbox_bytes, bytes);
-    return events_before < INBOX_EVENTS_MAX && bytes_before < INBOX_BYTES_MAX;
+    uint64_t own_events = atomic_fetch_add(&b->inbox_events, 1), own_bytes = atomic_fetch_add(&b->inbox_bytes, bytes);
+    return events_before < INBOX_EVENTS_MAX && bytes_before < INBOX_BYTES_MAX && own_events < w->app_events_max &&
+           own_bytes < w->app_bytes_max;
 }
 
 void event_free(struct event *e)
 {
+    struct bucket *b = &e->hooks->buckets[e->app->index];
     atomic_fetch_sub(&e->hooks->inbox_events, 1);
     atomic_fetch_sub(&e->hooks->inbox_bytes, e->json.n);
+    atomic_fetch_sub(&b->inbox_events, 1);
+    atomic_fetch_sub(&b->inbox_bytes, e->json.n);
     free(e);
 }
 
@@ -78,7 +83,7 @@ void webhooks_notice(struct webhooks *w, struct env *env, const struct notice *n
     struct event *e = event_new(w, notice);
     const struct app_figures *f = &w->figures[e->app->index];
     e->task.run = event_arrives;
-    bool reserved = reserve(w, e->json.n);
+    bool reserved = reserve(w, &w->buckets[e->app->index], e->json.n);
     if (e->json.n > EVENT_MAX)
         drop(w, env, e, f->dropped_large);
     else if (!reserved || mailbox_post(w->inbox, &e->task) != MAILBOX_OK)
@@ -245,6 +250,8 @@ struct webhooks *webhooks_new(const struct webhooks_options *o)
     list_init(&w->pending);
     make_targets(w);
     w->target_jobs_max = share(o->config->queue.memory_capacity, w->targets_count, 1);
+    w->app_events_max = share(INBOX_EVENTS_MAX, apps_count(o->apps), APP_EVENTS_MIN);
+    w->app_bytes_max = share(INBOX_BYTES_MAX, apps_count(o->apps), APP_BYTES_MIN);
     w->bodies_bytes_max = BODIES_KEPT_MAX;
     w->target_bytes_max = share(QUEUE_BYTES_MAX, w->targets_count, QUEUE_BYTES_MIN);
     figures_of_webhooks(w);

@@ -93,6 +93,7 @@ static inline void settle(struct fixture *f)
 {
     for (int quiet = 0; quiet < 3; quiet++) {
         webhooks_turn(f->w);
+        queue_check(f->w);
         store_step(f->store);
         struct store_op *op = f->first;
         f->first = f->last = NULL;
