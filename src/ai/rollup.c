@@ -71,10 +71,8 @@ static uint32_t full_lanes(void)
 
 static struct rollup *rollup_of(struct channel *ch)
 {
-    if (ch->rollup == NULL) {
+    if (ch->rollup == NULL)
         ch->rollup = mem_new(struct rollup);
-        metrics_gauge(ch->env, ch->app, rollup_states, 1);
-    }
     return ch->rollup;
 }
 
@@ -197,14 +195,17 @@ static void class_empties(struct window_class *c)
 
 static void class_arms(struct window_class *c)
 {
+    if (!timer_is_set(&c->timer))
+        metrics_gauge(c->ch->env, c->ch->app, rollup_states, 1);
     wheel_set(c->ch->env->wheel, &c->timer, env_now_ms(c->ch->env) + window_ms[c->window]);
 }
 
 static void class_deadline(struct timer *timer)
 {
     struct window_class *c = list_of(timer, struct window_class, timer);
+    metrics_gauge(c->ch->env, c->ch->app, rollup_states, -1);
     if (list_empty(&c->runs))
-        return;
+        return; /* at rest */
     class_empties(c);
     class_arms(c);
 }
@@ -395,12 +396,13 @@ static void closed(struct channel *ch)
         if (r->classes[w] == NULL)
             continue;
         class_empties(r->classes[w]);
+        if (timer_is_set(&r->classes[w]->timer))
+            metrics_gauge(ch->env, ch->app, rollup_states, -1);
         wheel_cancel(ch->env->wheel, &r->classes[w]->timer);
         free(r->classes[w]);
     }
     free(r);
     ch->rollup = NULL;
-    metrics_gauge(ch->env, ch->app, rollup_states, -1);
 }
 
 static void bypassed(struct channel *ch)

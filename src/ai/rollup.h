@@ -9,7 +9,7 @@
  *
  * Figures: an append counts in appends_received once for each window class that holds it back, and once for all in which it leaves at
  * once; appends_delivered counts what leaves likewise, whatever the number of subscribers; rollup_ratio is the appends of one that
- * leaves. So received = sum of the ratios + what is pending. flush_latency: oldest fragment at the owner until it leaves.
+ * leaves; active_streams is how many windows of channels are running. So received = sum of the ratios + what is pending. flush_latency: oldest fragment at the owner until it leaves.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

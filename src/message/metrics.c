@@ -77,7 +77,7 @@ static const struct {
     {"ai_active_streams", "Open AI streams"},
     {"event_stream_readers", "Readers of messages by server-sent events"},
     {"append_streams_open", "Streaming append requests that have not ended"},
-    {"active_streams", "Streams that rollup holds state for"},
+    {"active_streams", "Channels and windows in which something was sent less than a window ago"},
     {"full_text_bytes", "Accumulated text held for subscribers of whole snapshots"},
     {"rollup_pending_bytes", "Memory of what waits in rollup"},
     {"capability_revocations", "Revocations of capability tokens in force"},

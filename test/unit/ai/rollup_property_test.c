@@ -222,6 +222,7 @@ static void judge(struct fixture *f)
             assert_true(str_eq(buf_view(&f->readers[i].texts[h]), buf_view(&f->model[h])));
     }
     assert_int_equal(f->core->env.rollup_pending, 0);
+    assert_int_equal(metric_value(m->rollup_states), 0);
     assert_int_equal(metric_value(m->rollup_pending), 0);
     assert_int_equal(metric_value(m->appends_received), (int64_t)figure_sum(f, "rollup_ratio_sum"));
     assert_int_equal(metric_value(m->appends_delivered), metric_value(m->rollup_ratio));
@@ -247,7 +248,7 @@ static void run_seed(uint64_t seed)
         if (pick(f, 8) == 0)
             settle(f);
     }
-    core_advance_ms(f->core, 600);
+    core_advance_ms(f->core, 1100); /* the longest window, and once more with nothing in it */
     settle(f);
     judge(f);
     for (unsigned i = 0; i < SUBSCRIBERS; i++)
