@@ -84,6 +84,36 @@ describe('a webhook', () => {
     await s.stop();
   });
 
+  test('is told everything that 2.19.3 lists for clients, members, caches and runs', { timeout: 30_000 }, async () => {
+    const hook = await endpoint();
+    const s = await serve([to(hook, { event_types: ['member_added', 'member_updated', 'member_removed', 'client_event', 'cache_miss', 'subscription_count',
+      'ai_run_started', 'ai_turn_started', 'ai_run_ended', 'ai_cancel_requested', version] })]);
+    const presence = fresh('presence'), cache = fresh('cache'), ai = fresh('ai');
+    const client = await V2.connect(s.server);
+    await client.subscribe(presence, { channel_data: '{"user_id":"u1"}' });
+    await client.subscribe(cache);
+    client.send('client-wave', { hand: 'left' }, { channel: presence });
+    client.send('sockudo:presence_update', { channel: presence, data: { status: 'thinking' } });
+    await s.api.publish(ai, 'ai-run-start', '{}', { extras: { ai: { transport: { 'run-id': 'r1', 'run-client-id': 'bot' } } } });
+    await s.api.publish(ai, 'ai-run-end', '{}', { extras: { ai: { transport: { 'run-id': 'r1', 'run-reason': 'complete' } } } });
+    await hook.event(e => e.name === 'ai_run_ended');
+    await hook.event(e => e.name === 'member_updated');
+    await client.close();
+    await hook.event(e => e.name === 'member_removed', 25_000);
+    const first = name => hook.events(name)[0];
+    assert.deepEqual(first('member_added'), { name: 'member_added', channel: presence, user_id: 'u1' });
+    assert.deepEqual(first('member_updated'), { name: 'member_updated', channel: presence, user_id: 'u1', user_info: { status: 'thinking' } });
+    assert.deepEqual(first('member_removed'), { name: 'member_removed', channel: presence, user_id: 'u1' });
+    assert.deepEqual(first('client_event'), { name: 'client_event', channel: presence, event: 'client-wave', data: { hand: 'left' }, socket_id: client.socketId, user_id: 'u1' });
+    assert.deepEqual(first('cache_miss'), { name: 'cache_miss', channel: cache, data: '{}' });
+    assert.deepEqual(first('subscription_count'), { name: 'subscription_count', channel: cache, subscription_count: 1 });
+    assert.deepEqual(first('ai_run_started'), { name: 'ai_run_started', channel: ai, run_id: 'r1', client_id: 'bot' });
+    assert.deepEqual(first('ai_turn_started'), { name: 'ai_turn_started', channel: ai, turn_id: 'r1', client_id: 'bot' });
+    assert.deepEqual(first('ai_run_ended'), { name: 'ai_run_ended', channel: ai, run_id: 'r1', reason: 'complete', error_code: null });
+    for (const name of ['member_added', 'member_updated', 'member_removed', 'client_event', 'cache_miss', 'ai_run_started', 'ai_run_ended']) assert.equal(hook.events(name).length, 1, name);
+    await s.stop();
+  });
+
   test('answered 500 is tried again after 1 s and 2 s, with the same body', { timeout: 30_000 }, async () => {
     const hook = await endpoint(oneAfterTheOther(answering(500), answering(429), answering(200)));
     const s = await serve([to(hook)]);
