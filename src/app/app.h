@@ -85,6 +85,10 @@ const char *channel_name_check(const struct app *app, struct str channel, struct
 /* The same for what may be subscribed to: also [meta]<channel> and a*b (chapter 1, 5.2, 5.3). */
 const char *subscription_name_check(const struct app *app, struct str name, struct channel_name *out,
                                     struct arena *arena);
+/* Whether wildcards may match channels like this one: public ones that are for everybody. */
+bool wildcard_may_match(const struct channel_name *name);
+/* Whether a pattern with one '*' and a name agree. */
+bool wildcard_matches(struct str pattern, struct str channel);
 /* <channel> of [meta]<channel>; any other name as it is. */
 static inline struct str without_meta(struct str name)
 {

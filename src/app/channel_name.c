@@ -260,3 +260,18 @@ const char *subscription_name_check(const struct app *app, struct str name, stru
     out->cache = out->cache && !out->meta;
     return wrong;
 }
+
+bool wildcard_may_match(const struct channel_name *name)
+{
+    bool closed = name->ns && name->ns->allow_subscribe_for_client == 0;
+    return name->kind == CHANNEL_PUBLIC && !name->meta && !name->server_to_user && !closed &&
+           str_index(name->logical, '#') <= 0; /* base#u1,u2 is for them alone */
+}
+
+bool wildcard_matches(struct str pattern, struct str channel)
+{
+    size_t star = (size_t)str_index(pattern, '*');
+    struct str suffix = str_from(pattern, star + 1);
+    return channel.n + 1 >= pattern.n && str_starts(channel, str_first(pattern, star)) &&
+           str_eq(str_from(channel, channel.n - suffix.n), suffix);
+}

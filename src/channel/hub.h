@@ -106,6 +106,12 @@ struct presence_member {
     struct str user_info; /* JSON text, "{}" if none */
 };
 
+enum exact {
+    EXACT_NONE,        /* no, or it is not attached yet */
+    EXACT_LIVE,        /* *live is it */
+    EXACT_WILL_REPLAY, /* it is being attached, and everything up to where it will be comes from the store */
+};
+
 struct attached;
 struct attach_request {
     struct app *app;
@@ -123,8 +129,8 @@ struct attach_request {
      * subscription_open(). A wildcard has no position and no gate: it is live when this returns. `attached` lives for the call. */
     void (*attached)(void *user, struct subscription *s, const struct attached *attached);
     void *user;
-    /* Wildcards: the connection's own subscription of a channel, if it has one that is attached. */
-    struct subscription *(*exact)(void *user, struct str channel);
+    /* Wildcards: whether the connection has a subscription of its own to that channel. */
+    enum exact (*exact)(void *user, struct str channel, struct subscription **live);
     /* A closed gate is full: the connection must be ended. */
     void (*overflow)(void *user, struct subscription *s);
     uint64_t gate_frames_max, gate_bytes_max; /* 0 = none */
@@ -144,7 +150,8 @@ struct subscription *hub_attach(struct env *env, const struct attach_request *re
 /* Ends it, whether attached yet or not; its callbacks are never called again. Nothing of the channel is delivered after. A presence
  * member leaves at once, or after lease_ms if the connection was lost. */
 void hub_detach(struct env *env, struct subscription *s, uint64_t lease_ms);
-/* hub_detach() of `old`, whose place `fresh`, a silent one, takes: to the outside nothing has changed. */
+bool subscription_is_silent(const struct subscription *s);
+/* hub_detach() of `old`, whose place `fresh` takes. If that one is silent, nothing has changed for the outside. */
 void hub_replace(struct env *env, struct subscription *old, struct subscription *fresh);
 /* Delivers what the gate holds above `above` (delivery position; frames without position always) in order, then live. Returns how many
  * frames were delivered from the gate; *last = position of the last one (unchanged if none). */

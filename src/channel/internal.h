@@ -199,7 +199,7 @@ static inline void channel_watchers_now(struct channel *ch)
         watch_refresh(ch);
 }
 void watchers_free(struct watchers *w);
-void watch_attach(struct subscription *s, struct subscription *(*exact)(void *user, struct str channel));
+void watch_attach(struct subscription *s, enum exact (*exact)(void *user, struct str channel, struct subscription **live));
 void watch_detach(struct subscription *s); /* of one that is not waiting; frees it */
 struct tally {
     uint32_t sent;

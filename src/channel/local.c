@@ -517,10 +517,16 @@ void hub_detach(struct env *env, struct subscription *s, uint64_t lease_ms)
 
 void hub_replace(struct env *env, struct subscription *old, struct subscription *fresh)
 {
-    bool silent = old->silent;
-    old->silent = fresh->silent;
-    fresh->silent = silent;
+    if (fresh->silent) {
+        fresh->silent = old->silent;
+        old->silent = true;
+    }
     hub_detach(env, old, 0);
+}
+
+bool subscription_is_silent(const struct subscription *s)
+{
+    return s->silent;
 }
 
 struct str subscription_channel(const struct subscription *s)

@@ -46,7 +46,7 @@ struct watch {
     struct subscription *s;
     struct watched_here *pattern;
     struct watcher *watcher;
-    struct subscription *(*exact)(void *user, struct str channel);
+    enum exact (*exact)(void *user, struct str channel, struct subscription **live);
 };
 
 struct app_watches {
@@ -109,14 +109,6 @@ static void note(const struct watch_mail *mail, int change)
     hub->watch_generation++;
 }
 
-static bool may_be_watched(const struct channel *ch)
-{
-    const struct channel_name *name = &ch->kind;
-    bool closed = name->ns != NULL && name->ns->allow_subscribe_for_client == 0;
-    return name->kind == CHANNEL_PUBLIC && !name->meta && !name->server_to_user && !closed &&
-           str_index(name->logical, '#') <= 0; /* base#u1,u2 is for them alone */
-}
-
 static void add_watchers(void *user, struct wildcard *wildcard)
 {
     struct watchers *all = user;
@@ -138,7 +130,7 @@ void watch_refresh(struct channel *ch)
     ch->watch_generation = hub->watch_generation;
     watchers_free(ch->watchers);
     ch->watchers = NULL;
-    if (may_be_watched(ch))
+    if (wildcard_may_match(&ch->kind))
         wildcards_match(&watches_of(hub, ch->app)->everywhere, ch->name, add_watchers, &found);
     if (found.interests_count == 0)
         return;
@@ -223,11 +215,18 @@ struct round {
     uint64_t stamp;
 };
 
-/* The socket's own subscription of the channel takes it, or has had it. */
+/* The socket's own subscription of the channel takes it, or has had it, or will replay it. */
 static bool has_it_otherwise(const struct watch *watch, const struct message_shared *m)
 {
-    struct subscription *exact = watch->exact(watch->s->user, m->channel);
-    return exact != NULL && !subscription_hides(exact, m);
+    struct subscription *live = NULL;
+    switch (watch->exact(watch->s->user, m->channel, &live)) {
+    case EXACT_LIVE:
+        return !subscription_hides(live, m);
+    case EXACT_WILL_REPLAY:
+        return m->d.last != 0;
+    default:
+        return false;
+    }
 }
 
 static void give(struct round *round, struct watch *watch)
@@ -336,7 +335,7 @@ static void watch_returns(struct task *task)
     s->attached(s->user, s, &answer);
 }
 
-void watch_attach(struct subscription *s, struct subscription *(*exact)(void *user, struct str channel))
+void watch_attach(struct subscription *s, enum exact (*exact)(void *user, struct str channel, struct subscription **live))
 {
     s->watch = mem_new(struct watch);
     s->watch->s = s;

@@ -121,6 +121,7 @@ struct sub {
     uint8_t kind;                /* enum channel_kind */
     bool cache;
     bool wildcard;
+    bool covered;                /* not asked for: a channel of a wildcard, while it is resumed (cover.c) */
     bool annotations;            /* annotation events too */
     bool unsettled;              /* not attached yet: see sessions_settle() */
     bool shown;                  /* the client has asked for it */
@@ -185,6 +186,10 @@ void sub_settled(struct session *s);
 /* This connection is that user (once more; once less): it listens to #server-to-user-<id>. */
 void sub_identify(struct session *s, struct str user_id);
 void sub_forget_identity(struct session *s, struct str user_id);
+/* One that a wildcard stands for, to be resumed; NULL: not possible. It is not attached yet. */
+struct sub *sub_cover(struct session *s, struct str channel, struct str filter_json);
+/* Leaves and forgets it. */
+void sub_end(struct sub *sub);
 /* Attaches once more, to close the gate at a position that the owner says. */
 void sub_attach_again(struct sub *sub);
 /* Opens the gate and says what a rewind has to say; frees the work. */
@@ -193,6 +198,24 @@ void sub_open(struct sub *sub);
 void sub_leave_all(struct session *s, uint64_t lease_ms);
 /* Whether the client is that user: signed in, or member of a presence channel. */
 bool sub_is_user(const struct session *s, struct str user_id);
+
+/* ---- cover.c ---- */
+enum cover {
+    COVER_NONE,  /* no wildcard of the connection matches */
+    COVER_LATE,  /* one has delivered already: from where on is not known */
+    COVER_OK,
+};
+/* How a channel that is not subscribed to can be resumed by a wildcard; COVER_OK: *sub is to be attached. */
+enum cover cover_channel(struct session *s, struct str channel, struct sub **sub);
+/* Whether some wildcard that covers it lets a message pass. */
+bool cover_accepts(const struct sub *covered, struct str event, struct str tags);
+/* A wildcard is new: resumes what waits for it. */
+void cover_pending(struct session *s);
+/* A wildcard is live now, or gone, or a resume is done: ends what is not needed any more. */
+void cover_ends(struct session *s);
+
+/* ---- resume.c ---- */
+bool session_recovers(const struct session *s); /* it may resume */
 
 /* ---- commands ---- */
 void command_subscribe(struct session *s, const struct client_message *m, struct arena *arena);

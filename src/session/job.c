@@ -235,6 +235,8 @@ static bool passes(const struct job *job, const struct replay_frame *f)
     const struct filter *filter = subscription_filter(sub->live);
     if (job->skip_rewound && was_rewound(sub, f))
         return false;
+    if (sub->covered)
+        return cover_accepts(sub, f->event_name, f->tags);
     return filter == NULL || filter_accepts(filter, f->event_name, f->tags);
 }
 

@@ -12,6 +12,7 @@
 #include "session/recovery.h"
 
 static const struct resume_failure not_subscribed = {"continuity_unverifiable", "not_subscribed"};
+static const struct resume_failure wildcard_is_live = {"continuity_unverifiable", "wildcard_is_live"};
 static const struct resume_failure in_progress = {"continuity_unverifiable", "resume_in_progress"};
 
 /* ---- batches ---- */
@@ -259,7 +260,11 @@ static struct position *read_position(struct str channel, struct str value, bool
 static void place(struct session *s, struct batch *batch, struct position *p)
 {
     struct sub *sub = sub_find(s, p->channel);
-    if (sub == NULL || !sub->shown) {
+    if (sub == NULL && cover_channel(s, p->channel, &sub) == COVER_LATE) {
+        say_failed(s, batch, p, wildcard_is_live, NULL);
+        return;
+    }
+    if (sub == NULL || !(sub->shown || sub->covered)) {
         if (!pending_put(s, p))
             say_failed(s, batch, p, not_subscribed, NULL);
         return;
@@ -303,7 +308,7 @@ static void resume(struct session *s, struct str positions, bool legacy, struct 
     session_arm(s);
 }
 
-static bool recovery_is_on(const struct session *s)
+bool session_recovers(const struct session *s)
 {
     struct channel_name none = {0};
     return s->protocol == WIRE_V2 && channel_policy(s->app, STR(""), &none).recovery;
@@ -311,7 +316,7 @@ static bool recovery_is_on(const struct session *s)
 
 void command_resume(struct session *s, const struct client_message *m, struct arena *arena)
 {
-    if (!recovery_is_on(s)) {
+    if (!session_recovers(s)) {
         session_error(s, CODE_CLIENT_EVENT, STR_NONE, "Connection recovery is not enabled");
         return;
     }

@@ -120,10 +120,14 @@ static void leave(struct sub *sub, uint64_t lease_ms)
 static void attached(void *user, struct subscription *live, const struct attached *attached);
 static void gate_is_full(void *user, struct subscription *subscription);
 
-static struct subscription *exact_of(void *user, struct str channel)
+static enum exact exact_of(void *user, struct str channel, struct subscription **live)
 {
     const struct sub *sub = sub_find(((struct sub *)user)->session, channel);
-    return sub != NULL ? sub->live : NULL;
+    if (sub != NULL && sub->live != NULL) {
+        *live = sub->live;
+        return EXACT_LIVE;
+    }
+    return sub != NULL && sub->covered ? EXACT_WILL_REPLAY : EXACT_NONE;
 }
 
 static uint64_t gate_frames_max(const struct config *config)
@@ -148,7 +152,7 @@ static void attach(struct sub *sub, const struct channel_name *name, struct filt
         .filter = filter,
         .annotations = sub->annotations,
         .member = {sub->member, user_info},
-        .silent = sub->live != NULL,
+        .silent = sub->covered || (sub->live != NULL && !subscription_is_silent(sub->live)),
         .attached = attached,
         .exact = exact_of,
         .user = sub,
@@ -280,6 +284,8 @@ static void attached(void *user, struct subscription *live, const struct attache
     note_position(sub, a, old != NULL);
     if (sub->acks > 0)
         answer(sub, a);
+    if (sub->wildcard)
+        cover_ends(sub->session);
     if (sub->work == NULL) {
         sub_open(sub);
         return;
@@ -318,8 +324,11 @@ void sub_open(struct sub *sub)
     struct rewind later = work->later;
     bool again = work->again;
     free(work);
-    if (!again)
+    if (!again) {
+        if (sub->covered)
+            cover_ends(sub->session);
         return;
+    }
     if (later.kind != REWIND_NONE)
         work_of(sub)->rewind = later;
     sub_attach_again(sub);
@@ -360,8 +369,9 @@ void sub_subscribe(struct session *s, const struct sub_ask *ask)
     struct sub *sub = sub_find(s, ask->channel);
     if (sub == NULL)
         sub = sub_new(s, ask->channel, &ask->name);
-    bool busy = sub->work != NULL && sub->work->attached;
+    bool busy = sub->work != NULL && (sub->work->attached || sub->covered);
     sub->shown = true;
+    sub->covered = false;
     sub->acks++;
     set_filter_json(sub, ask->filter_json);
     sub->annotations = ask->annotations;
@@ -380,16 +390,41 @@ void sub_subscribe(struct session *s, const struct sub_ask *ask)
     } else {
         attach(sub, &ask->name, ask->filter, ask->member.user_info);
     }
+    if (sub->wildcard && sub->live == NULL)
+        cover_pending(s);
+}
+
+void sub_end(struct sub *sub)
+{
+    leave(sub, 0);
+    sub_free(sub);
 }
 
 void sub_unsubscribe(struct sub *sub)
 {
+    struct session *s = sub->session;
+    bool wildcard = sub->wildcard;
     sub->shown = false;
     sub->acks = 0;
     if (sub->identities > 0)
         return; /* still the user's own channel */
-    leave(sub, 0);
-    sub_free(sub);
+    sub_end(sub);
+    if (wildcard)
+        cover_ends(s);
+}
+
+struct sub *sub_cover(struct session *s, struct str channel, struct str filter_json)
+{
+    struct arena arena = {0};
+    struct channel_name name;
+    struct sub *sub = NULL;
+    if (s->subs_count < SESSION_CHANNELS_MAX && channel_name_check(s->app, channel, &name, &arena) == NULL) {
+        sub = sub_new(s, channel, &name);
+        sub->covered = true;
+        set_filter_json(sub, filter_json);
+    }
+    arena_free(&arena);
+    return sub;
 }
 
 void sub_leave_all(struct session *s, uint64_t lease_ms)

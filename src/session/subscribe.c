@@ -88,7 +88,7 @@ static bool has_good_name(struct ask *a)
         return refuse(a, CODE_CHANNEL, "Channel error: %s", wrong);
     a->asked = without_meta(a->to.channel);
     a->policy = channel_policy(a->s->app, a->to.channel, &a->to.name);
-    a->to.recovers = a->policy.recovery;
+    a->to.recovers = a->to.name.wildcard ? session_recovers(a->s) : a->policy.recovery;
     return true;
 }
 

@@ -187,6 +187,152 @@ static void publisher_is_left_out_and_wildcards_do_not_count(void **state)
     assert_string_equal(heard(meta), "");
 }
 
+/* ---- resuming ---- */
+
+static void tell_resume(struct client *c, const char *stream, const char *channel, unsigned serial)
+{
+    tell(c, "{\"event\":\"sockudo:resume\",\"data\":{\"channel_positions\":{\"%s\":{\"stream_id\":\"%s\",\"serial\":%u}}}}",
+         channel, stream, serial);
+}
+
+/* The stream of a channel with three messages. */
+static const char *three_published(struct fixture *f, const char *channel)
+{
+    struct client *c = v2(f);
+    subscribe(f, c, channel);
+    for (int i = 1; i <= 3; i++)
+        publish(f, channel, "1");
+    heard(c);
+    const char *stream = stream_of(c);
+    client_gone(c, END_LOST);
+    return stream;
+}
+
+static void channel_of_a_wildcard_is_resumed(void **state)
+{
+    struct fixture *f = *state;
+    struct client *meta = v2(f);
+    const char *stream = three_published(f, "orders");
+    subscribe(f, meta, "[meta]orders");
+    struct client *c = v2(f);
+    tell_subscribe(f, c, "or*", "");
+    tell_resume(c, stream, "orders", 1);
+    publish(f, "orders", "4");
+    const char *all = answer(c);
+    assert_non_null(strstr(all, "subscription_succeeded(or*)"));
+    assert_non_null(strstr(all, "e(orders)@2=1 e(orders)@3=1"));
+    assert_non_null(strstr(all, "resume_success"));
+    assert_non_null(strstr(all, "e(orders)@4=4"));
+    assert_null(strstr(strstr(all, "@4=4") + 1, "@4=4"));
+    assert_true(said(c, "\\\"channel\\\":\\\"orders\\\""));
+    publish(f, "orders", "5");
+    publish(f, "orders-2", "6");
+    assert_string_equal(heard(c), "e(orders)@5=5 e(orders-2)@1=6");
+    assert_string_equal(heard(meta), ""); /* the outside saw no subscriber */
+    unsubscribe(c, "or*");
+    publish(f, "orders", "7");
+    assert_string_equal(heard(c), "");
+}
+
+static void position_that_waits_is_resumed_when_its_wildcard_comes(void **state)
+{
+    struct fixture *f = *state;
+    const char *stream = three_published(f, "orders");
+    struct client *c = v2(f);
+    tell_resume(c, stream, "orders", 2);
+    assert_string_equal(answer(c), "resume_success");
+    tell_subscribe(f, c, "*", "");
+    const char *all = answer(c);
+    assert_non_null(strstr(all, "e(orders)@3=1"));
+    assert_non_null(strstr(all, "resume_success"));
+    publish(f, "orders", "4");
+    assert_string_equal(heard(c), "e(orders)@4=4");
+}
+
+/* What it has delivered is not known, so something would come twice. */
+static void wildcard_that_is_live_cannot_be_resumed(void **state)
+{
+    struct fixture *f = *state;
+    const char *stream = three_published(f, "orders");
+    struct client *c = v2(f);
+    subscribe(f, c, "*");
+    tell_resume(c, stream, "orders", 1);
+    assert_string_equal(answer(c), "resume_failed(orders) resume_success");
+    assert_true(said(c, "wildcard_is_live"));
+    publish(f, "orders", "4");
+    assert_string_equal(heard(c), "e(orders)@4=4");
+}
+
+static void private_channel_is_not_resumed_by_a_wildcard(void **state)
+{
+    struct fixture *f = *state;
+    const char *stream = three_published(f, "private-x");
+    struct client *c = v2(f);
+    tell_subscribe(f, c, "*", "");
+    tell_resume(c, stream, "private-x", 1);
+    assert_null(strstr(answer(c), "private-x"));
+    core_advance_ms(f->core, 31000);
+    assert_non_null(strstr(heard(c), "resume_failed(private-x)"));
+}
+
+static void any_filter_of_the_wildcards_lets_replays_pass(void **state)
+{
+    struct fixture *f = *state;
+    struct client *c = v2(f);
+    subscribe(f, c, "orders");
+    write_to(f, "orders", ACTION_CREATE, "x", "1", NULL);
+    write_to(f, "orders", ACTION_CREATE, "y", "2", NULL);
+    write_to(f, "orders", ACTION_CREATE, "z", "3", NULL);
+    heard(c);
+    const char *stream = stream_of(c);
+    struct client *back = v2(f);
+    tell_subscribe(f, back, "or*", ",\"filter\":{\"events\":[\"x\"]}");
+    tell_subscribe(f, back, "*", ",\"filter\":{\"events\":[\"z\"]}");
+    tell_resume(back, stream, "orders", 0);
+    const char *all = answer(back);
+    assert_non_null(strstr(all, "x(orders)@1=1 z(orders)@3=3"));
+    write_to(f, "orders", ACTION_CREATE, "z", "4", NULL);
+    assert_string_equal(heard(back), "z(orders)@4=4");
+}
+
+static void resumed_channel_may_be_subscribed_to_meanwhile(void **state)
+{
+    struct fixture *f = *state;
+    struct client *meta = v2(f);
+    const char *stream = three_published(f, "orders");
+    subscribe(f, meta, "[meta]orders");
+    struct client *c = v2(f);
+    tell_subscribe(f, c, "or*", "");
+    tell_resume(c, stream, "orders", 2);
+    tell_subscribe(f, c, "orders", "");
+    const char *all = answer(c);
+    assert_non_null(strstr(all, "subscription_succeeded(orders)"));
+    assert_non_null(strstr(all, "e(orders)@3=1"));
+    assert_string_equal(heard(meta), "channel_occupied([meta]orders) subscription_count([meta]orders)");
+    publish(f, "orders", "4");
+    assert_string_equal(heard(c), "e(orders)@4=4");
+    unsubscribe(c, "or*");
+    publish(f, "orders", "5");
+    assert_string_equal(heard(c), "e(orders)@5=5");
+    client_gone(c, END_LOST);
+    assert_string_equal(heard(meta), "channel_vacated([meta]orders)");
+}
+
+static void wildcard_that_ends_during_a_resume_ends_it(void **state)
+{
+    struct fixture *f = *state;
+    const char *stream = three_published(f, "orders");
+    struct client *c = v2(f);
+    tell_subscribe(f, c, "or*", "");
+    tell_resume(c, stream, "orders", 1);
+    tell(c, "{\"event\":\"sockudo:unsubscribe\",\"data\":{\"channel\":\"or*\"}}");
+    const char *all = answer(c);
+    assert_null(strstr(all, "e(orders)"));
+    assert_non_null(strstr(all, "resume_success"));
+    publish(f, "orders", "4");
+    assert_string_equal(heard(c), "");
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void)
 {
@@ -200,6 +346,13 @@ int main(void)
         T(one_filter_that_accepts_is_enough),
         T(nothing_is_lost_or_doubled_when_the_channel_itself_is_subscribed),
         T(rollup_and_full_text_work_as_the_connection_wants_them),
+        T(channel_of_a_wildcard_is_resumed),
+        T(position_that_waits_is_resumed_when_its_wildcard_comes),
+        T(wildcard_that_is_live_cannot_be_resumed),
+        T(private_channel_is_not_resumed_by_a_wildcard),
+        T(any_filter_of_the_wildcards_lets_replays_pass),
+        T(resumed_channel_may_be_subscribed_to_meanwhile),
+        T(wildcard_that_ends_during_a_resume_ends_it),
         T(publisher_is_left_out_and_wildcards_do_not_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
