@@ -182,6 +182,7 @@ static void count_pending(const struct channel *ch, int64_t change)
 static void class_empties(struct window_class *c)
 {
     struct channel *ch = c->ch;
+    channel_watchers_now(ch);
     for (struct list *link; (link = list_take(&c->runs)) != NULL;) {
         struct run *run = list_of(link, struct run, link);
         count_left(ch, run);

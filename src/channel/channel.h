@@ -84,11 +84,11 @@ static inline uint32_t channel_subscriptions(const struct channel *ch)
     return ch->subscriptions - ch->silent;
 }
 
-/* Whether a delivery would reach anybody. */
-static inline bool channel_has_listeners(const struct channel *ch)
-{
-    return ch->subscriptions > 0 || ch->watchers != NULL;
-}
+/* Brings `watchers` up to date: a pattern may have come or gone. Whatever delivers without having been called by a publish
+ * that has just been committed (a timer, an answer of the store) begins with this. */
+void channel_watchers_now(struct channel *ch);
+/* Whether a delivery would reach anybody, as of now. */
+bool channel_has_listeners(struct channel *ch);
 
 /* How committed operations leave: at once, or by rollup (ai/rollup.c). A table, since `channel` may not know `ai`. */
 struct egress {

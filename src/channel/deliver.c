@@ -184,6 +184,7 @@ void channel_post_shared(struct channel *ch, struct message_shared *shared)
 
 void channel_deliver(struct channel *ch, struct delivery *d)
 {
+    channel_watchers_now(ch);
     channel_post_shared(ch, message_shared_new(ch, d));
 }
 

@@ -191,13 +191,6 @@ static inline void formats_drop(struct formats *f)
 }
 
 /* watch.c */
-/* Looks up the channel's watchers anew. Call channel_watchers_now(). */
-void watch_refresh(struct channel *ch);
-static inline void channel_watchers_now(struct channel *ch)
-{
-    if (ch->watch_generation != ch->env->hub->watch_generation)
-        watch_refresh(ch);
-}
 void watchers_free(struct watchers *w);
 void watch_attach(struct subscription *s, enum exact (*exact)(void *user, struct str channel, struct subscription **live));
 void watch_detach(struct subscription *s); /* of one that is not waiting; frees it */

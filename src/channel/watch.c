@@ -123,7 +123,7 @@ static void add_watchers(void *user, struct wildcard *wildcard)
         }
 }
 
-void watch_refresh(struct channel *ch)
+static void look_up(struct channel *ch)
 {
     struct hub *hub = ch->env->hub;
     struct watchers found = {0};
@@ -136,6 +136,18 @@ void watch_refresh(struct channel *ch)
         return;
     ch->watchers = mem_new(struct watchers);
     *ch->watchers = found;
+}
+
+void channel_watchers_now(struct channel *ch)
+{
+    if (ch->watch_generation != ch->env->hub->watch_generation)
+        look_up(ch);
+}
+
+bool channel_has_listeners(struct channel *ch)
+{
+    channel_watchers_now(ch);
+    return ch->subscriptions > 0 || ch->watchers != NULL;
 }
 
 void watchers_free(struct watchers *w)

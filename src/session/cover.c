@@ -79,6 +79,17 @@ void cover_pending(struct session *s)
     }
 }
 
+void cover_takes_over(struct sub *sub)
+{
+    const struct session *s = sub->session;
+    uint64_t last;
+    for (uint32_t i = 0; sub->live != NULL && s->wildcards > 0 && i < s->subs_count; i++)
+        if (covers(s->subs[i], sub->channel) && s->subs[i]->live != NULL) {
+            subscription_open(env_of(s), sub->live, sub->live_at, &last);
+            return;
+        }
+}
+
 /* Live wildcards take over what is done; what nothing covers any more ends whatever its state. */
 static bool is_needed(const struct sub *covered)
 {

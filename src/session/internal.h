@@ -211,6 +211,8 @@ enum cover cover_channel(struct session *s, struct str channel, struct sub **sub
 bool cover_accepts(const struct sub *covered, struct str event, struct str tags);
 /* A wildcard is new: resumes what waits for it. */
 void cover_pending(struct session *s);
+/* The subscription is about to end: what waits in its gate the wildcards have left to it. */
+void cover_takes_over(struct sub *sub);
 /* A wildcard is live now, or gone, or a resume is done: ends what is not needed any more. */
 void cover_ends(struct session *s);
 

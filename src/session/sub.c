@@ -408,6 +408,7 @@ void sub_unsubscribe(struct sub *sub)
     sub->acks = 0;
     if (sub->identities > 0)
         return; /* still the user's own channel */
+    cover_takes_over(sub);
     sub_end(sub);
     if (wildcard)
         cover_ends(s);

@@ -12,7 +12,7 @@
 static const char *const plants[] = {"none", "lose", "double", "reorder", "ack-early"};
 
 struct totals { /* shared with the children through a pipe */
-    uint64_t acknowledged, orphans, crashes, store_failures, drops, resumes, rewinds, overflows, hot, cold, planted;
+    uint64_t acknowledged, orphans, crashes, store_failures, drops, resumes, rewinds, wildcards, overflows, hot, cold, planted;
     bool failed;
 };
 
@@ -22,7 +22,7 @@ static struct totals history(uint64_t seed, enum plant plant, bool verbose, bool
     world_run(w);
     if (w->failure.n > 0 && !quiet)
         printf("seed %llu: %.*s", (unsigned long long)seed, STR_ARG(buf_view(&w->failure)));
-    return (struct totals){w->acknowledged, w->orphans, w->crashes, w->store_failures, w->drops, w->resumes, w->rewinds, w->overflows,
+    return (struct totals){w->acknowledged, w->orphans, w->crashes, w->store_failures, w->drops, w->resumes, w->rewinds, w->wildcards, w->overflows,
                            w->hot, w->cold, w->planted, w->failure.n > 0};
 }
 
@@ -66,16 +66,17 @@ static int run_many(uint64_t first, uint64_t count)
         sum.drops += t.drops;
         sum.resumes += t.resumes;
         sum.rewinds += t.rewinds;
+        sum.wildcards += t.wildcards;
         sum.overflows += t.overflows;
         sum.hot += t.hot;
         sum.cold += t.cold;
     }
     printf("%llu histories: %llu tokens acknowledged, %llu deaths, %llu failed writes, %llu lost connections, %llu resumes "
-           "(%llu hot, %llu cold), %llu rewinds, %llu frames to full queues, %llu silent streams closed\n",
+           "(%llu hot, %llu cold), %llu rewinds, %llu by wildcards, %llu frames to full queues, %llu silent streams closed\n",
            (unsigned long long)count, (unsigned long long)sum.acknowledged, (unsigned long long)sum.crashes,
            (unsigned long long)sum.store_failures, (unsigned long long)sum.drops, (unsigned long long)sum.resumes,
            (unsigned long long)sum.hot, (unsigned long long)sum.cold,
-           (unsigned long long)sum.rewinds, (unsigned long long)sum.overflows, (unsigned long long)sum.orphans);
+           (unsigned long long)sum.rewinds, (unsigned long long)sum.wildcards, (unsigned long long)sum.overflows, (unsigned long long)sum.orphans);
     printf("%llu passed, %llu failed\n", (unsigned long long)(count - failed), (unsigned long long)failed);
     if (count >= 100 && (sum.hot == 0 || sum.cold == 0)) {
         printf("one of the tiers has never been used\n");

@@ -94,7 +94,7 @@ struct world {
     struct subscriber *subscribers[SUBSCRIBERS];
 
     uint64_t orphan_ttl_ms; /* 0 = longer than any history: no stream is closed by the janitor */
-    uint64_t acknowledged, orphans, crashes, store_failures, drops, resumes, rewinds, overflows, hot, cold;
+    uint64_t acknowledged, orphans, crashes, store_failures, drops, resumes, rewinds, wildcards, overflows, hot, cold;
     struct buf failure;    /* what the checker found; empty = nothing */
 };
 

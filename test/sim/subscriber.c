@@ -175,13 +175,31 @@ static void client_sends(struct subscriber *s, struct buf *text, uint64_t delay_
     world_after(s->world, delay_ns, frame_at_server, f, 0);
 }
 
+/* By its name, or by one or two wildcards that match no other channel: one copy must come all the same. */
+static void put_subscribes(struct subscriber *s, struct buf *text)
+{
+    static const char *const form = "{\"event\":\"sockudo:subscribe\",\"data\":{\"channel\":\"%s%s\"%s}}";
+    const char *name = s->world->channels[s->channel];
+    char start[4] = "";
+    if (s->resuming_late || s->fresh || !s->positioned || world_chance(s->world, 2)) {
+        buf_fmt(text, form, name, "", s->fresh ? ",\"rewind\":100" : "");
+        return;
+    }
+    s->world->wildcards++;
+    memcpy(start, name, 3);
+    buf_fmt(text, form, start, "*", "");
+    if (!world_chance(s->world, 2))
+        return;
+    buf_char(text, '\n');
+    buf_fmt(text, form, "*", name + strlen(name) - 2, "");
+}
+
 static void subscribes(struct subscriber *s)
 {
     struct buf text = {0};
     uint64_t delay = world_pick(s->world, 100000, 2000000);
-    buf_fmt(&text, "{\"event\":\"sockudo:subscribe\",\"data\":{\"channel\":\"%s\"%s}}", s->world->channels[s->channel],
-            s->fresh ? ",\"rewind\":100" : "");
     s->resuming_late = s->positioned && !s->fresh && world_chance(s->world, 3);
+    put_subscribes(s, &text);
     s->next = s->serial;
     if (s->resuming_late || s->fresh || !s->positioned)
         client_sends(s, &text, delay);

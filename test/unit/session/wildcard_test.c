@@ -187,6 +187,29 @@ static void publisher_is_left_out_and_wildcards_do_not_count(void **state)
     assert_string_equal(heard(meta), "");
 }
 
+static size_t no_room(void *sink)
+{
+    return 0;
+}
+
+/* The socket is full, the gate still closed, and the client changes its mind. */
+static void what_waits_in_a_gate_that_is_given_up_comes_by_the_wildcard(void **state)
+{
+    struct fixture *f = *state;
+    sessions_use(f->sessions, f->directory, no_room);
+    struct client *c = v2(f);
+    subscribe(f, c, "*");
+    publish(f, "orders", "1");
+    heard(c);
+    assert_string_equal(subscribe_with(f, c, "orders", ",\"rewind\":1"), "subscription_succeeded(orders)@1");
+    publish(f, "orders", "2");
+    assert_string_equal(heard(c), "");
+    unsubscribe(c, "orders");
+    assert_string_equal(heard(c), "e(orders)@2=2");
+    publish(f, "orders", "3");
+    assert_string_equal(heard(c), "e(orders)@3=3");
+}
+
 /* ---- resuming ---- */
 
 static void tell_resume(struct client *c, const char *stream, const char *channel, unsigned serial)
@@ -346,6 +369,7 @@ int main(void)
         T(one_filter_that_accepts_is_enough),
         T(nothing_is_lost_or_doubled_when_the_channel_itself_is_subscribed),
         T(rollup_and_full_text_work_as_the_connection_wants_them),
+        T(what_waits_in_a_gate_that_is_given_up_comes_by_the_wildcard),
         T(channel_of_a_wildcard_is_resumed),
         T(position_that_waits_is_resumed_when_its_wildcard_comes),
         T(wildcard_that_is_live_cannot_be_resumed),
