@@ -416,6 +416,13 @@ void metrics_rate_limit(const struct env *env, const char *app_id, const char *l
         metric_add(limiter_series(w, app_id, true, limiter, context), env->shard, 1);
 }
 
+void metrics_connection_limit(const struct env *env, const struct app *app, const char *limiter, bool triggered)
+{
+    count(env, app, LIMIT_CHECKS, limiter, NO_CONTEXT[0]);
+    if (triggered)
+        count(env, app, LIMIT_TRIGGERS, limiter, NO_CONTEXT[0]);
+}
+
 void metrics_ai_validated(const struct env *env, const struct app *app, struct str event)
 {
     for (size_t i = 0; AI_EVENTS[i]; i++)

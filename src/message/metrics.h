@@ -119,6 +119,8 @@ void metrics_subscription(const struct env *env, const struct app *app, const ch
 void metrics_active_channel(const struct env *env, const struct app *app, const char *channel_type, int change);
 void metrics_connection_error(const struct env *env, const struct app *app, const char *type);
 void metrics_rate_limit(const struct env *env, const char *app_id, const char *limiter, const char *context, bool triggered);
+/* The limiters of one connection: "messages", "client_events", "presence_update". */
+void metrics_connection_limit(const struct env *env, const struct app *app, const char *limiter, bool triggered);
 void metrics_ai_validated(const struct env *env, const struct app *app, struct str event);
 void metrics_ai_rejected(const struct env *env, const struct app *app, int code);
 void metrics_run_ended(const struct env *env, const struct app *app, const char *reason);

@@ -23,7 +23,9 @@ bool client_event_within_rate(struct client_event *e)
     if (s->limits == NULL)
         s->limits = mem_new(struct limits);
     uint64_t window_ms = (config->decay_seconds > 0 ? config->decay_seconds : 1) * 1000;
-    if (window_take(&s->limits->client_events, config->max_client_events_per_second, window_ms, now_of(s)))
+    bool fits = window_take(&s->limits->client_events, config->max_client_events_per_second, window_ms, now_of(s));
+    metrics_connection_limit(env_of(s), s->app, "client_events", !fits);
+    if (fits)
         return true;
     if (config->terminate_on_limit)
         session_fatal(s, CODE_CLIENT_EVENT, STR("Connection closed due to client event rate limit"));

@@ -69,7 +69,9 @@ static bool within_limit(struct session *s)
     if (s->limits == NULL)
         s->limits = mem_new(struct limits);
     uint64_t window_ms = config->message_rate_limit.decay_seconds * 1000;
-    if (window_take(&s->limits->messages, config->message_rate_limit.max_attempts, window_ms, now_of(s)))
+    bool fits = window_take(&s->limits->messages, config->message_rate_limit.max_attempts, window_ms, now_of(s));
+    metrics_connection_limit(env_of(s), s->app, "messages", !fits);
+    if (fits)
         return true;
     if (config->message_rate_limit.terminate_on_limit)
         session_fatal(s, CODE_CLIENT_EVENT, STR("Connection closed due to message rate limit"));

@@ -89,6 +89,8 @@ static void updated(void *user, enum member_result result)
 {
     struct handle *handle = user;
     struct session *s = handle->session;
+    if (s != NULL && result != MEMBER_UNKNOWN)
+        metrics_connection_limit(env_of(s), s->app, "presence_update", result == MEMBER_TOO_OFTEN);
     if (s != NULL && !s->over && result == MEMBER_UNKNOWN)
         session_error(s, CODE_PRESENCE_UPDATE_INVALID, STR_NONE, "presence_update requires active membership");
     if (s != NULL && !s->over && result == MEMBER_TOO_OFTEN)

@@ -156,6 +156,13 @@ static void client_event_limit_counts_ai_events(void **state)
     assert_string_equal(ai(u, "ai-output", ""), "error:104003");
     assert_string_equal(ai(u, "ai-input", ""), "error:4301");
     assert_true(said(u, "Client event rejected due to rate limit"));
+    struct buf text = {0};
+    metric_render(f->core->env.metrics->registry, STR(""), &text);
+    assert_true(str_find(buf_view(&text), STR("rate_limit_checks_total{app_id=\"app-id\",port=\"9601\","
+                                              "limiter_type=\"client_events\",request_context=\"unknown\"} 3\n")) > 0);
+    assert_true(str_find(buf_view(&text), STR("rate_limit_triggered_total{app_id=\"app-id\",port=\"9601\","
+                                              "limiter_type=\"client_events\",request_context=\"unknown\"} 1\n")) > 0);
+    buf_free(&text);
 }
 
 static void ephemeral_input_is_delivered_and_not_stored(void **state)
