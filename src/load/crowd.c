@@ -8,7 +8,6 @@
 
 #include "base/mem.h"
 
-enum { CONNECTING_MAX = 256 };
 #define FNV_BASIS 14695981039346656037ull
 #define FNV_PRIME 1099511628211ull
 
@@ -158,9 +157,19 @@ static void connect_one(struct crowd *c)
     buf_free(&path);
 }
 
+static uint32_t due(struct crowd *c)
+{
+    uint64_t now_ns = clock_mono_ns(&clock_system), per_s = c->options->ramp_per_s;
+    if (c->begun == 0)
+        c->begun_ns = now_ns;
+    uint64_t may = per_s ? (now_ns - c->begun_ns) / 1000 * per_s / 1000000 + 1 : c->count;
+    return (uint32_t)(may < c->count ? may : c->count);
+}
+
 void crowd_connect(struct crowd *c)
 {
-    while (c->begun < c->count && c->begun - c->ready - c->lost < CONNECTING_MAX)
+    uint32_t may = due(c);
+    while (c->begun < may && c->begun - c->ready - c->lost < c->options->at_once)
         connect_one(c);
 }
 

@@ -35,6 +35,7 @@ struct crowd {
     const struct peer *peer;
     struct follower *followers;
     uint32_t count, begun, ready, lost;
+    uint64_t begun_ns;            /* of the first connection since the cut */
     uint32_t hot, cold, refused;  /* how resumes ended */
     uint64_t frames, replayed;    /* replayed: as resume_success says */
     uint64_t order_errors, serial_errors;

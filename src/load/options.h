@@ -27,7 +27,7 @@ struct options {
     uint64_t channels, subscribers, ramp_per_s; /* ramp_per_s 0 = as fast as 256 at a time allow */
     uint64_t connections, depth, rate_per_s, count, size_bytes;
     uint64_t accumulated_bytes, appends_per_message;
-    uint64_t live, behind, rest_seconds;
+    uint64_t live, behind, rest_seconds, at_once;
     uint64_t seconds, warmup_seconds, settle_seconds, drain_seconds;
     uint64_t server_pid;
     uint64_t ahead;

@@ -20,7 +20,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-enum { BACKLOG = 4096, ACCEPT_TURN_MAX = 256, REST_MS = 100 };
+enum { BACKLOG = 4096, ACCEPT_TURN_MAX = 16, REST_MS = 100 };
 
 struct listener {
     struct loop *loop;
