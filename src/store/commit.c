@@ -12,15 +12,11 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "store/engine.h"
+#include "store/internal.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
-
-struct queue {
-    struct store_op *first, *last;
-    size_t ops, bytes;
-};
 
 /* What a read has found damaged: the commit thread marks it. */
 struct suspect {
@@ -29,11 +25,11 @@ struct suspect {
 };
 enum { SUSPECTS_MAX = 64 }; /* beyond: found again by the next read */
 
-struct store {
+struct embedded {
+    struct store base;
     struct store_options options;
     struct kv *kv;
     struct engine *engine;
-    struct store_stats stats;
     _Atomic bool healthy;
     bool threads;
     pthread_t committer, reader;
@@ -50,69 +46,38 @@ struct store {
     uint64_t next_work_ms, next_sync_ms, reopen_at_ms, reopen_pause_ms;
 };
 
-static size_t op_bytes(const struct store_op *op)
+static struct embedded *embedded_of(struct store *store)
 {
-    size_t bytes = 256;
-    if (op->kind == STORE_NOTE_PUT)
-        for (size_t i = 0; i < op->notes.put_count; i++)
-            bytes += op->notes.put[i].key.n + op->notes.put[i].value.n;
-    if (op->kind != STORE_WRITE)
-        return bytes;
-    return bytes + op->write.data.n + op->write.extras.n + op->write.tags.n + op->write.metadata.n;
+    return (struct embedded *)(void *)((char *)store - offsetof(struct embedded, base));
 }
 
-static void push(struct queue *q, struct store_op *op)
+static void show_queue(struct embedded *s)
 {
-    op->next = NULL;
-    if (q->last != NULL)
-        q->last->next = op;
-    else
-        q->first = op;
-    q->last = op;
-    q->ops++;
-    q->bytes += op_bytes(op);
+    atomic_store_explicit(&s->base.stats.queue_ops, s->queue.ops, memory_order_relaxed);
+    atomic_store_explicit(&s->base.stats.queue_bytes, s->queue.bytes, memory_order_relaxed);
 }
 
-static struct store_op *pop(struct queue *q)
-{
-    struct store_op *op = q->first;
-    if (op == NULL)
-        return NULL;
-    q->first = op->next;
-    if (q->first == NULL)
-        q->last = NULL;
-    q->ops--;
-    q->bytes -= op_bytes(op);
-    op->next = NULL;
-    return op;
-}
-
-static void show_queue(struct store *s)
-{
-    atomic_store_explicit(&s->stats.queue_ops, s->queue.ops, memory_order_relaxed);
-    atomic_store_explicit(&s->stats.queue_bytes, s->queue.bytes, memory_order_relaxed);
-}
-
-static void send_home(struct store *s, struct queue *done)
+static void send_home(struct embedded *s, struct queue *done)
 {
     if (done->first != NULL)
         s->options.home->deliver(s->options.home, done->first);
     *done = (struct queue){0};
 }
 
-void store_submit(struct store *s, struct store_op *op)
+static void embedded_submit(struct store *store, struct store_op *op)
 {
+    struct embedded *s = embedded_of(store);
     pthread_mutex_lock(&s->lock);
-    bool full = s->queue.ops + s->reads.ops >= STORE_QUEUE_OPS || s->queue.bytes + s->reads.bytes >= STORE_QUEUE_BYTES;
+    bool full = queue_is_full(s->queue.ops + s->reads.ops, s->queue.bytes + s->reads.bytes);
     if (!full)
-        push(&s->queue, op);
+        queue_push(&s->queue, op);
     bool idle = s->idle;
     show_queue(s);
     pthread_mutex_unlock(&s->lock);
     if (full) {
         struct queue refused = {0};
         op->result = STORE_BUSY;
-        push(&refused, op);
+        queue_push(&refused, op);
         send_home(s, &refused);
     } else if (idle && s->options.home->submitted != NULL) {
         s->options.home->submitted(s->options.home);
@@ -121,8 +86,9 @@ void store_submit(struct store *s, struct store_op *op)
     }
 }
 
-void store_kick(struct store *s)
+static void embedded_kick(struct store *store)
 {
+    struct embedded *s = embedded_of(store);
     pthread_mutex_lock(&s->lock);
     bool wanted = s->idle && s->queue.first != NULL;
     pthread_mutex_unlock(&s->lock);
@@ -138,12 +104,12 @@ static bool is_staged_kind(const struct store_op *op)
            op->kind == STORE_NOTE_PUT;
 }
 
-static uint64_t now_ms(const struct store *s)
+static uint64_t now_ms(const struct embedded *s)
 {
     return clock_mono_ms(s->options.clock);
 }
 
-static void becomes_unhealthy(struct store *s, struct str why)
+static void becomes_unhealthy(struct embedded *s, struct str why)
 {
     if (atomic_exchange(&s->healthy, false))
         log_error("store", "a commit failed, nothing of it was acknowledged: %.*s", STR_ARG(why));
@@ -154,7 +120,7 @@ static void becomes_unhealthy(struct store *s, struct str why)
 }
 
 /* Open anew after a failure, but not at once and not too often. */
-static bool is_usable(struct store *s)
+static bool is_usable(struct embedded *s)
 {
     struct buf error = {0};
     if (atomic_load(&s->healthy))
@@ -178,19 +144,19 @@ static void fail_all(struct queue *ops)
         op->result = STORE_FAILED;
 }
 
-static void count_batch(struct store *s, const struct queue *done, uint64_t ns)
+static void count_batch(struct embedded *s, const struct queue *done, uint64_t ns)
 {
     uint64_t writes = 0;
     for (const struct store_op *op = done->first; op != NULL; op = op->next)
         writes += op->kind == STORE_WRITE;
-    atomic_fetch_add_explicit(&s->stats.writes, writes, memory_order_relaxed);
-    atomic_fetch_add_explicit(&s->stats.batches, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&s->stats.batch_ops, done->ops, memory_order_relaxed);
-    if (s->stats.on_batch != NULL)
-        s->stats.on_batch(s->stats.on_batch_user, (uint32_t)done->ops, done->bytes, ns);
+    atomic_fetch_add_explicit(&s->base.stats.writes, writes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&s->base.stats.batches, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&s->base.stats.batch_ops, done->ops, memory_order_relaxed);
+    if (s->base.stats.on_batch != NULL)
+        s->base.stats.on_batch(s->base.stats.on_batch_user, (uint32_t)done->ops, done->bytes, ns);
 }
 
-static void commit(struct store *s, struct queue *staged)
+static void commit(struct embedded *s, struct queue *staged)
 {
     struct buf error = {0};
     uint64_t started = clock_mono_ns(s->options.clock);
@@ -202,7 +168,7 @@ static void commit(struct store *s, struct queue *staged)
         s->unsynced |= !s->options.sync_always;
         count_batch(s, staged, clock_mono_ns(s->options.clock) - started);
     } else {
-        atomic_fetch_add_explicit(&s->stats.write_failures, staged->ops, memory_order_relaxed);
+        atomic_fetch_add_explicit(&s->base.stats.write_failures, staged->ops, memory_order_relaxed);
         fail_all(staged);
         becomes_unhealthy(s, buf_view(&error));
     }
@@ -210,7 +176,7 @@ static void commit(struct store *s, struct queue *staged)
     send_home(s, staged);
 }
 
-static void suspect(struct store *s, const struct store_op *op)
+static void suspect(struct embedded *s, const struct store_op *op)
 {
     pthread_mutex_lock(&s->lock);
     if (s->suspects_count < SUSPECTS_MAX) {
@@ -224,7 +190,7 @@ static void suspect(struct store *s, const struct store_op *op)
     pthread_mutex_unlock(&s->lock);
 }
 
-static void mark_suspects(struct store *s)
+static void mark_suspects(struct embedded *s)
 {
     struct suspect taken[SUSPECTS_MAX];
     struct buf error = {0};
@@ -246,16 +212,16 @@ static void mark_suspects(struct store *s)
 }
 
 /* Takes the ops of one batch, in order; reads are set aside and planned once the batch is durable. */
-static void run_batch(struct store *s, struct queue *taken, struct queue *reads)
+static void run_batch(struct embedded *s, struct queue *taken, struct queue *reads)
 {
     struct queue staged = {0};
     mark_suspects(s); /* before whatever came after the read that found them */
-    for (struct store_op *op; (op = pop(taken)) != NULL;) {
+    for (struct store_op *op; (op = queue_pop(taken)) != NULL;) {
         if (!is_staged_kind(op)) {
-            push(reads, op);
+            queue_push(reads, op);
         } else if (!is_usable(s)) {
             op->result = STORE_FAILED;
-            push(&staged, op);
+            queue_push(&staged, op);
             send_home(s, &staged);
         } else {
             if (engine_stage(s->engine, op) == COMMIT_FIRST) {
@@ -263,18 +229,18 @@ static void run_batch(struct store *s, struct queue *taken, struct queue *reads)
                 if (!is_usable(s) || engine_stage(s->engine, op) == COMMIT_FIRST)
                     op->result = STORE_FAILED;
             }
-            push(&staged, op);
+            queue_push(&staged, op);
         }
     }
     commit(s, &staged);
 }
 
-static void take(struct store *s, struct queue *into)
+static void take(struct embedded *s, struct queue *into)
 {
     uint32_t ops_max = s->options.commit_max_ops ? s->options.commit_max_ops : 4096;
     uint64_t bytes_max = s->options.commit_max_bytes ? s->options.commit_max_bytes : 1 << 20;
     while (s->queue.first != NULL && into->ops < ops_max && into->bytes < bytes_max)
-        push(into, pop(&s->queue));
+        queue_push(into, queue_pop(&s->queue));
     show_queue(s);
 }
 
@@ -303,20 +269,20 @@ static struct planned get_planned(const struct store_op *op)
 }
 _Static_assert(sizeof(struct planned *) <= sizeof(struct task), "a pointer travels in the op's task");
 
-static void plan_all(struct store *s, struct queue *reads, struct snapshot *snapshot)
+static void plan_all(struct embedded *s, struct queue *reads, struct snapshot *snapshot)
 {
     for (struct store_op *op = reads->first; op != NULL; op = op->next)
         set_planned(op, (struct planned){engine_plan(s->engine, op), snapshot});
 }
 
-static void read_all(struct store *s, struct queue *reads)
+static void read_all(struct embedded *s, struct queue *reads)
 {
-    for (struct store_op *op; (op = pop(reads)) != NULL;) {
+    for (struct store_op *op; (op = queue_pop(reads)) != NULL;) {
         struct planned p = get_planned(op);
         struct queue one = {0};
         if (engine_read(p.snapshot != NULL ? p.snapshot->kv : s->kv, p.plan, op) == READ_DAMAGED)
             suspect(s, op);
-        push(&one, op);
+        queue_push(&one, op);
         send_home(s, &one);
         if (p.snapshot != NULL && --p.snapshot->reads == 0) {
             p.snapshot->kv->ops->close(p.snapshot->kv);
@@ -326,7 +292,7 @@ static void read_all(struct store *s, struct queue *reads)
 }
 
 /* One slice; the next one follows at once, behind what waits, until the run is over. */
-static void work(struct store *s, struct buf *error)
+static void work(struct embedded *s, struct buf *error)
 {
     uint32_t batch = s->options.purge_batch ? s->options.purge_batch : 1000;
     enum work_result result = engine_work(s->engine, clock_wall_ms(s->options.clock), batch, &s->work_dropped);
@@ -339,7 +305,7 @@ static void work(struct store *s, struct buf *error)
 }
 
 /* Also heals the store: a server that its health check took out of service gets no writes that would. */
-static void background(struct store *s)
+static void background(struct embedded *s)
 {
     struct buf error = {0};
     uint64_t now = now_ms(s);
@@ -354,14 +320,17 @@ static void background(struct store *s)
     buf_free(&error);
 }
 
+static const struct store_ops embedded_ops;
+
 /* ---- stepped ---- */
 
-static struct store *store_new(struct kv *kv, const struct store_options *options)
+static struct embedded *embedded_new(struct kv *kv, const struct store_options *options)
 {
-    struct store *s = mem_new(struct store);
+    struct embedded *s = mem_new(struct embedded);
+    s->base.ops = &embedded_ops;
     s->options = *options;
     s->kv = kv;
-    s->engine = engine_new(kv, options, &s->stats);
+    s->engine = engine_new(kv, options, &s->base.stats);
     atomic_store(&s->healthy, true);
     pthread_mutex_init(&s->lock, NULL);
     s->next_work_ms = now_ms(s) + options->purge_interval_ms;
@@ -370,11 +339,12 @@ static struct store *store_new(struct kv *kv, const struct store_options *option
 
 struct store *store_open_inline(struct kv *kv, const struct store_options *options)
 {
-    return store_new(kv, options);
+    return &embedded_new(kv, options)->base;
 }
 
-void store_step(struct store *s)
+void store_step(struct store *store)
 {
+    struct embedded *s = embedded_of(store);
     struct queue taken = {0}, reads = {0};
     take(s, &taken);
     run_batch(s, &taken, &reads);
@@ -385,7 +355,7 @@ void store_step(struct store *s)
 
 /* ---- threads ---- */
 
-static uint64_t wait_ms(const struct store *s)
+static uint64_t wait_ms(const struct embedded *s)
 {
     uint64_t now = now_ms(s), until = now + 1000;
     if (s->unsynced && s->next_sync_ms < until)
@@ -397,7 +367,7 @@ static uint64_t wait_ms(const struct store *s)
     return until > now ? until - now : 0;
 }
 
-static bool wait_for_work(struct store *s, struct queue *taken)
+static bool wait_for_work(struct embedded *s, struct queue *taken)
 {
     pthread_mutex_lock(&s->lock);
     if (s->queue.first == NULL && !s->stopping) {
@@ -421,7 +391,7 @@ static bool wait_for_work(struct store *s, struct queue *taken)
     return go_on;
 }
 
-static void hand_over(struct store *s, struct queue *reads)
+static void hand_over(struct embedded *s, struct queue *reads)
 {
     if (reads->first == NULL)
         return;
@@ -434,15 +404,15 @@ static void hand_over(struct store *s, struct queue *reads)
     *snapshot = (struct snapshot){s->kv->ops->snapshot(s->kv), reads->ops};
     plan_all(s, reads, snapshot);
     pthread_mutex_lock(&s->lock);
-    for (struct store_op *op; (op = pop(reads)) != NULL;)
-        push(&s->reads, op);
+    for (struct store_op *op; (op = queue_pop(reads)) != NULL;)
+        queue_push(&s->reads, op);
     pthread_cond_signal(&s->wake_reader);
     pthread_mutex_unlock(&s->lock);
 }
 
 static void *committer_runs(void *arg)
 {
-    struct store *s = arg;
+    struct embedded *s = arg;
     for (;;) {
         struct queue taken = {0}, reads = {0};
         if (!wait_for_work(s, &taken))
@@ -460,7 +430,7 @@ static void *committer_runs(void *arg)
 
 static void *reader_runs(void *arg)
 {
-    struct store *s = arg;
+    struct embedded *s = arg;
     for (;;) {
         pthread_mutex_lock(&s->lock);
         while (s->reads.first == NULL && !s->reader_stopping)
@@ -477,7 +447,7 @@ static void *reader_runs(void *arg)
 
 struct store *store_open_threads(struct kv *kv, const struct store_options *options)
 {
-    struct store *s = store_new(kv, options);
+    struct embedded *s = embedded_new(kv, options);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -491,10 +461,10 @@ struct store *store_open_threads(struct kv *kv, const struct store_options *opti
     }
     pthread_setname_np(s->committer, "store-commit");
     pthread_setname_np(s->reader, "store-read");
-    return s;
+    return &s->base;
 }
 
-static void stop_threads(struct store *s)
+static void stop_threads(struct embedded *s)
 {
     pthread_mutex_lock(&s->lock);
     s->stopping = true;
@@ -506,13 +476,14 @@ static void stop_threads(struct store *s)
     pthread_cond_destroy(&s->wake_reader);
 }
 
-void store_close(struct store *s)
+static void embedded_close(struct store *store)
 {
+    struct embedded *s = embedded_of(store);
     struct buf error = {0};
     if (s->threads)
         stop_threads(s);
     else
-        store_step(s);
+        store_step(store);
     if (s->unsynced && !s->kv->ops->sync(s->kv, &error))
         log_error("store", "the last sync failed: %.*s", STR_ARG(buf_view(&error)));
     /* A clean stop: whatever happens to the machine now, nothing is in doubt. */
@@ -526,12 +497,9 @@ void store_close(struct store *s)
     free(s);
 }
 
-bool store_is_healthy(struct store *s)
+static bool embedded_is_healthy(struct store *store)
 {
-    return atomic_load(&s->healthy);
+    return atomic_load(&embedded_of(store)->healthy);
 }
 
-struct store_stats *store_stats(struct store *s)
-{
-    return &s->stats;
-}
+static const struct store_ops embedded_ops = {embedded_submit, embedded_kick, embedded_is_healthy, embedded_close};

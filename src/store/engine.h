@@ -38,7 +38,7 @@ void engine_rollback(struct engine *e);
 /* Forgets everything in memory: after the kv was opened anew it may hold more, or less, than memory knows of. */
 void engine_forget(struct engine *e);
 
-/* LATEST, VERSIONS, PAGE, REPLAY, OPEN, NOTE_SCAN; nothing may be pending. The plan lives in op->arena. What is read must be as it
+/* HEADS, LATEST, VERSIONS, PAGE, REPLAY, OPEN, NOTE_SCAN; nothing may be pending. The plan lives in op->arena. What is read must be as it
  * was then: from a snapshot, or before the next commit. */
 struct read_plan;
 struct read_plan *engine_plan(struct engine *e, struct store_op *op);

@@ -16,7 +16,7 @@ struct read_plan {
     struct store_head head;
     struct view *dirty;     /* messages whose newest rows no segment holds; by history, ascending */
     size_t dirty_count;
-    struct store_found open; /* of OPEN: memory knows it all */
+    struct store_found open; /* of OPEN and HEADS: memory knows it all */
 };
 
 /* ---- the plan ---- */
@@ -197,12 +197,32 @@ static void plan_open(struct engine *e, struct read_plan *plan, struct store_op 
     }
 }
 
+/* A channel that cannot be read says so in its own head. */
+static void plan_heads(struct engine *e, struct read_plan *plan, struct store_op *op)
+{
+    struct store_head *heads = arena_zalloc(&op->arena, (op->read.names_count + 1) * sizeof(*heads));
+    plan->open.heads = heads;
+    for (size_t i = 0; i < op->read.names_count && !e->failed; i++) {
+        const struct store_name *name = &op->read.names[i];
+        struct stored_channel *ch = channel_get(e, name->app_id, name->channel);
+        op->app_id = name->app_id;
+        op->channel = name->channel;
+        if (health_settle(e, op))
+            heads[i] = op->head;
+        else if (ch != NULL)
+            head_output(ch, &heads[i]);
+    }
+    op->result = STORE_OK;
+}
+
 struct read_plan *engine_plan(struct engine *e, struct store_op *op)
 {
     struct read_plan *plan = arena_zalloc(&op->arena, sizeof(*plan));
     op->found = (struct store_found){0};
     if (op->kind == STORE_OPEN)
         plan_open(e, plan, op);
+    else if (op->kind == STORE_HEADS)
+        plan_heads(e, plan, op);
     else if (op->kind != STORE_NOTE_SCAN)
         plan_channel(e, plan, op);
     plan->failed = e->failed;
@@ -546,8 +566,8 @@ enum read_verdict engine_read(struct kv *kv, const struct read_plan *plan, struc
 {
     struct reading r = {.src = {.kv = kv, .arena = &op->arena}, .plan = plan, .op = op, .arena = &op->arena};
     op->head = plan->head;
-    if (op->kind == STORE_NOTE_SCAN || op->kind == STORE_OPEN) {
-        if (op->kind == STORE_OPEN)
+    if (op->kind == STORE_NOTE_SCAN || op->kind == STORE_OPEN || op->kind == STORE_HEADS) {
+        if (op->kind != STORE_NOTE_SCAN)
             op->found = plan->open;
         op->result = op->kind == STORE_NOTE_SCAN ? read_notes(kv, op) : plan->failed ? STORE_FAILED : STORE_OK;
         return READ_FINE;

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "store/commit.h"
+#include "store/internal.h"
 #include "store/row.h"
 #include "base/mem.h"
 #include <stdio.h>
@@ -79,6 +80,33 @@ struct store *store_open_rocksdb(const struct store_options *options, struct buf
         return store_open_threads(kv, options);
     kv->ops->close(kv);
     return NULL;
+}
+
+/* ---- passed on ---- */
+
+void store_submit(struct store *store, struct store_op *op)
+{
+    store->ops->submit(store, op);
+}
+
+void store_kick(struct store *store)
+{
+    store->ops->kick(store);
+}
+
+bool store_is_healthy(struct store *store)
+{
+    return store->ops->is_healthy(store);
+}
+
+struct store_stats *store_stats(struct store *store)
+{
+    return &store->stats;
+}
+
+void store_close(struct store *store)
+{
+    store->ops->close(store);
 }
 
 struct store_op *store_op_new(enum store_op_kind kind, unsigned shard, void (*done)(struct store_op *))

@@ -39,6 +39,7 @@ enum { STORE_QUEUE_OPS = 65536 };
 enum store_op_kind {
     STORE_WRITE,    /* create, ordinary message, update, delete, append */
     STORE_HEAD,     /* positions of one channel */
+    STORE_HEADS,    /* stream id and newest positions of many channels */
     STORE_LATEST,   /* newest version of messages */
     STORE_VERSIONS, /* versions of one message, a page */
     STORE_PAGE,     /* history rows with the newest version of each, a page */
@@ -141,6 +142,11 @@ struct store_written {
     struct str tags;
 };
 
+enum { STORE_HEADS_MAX = 4096 };
+struct store_name {
+    struct str app_id, channel;
+};
+
 struct store_read {
     /* LATEST */
     const struct message_id *ids;
@@ -163,6 +169,9 @@ struct store_read {
     struct str stream_id;
     /* HEAD: give an unknown channel its stream id (durably) */
     bool materialise;
+    /* HEADS: at most STORE_HEADS_MAX, each (app id, channel); op->app_id and op->channel are not used */
+    const struct store_name *names;
+    size_t names_count;
     /* PURGE: rows strictly below, exactly one of the three */
     bool purge_all;
     uint64_t before_history;
@@ -175,6 +184,7 @@ struct store_found {
     bool more;
     uint64_t purged_messages, purged_bytes;
     char previous_stream_id[STREAM_ID_SIZE + 1]; /* RESET */
+    struct store_head *heads;    /* HEADS: of names[i]; stream_id "" = unknown; only stream_id, delivery, history and state are set */
     struct str *open_apps, *open_channels;       /* OPEN: app id and channel of items[i], which have no texts */
     struct str open_next; /* OPEN: where the next page begins, if there are more; when it failed: the stream that could not be
                            * read, absent if that is not known */
@@ -213,7 +223,7 @@ struct store_op {
     };
     /* outputs */
     enum store_result result;
-    struct store_head head;   /* after the operation; every kind but OPEN and the notes */
+    struct store_head head;   /* after the operation; every kind but HEADS, OPEN and the notes */
     union {
         struct store_written written;
         struct store_found found;

@@ -477,6 +477,25 @@ static void idle_open_streams_are_found_over_all_channels(void **state)
     call_free(c);
 }
 
+static void heads_of_many_channels_come_in_the_order_asked_for(void **state)
+{
+    struct fixture *f = *state;
+    struct store_name names[] = {{STR("app"), STR("none")}, {STR("app"), STR("chat")}, {STR("other"), STR("chat")}};
+    ordinary(f, "0");
+    append(f, create(f, "\"\""), "\"a\"");
+    struct call *c = call_new(f, STORE_HEADS);
+    c->op.read.names = names;
+    c->op.read.names_count = 3;
+    run(c);
+    assert_int_equal(c->op.result, STORE_OK);
+    assert_string_equal(c->op.found.heads[0].stream_id, "");
+    assert_string_equal(c->op.found.heads[1].stream_id, head(f).stream_id);
+    assert_int_equal(c->op.found.heads[1].delivery, 3);
+    assert_int_equal(c->op.found.heads[1].history, 2);
+    assert_string_equal(c->op.found.heads[2].stream_id, "");
+    call_free(c);
+}
+
 static void everything_is_there_after_reopening(void **state)
 {
     struct fixture *f = *state;
@@ -532,6 +551,7 @@ int main(void)
         OVER_ALL(replay_stops_early_at_its_bytes)
         OVER_ALL(replay_tells_name_and_extras_as_they_were)
         OVER_ALL(idle_open_streams_are_found_over_all_channels)
+        OVER_ALL(heads_of_many_channels_come_in_the_order_asked_for)
         OVER_ALL(everything_is_there_after_reopening)
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
