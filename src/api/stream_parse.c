@@ -12,6 +12,8 @@
 #include "api/provider.h"
 #include "base/json.h"
 
+enum { KEEP_MAX = 8192 };
+
 void stream_parser_free(struct stream_parser *p)
 {
     buf_free(&p->kept);
@@ -23,6 +25,8 @@ void stream_parser_put(struct stream_parser *p, struct str bytes)
     if (p->finished)
         return;
     buf_consume(&p->kept, p->at);
+    if (p->kept.n == 0 && p->kept.cap > KEEP_MAX)
+        buf_free(&p->kept); /* most of the time a stream waits for its model */
     p->scanned -= p->at < p->scanned ? p->at : p->scanned;
     p->at = 0;
     buf_str(&p->kept, bytes);

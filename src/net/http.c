@@ -462,6 +462,8 @@ static enum step take_streamed_body(struct http_conn *http, const char *bytes, s
     }
     if (now.n > 0)
         http_stream_bytes(x, now);
+    if (http->reading == x && x->grown_body.cap > HTTP_ROOM)
+        buf_free(&x->grown_body);
     if (http->reading == x && result != HTTP_CHUNK_MORE)
         http_stream_ended(http, result == HTTP_CHUNK_DONE ? HTTP_BODY_WHOLE : HTTP_BODY_BROKEN);
     return STEP_DONE;

@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process';
 import crypto from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { Api, nowSeconds } from './lib/api.mjs';
-import { demoApp, fresh, oneServer, sleep, until } from './lib/server.mjs';
+import { demoApp, fresh, oneServer, Server, sleep, until } from './lib/server.mjs';
 import { AppendStream, bodies, EventReader } from './lib/stream.mjs';
 import { V2 } from './lib/v2.mjs';
 
@@ -277,5 +277,22 @@ describe('streams over HTTP', () => {
       assert.equal(await status(channel, secret, { params: { expires: String(now + 90000) } }), 401);
       assert.equal(await status(channel, '00000000000000000099:00000000:00000000000000000099'), 404);
     });
+  });
+});
+
+describe('streams over HTTP when the server goes', () => {
+  test('SIGTERM: writers and readers are told where they were, and the server leaves', async () => {
+    const server = await Server.start(), api = new Api(server), channel = fresh('ai');
+    const stream = new AppendStream(api, channel, { name: 'ai-output', message_id: uuid(), format: 'ndjson' }).write('{"data":"abc"}\n');
+    await stream.acked(3);
+    const reader = new EventReader(api, channel, stream.serial);
+    await reader.until(e => e.event === 'snapshot');
+    const begun = Date.now();
+    const [stopped] = await Promise.all([server.stop(), stream.done, reader.done]);
+    assert.deepEqual([stopped.code, stopped.signal], [0, null]);
+    assert.ok(Date.now() - begun < 4000, `${Date.now() - begun} ms`);
+    assert.deepEqual([stream.acks.at(-1).status, stream.acks.at(-1).bytes], [503, 3]);
+    assert.equal(reader.events.at(-1).event, 'snapshot');
+    api.close();
   });
 });
