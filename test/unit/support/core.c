@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "core.h"
+#include "store/row.h"
 #include "channel/outlet.h"
 #include "base/mem.h"
 #include <stdlib.h>
@@ -73,7 +74,8 @@ struct core *core_new(void)
                           .config = c->config, .apps = apps_new(c->config, 1, &error), .post = test_post,
                           .deliver = test_deliver, .world = c};
     c->envs[0] = &c->env;
-    c->env.store = store_open_inline(kv_memory_new(), &options);
+    c->kv = kv_memory_new();
+    c->env.store = store_open_inline(c->kv, &options);
     c->env.metrics = metrics_new(c->env.apps, 9601);
     c->app = apps_at(c->env.apps, 0);
     random_from_seed(&c->env.random, 7);
@@ -132,6 +134,14 @@ void core_step(struct core *c)
 {
     if (!run_mail(c))
         run_store(c);
+}
+
+void core_lose_row(struct core *c, uint64_t channel, uint64_t delivery)
+{
+    struct key key = key_of2('L', channel, delivery);
+    struct buf error = {0};
+    kv_del(c->kv, key_str(&key));
+    assert_true(kv_commit(c->kv, true, &error));
 }
 
 void core_settle(struct core *c)

@@ -21,6 +21,7 @@ struct core {
     struct config *config;
     struct app *app;
     struct store_home home;
+    struct kv *kv;             /* the store's */
     struct store_op *home_first, *home_last; /* completions not run yet */
     struct task **mail;
     size_t mail_count, mail_cap;
@@ -32,6 +33,8 @@ void core_free(struct core *c);
 void core_settle(struct core *c);
 /* One round of mail or, if there is none, one of the store. */
 void core_step(struct core *c);
+/* Damages what is stored of the channel that was the channel-th to be written to: the row at that position is gone. */
+void core_lose_row(struct core *c, uint64_t channel, uint64_t delivery);
 void core_advance_ms(struct core *c, unsigned ms);
 
 /* What env.deliver takes in these tests. */
