@@ -45,12 +45,3 @@ void ai_limit_failure(const struct config *config, enum ai_limit limit, struct a
 struct str ai_header(const struct extras_facts *extras, struct str key, struct arena *arena);
 /* Section 4.2: every *-client-id header equals user_id, empty ones included. False: the key is named. */
 bool ai_identity_check(const struct extras_facts *extras, struct str user_id, struct ai_failure *failure);
-
-/* ---- headers_put.c ---- */
-
-struct ai_set { /* one transport header; value is text */
-    struct str key, value;
-};
-/* Appends `extras` (a checked JSON object; absent = empty) with these transport headers in place of what they were; all
- * else passes through byte for byte. */
-void ai_headers_put(struct buf *out, struct str extras, const struct ai_set *set, size_t count);

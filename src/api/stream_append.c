@@ -15,7 +15,7 @@
  */
 #include "api/stream_append.h"
 
-#include "ai/headers.h"
+#include "ai/extras.h"
 #include "api/handlers.h"
 #include "api/serials.h"
 #include "base/json.h"
@@ -145,20 +145,24 @@ static struct str error_message(const struct append_stream *s, struct str failed
 /* The extras of the message, or of the record, with the record's status in them. */
 static struct str extras_of(struct append_stream *s, const struct stream_record *r, struct arena *arena)
 {
-    struct ai_set set[3];
+    struct ai_header_value set[3];
+    struct str before = r->extras.p ? r->extras : s->extras;
+    struct extras_facts facts;
     size_t count = 0;
     if (r->status == STREAM_NONE || !s->policy.ai)
         return arena_copy(arena, r->extras);
-    set[count++] = (struct ai_set){STR("status"), r->status == STREAM_OPEN       ? STR("streaming")
+    set[count++] = (struct ai_header_value){STR("status"), r->status == STREAM_OPEN       ? STR("streaming")
                                                   : r->status == STREAM_COMPLETE ? STR("complete")
                                                                                  : STR("cancelled")};
     if (r->failed.p) {
-        set[count++] = (struct ai_set){STR("error-code"), STR("provider_error")};
-        set[count++] = (struct ai_set){STR("error-message"), error_message(s, r->failed, arena)};
+        set[count++] = (struct ai_header_value){STR("error-code"), STR("provider_error")};
+        set[count++] = (struct ai_header_value){STR("error-message"), error_message(s, r->failed, arena)};
     }
+    if (extras_read(before, arena, &facts))
+        return arena_copy(arena, before); /* malformed: refused as it is */
     struct buf *out = &s->call->api->scratch;
     buf_clear(out);
-    ai_headers_put(out, r->extras.p ? r->extras : s->extras, set, count);
+    ai_extras_put(out, before, &facts, set, count);
     return arena_copy(arena, buf_view(out));
 }
 

@@ -277,34 +277,6 @@ static void client_ids_must_be_the_verified_one(void **state)
 }
 
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
-/* ---- headers that the server itself sets ---- */
-
-static const char *put(const char *extras, const struct ai_set *set, size_t count)
-{
-    static struct buf out;
-    buf_clear(&out);
-    ai_headers_put(&out, extras ? str_of(extras) : STR_NONE, set, count);
-    buf_char(&out, '\0');
-    return out.p;
-}
-
-static void a_status_is_set_and_all_else_passes_through(void **state)
-{
-    struct ai_set status = {STR("status"), STR("complete")};
-    assert_string_equal(put(NULL, &status, 1), "{\"ai\":{\"transport\":{\"status\":\"complete\"}}}");
-    assert_string_equal(put("{\"n\":1.50, \"ai\":{\"codec\":{\"a\":\"b\"},\"transport\":{\"status\":\"streaming\",\"run-id\":\"r\"}}}", &status, 1),
-                        "{\"n\":1.50,\"ai\":{\"codec\":{\"a\":\"b\"},\"transport\":{\"run-id\":\"r\",\"status\":\"complete\"}}}");
-    assert_string_equal(put("{\"a\\u0069\":{\"transport\":{\"st\\u0061tus\":\"streaming\"}}}", &status, 1),
-                        "{\"ai\":{\"transport\":{\"status\":\"complete\"}}}");
-}
-
-static void several_headers_are_set_at_once(void **state)
-{
-    struct ai_set set[] = {{STR("status"), STR("cancelled")}, {STR("error-message"), STR("say \"no\"")}};
-    assert_string_equal(put("{\"ai\":{}}", set, 2),
-                        "{\"ai\":{\"transport\":{\"status\":\"cancelled\",\"error-message\":\"say \\\"no\\\"\"}}}");
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -322,8 +294,6 @@ int main(void)
         T(data_of_an_ai_create_is_bounded),
         T(limits_of_the_store_have_their_texts),
         T(client_ids_must_be_the_verified_one),
-        cmocka_unit_test(a_status_is_set_and_all_else_passes_through),
-        cmocka_unit_test(several_headers_are_set_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
