@@ -204,12 +204,14 @@ static void begin(struct subscription *s)
     watch->pattern = here_of(watches_of(hub, s->app), s->channel);
     watch->watcher = watcher_of(hub, s->sink);
     list_append(&watch->pattern->watches, &watch->link);
+    metrics_gauge(s->env, s->app, wildcards, 1);
 }
 
 static void end(struct subscription *s)
 {
     struct hub *hub = s->env->hub;
     struct watch *watch = s->watch;
+    metrics_gauge(s->env, s->app, wildcards, -1);
     list_remove(&watch->link);
     watcher_drop(hub, watch->watcher);
     if (!list_empty(&watch->pattern->watches))

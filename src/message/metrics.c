@@ -80,6 +80,7 @@ static const struct {
     {"active_streams", "Channels and windows in which something was sent less than a window ago"},
     {"full_text_bytes", "Accumulated text held for subscribers of whole snapshots"},
     {"rollup_pending_bytes", "Memory of what waits in rollup"},
+    {"wildcard_subscriptions", "Subscriptions to names with a star"},
     {"capability_revocations", "Revocations of capability tokens in force"},
     {"history_queue_depth", "Writes submitted to the store and not completed"},
     {"history_degraded_channels", "Channels whose history is not healthy, those that need a reset included"},

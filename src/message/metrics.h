@@ -62,6 +62,7 @@
     X(annotation_bytes, "annotation_bytes")                                                                  \
     X(full_text_bytes, "full_text_bytes")                                                                    \
     X(rollup_pending, "rollup_pending_bytes")                                                                \
+    X(wildcards, "wildcard_subscriptions")                                                                   \
     X(revocations, "capability_revocations")                                                                 \
     X(hot_bytes, "recovery_buffer_bytes")                                                                    \
     X(history_queue, "history_queue_depth")                                                                  \

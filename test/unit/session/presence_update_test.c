@@ -119,6 +119,14 @@ static void eleventh_update_in_a_second_is_refused(void **state)
     assert_refused(c, "4301", "presence_update rejected due to rate limit");
     assert_string_equal(heard(watcher), "");
 
+    struct buf figures = {0};
+    metric_render(f->core->env.metrics->registry, STR(""), &figures);
+    assert_true(str_find(buf_view(&figures), STR("rate_limit_checks_total{app_id=\"app-id\",port=\"9601\",limiter_type="
+                                                 "\"presence_update\",request_context=\"unknown\"} 11")) >= 0);
+    assert_true(str_find(buf_view(&figures), STR("rate_limit_triggered_total{app_id=\"app-id\",port=\"9601\",limiter_type="
+                                                 "\"presence_update\",request_context=\"unknown\"} 1")) >= 0);
+    buf_free(&figures);
+
     core_advance_ms(f->core, 1000);
     update(c, "presence-a", "3");
     assert_string_equal(answer(c), "presence_update(presence-a)");
