@@ -129,8 +129,9 @@ struct attach_request {
      * subscription_open(). A wildcard has no position and no gate: it is live when this returns. `attached` lives for the call. */
     void (*attached)(void *user, struct subscription *s, const struct attached *attached);
     void *user;
-    /* Wildcards: whether the connection has a subscription of its own to that channel. */
-    enum exact (*exact)(void *user, struct str channel, struct subscription **live);
+    /* Wildcards: whether the connection has a subscription of its own to that channel. If not, it gets by the wildcard now what
+     * begins at the delivery position `first` (0 = none). */
+    enum exact (*exact)(void *user, struct str channel, uint64_t first, struct subscription **live);
     /* A closed gate is full: the connection must be ended. */
     void (*overflow)(void *user, struct subscription *s);
     uint64_t gate_frames_max, gate_bytes_max; /* 0 = none */

@@ -192,7 +192,7 @@ static inline void formats_drop(struct formats *f)
 
 /* watch.c */
 void watchers_free(struct watchers *w);
-void watch_attach(struct subscription *s, enum exact (*exact)(void *user, struct str channel, struct subscription **live));
+void watch_attach(struct subscription *s, enum exact (*exact)(void *user, struct str channel, uint64_t first, struct subscription **live));
 void watch_detach(struct subscription *s); /* of one that is not waiting; frees it */
 struct tally {
     uint32_t sent;

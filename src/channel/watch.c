@@ -46,7 +46,7 @@ struct watch {
     struct subscription *s;
     struct watched_here *pattern;
     struct watcher *watcher;
-    enum exact (*exact)(void *user, struct str channel, struct subscription **live);
+    enum exact (*exact)(void *user, struct str channel, uint64_t first, struct subscription **live);
 };
 
 struct app_watches {
@@ -233,7 +233,7 @@ struct round {
 static bool has_it_otherwise(const struct watch *watch, const struct message_shared *m)
 {
     struct subscription *live = NULL;
-    switch (watch->exact(watch->s->user, m->channel, &live)) {
+    switch (watch->exact(watch->s->user, m->channel, m->d.first, &live)) {
     case EXACT_LIVE:
         return !subscription_hides(live, m);
     case EXACT_WILL_REPLAY:
@@ -349,7 +349,7 @@ static void watch_returns(struct task *task)
     s->attached(s->user, s, &answer);
 }
 
-void watch_attach(struct subscription *s, enum exact (*exact)(void *user, struct str channel, struct subscription **live))
+void watch_attach(struct subscription *s, enum exact (*exact)(void *user, struct str channel, uint64_t first, struct subscription **live))
 {
     s->watch = mem_new(struct watch);
     s->watch->s = s;

@@ -105,6 +105,12 @@ static bool is_needed(const struct sub *covered)
     return any;
 }
 
+void cover_done(struct sub *covered)
+{
+    if (!is_needed(covered))
+        sub_end(covered);
+}
+
 void cover_ends(struct session *s)
 {
     for (uint32_t i = s->subs_count; i-- > 0;)

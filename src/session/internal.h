@@ -127,6 +127,7 @@ struct sub {
     bool shown;                  /* the client has asked for it */
     bool has_attach;             /* it was told attach_serial: */
     uint64_t attach_serial;      /* newest history serial at the acknowledgement (chapter 3, 5.1) */
+    uint64_t wild_from;          /* a wildcard has delivered from this position on, before the first attach; 0 = nothing */
     uint64_t first_at;           /* delivery position from which on it has been served live */
     uint64_t live_at;            /* that at which `live` attached */
     char stream_id[STREAM_ID_SIZE + 1]; /* that first_at is of */
@@ -213,7 +214,9 @@ bool cover_accepts(const struct sub *covered, struct str event, struct str tags)
 void cover_pending(struct session *s);
 /* The subscription is about to end: what waits in its gate the wildcards have left to it. */
 void cover_takes_over(struct sub *sub);
-/* A wildcard is live now, or gone, or a resume is done: ends what is not needed any more. */
+/* The resume of a covered channel is done: the wildcard goes on, if it is live. */
+void cover_done(struct sub *covered);
+/* A wildcard is live now, or gone: ends what is not needed any more. */
 void cover_ends(struct session *s);
 
 /* ---- resume.c ---- */

@@ -120,14 +120,20 @@ static void leave(struct sub *sub, uint64_t lease_ms)
 static void attached(void *user, struct subscription *live, const struct attached *attached);
 static void gate_is_full(void *user, struct subscription *subscription);
 
-static enum exact exact_of(void *user, struct str channel, struct subscription **live)
+static enum exact exact_of(void *user, struct str channel, uint64_t first, struct subscription **live)
 {
-    const struct sub *sub = sub_find(((struct sub *)user)->session, channel);
-    if (sub != NULL && sub->live != NULL) {
+    struct sub *sub = sub_find(((struct sub *)user)->session, channel);
+    if (sub == NULL)
+        return EXACT_NONE;
+    if (sub->live != NULL) {
         *live = sub->live;
         return EXACT_LIVE;
     }
-    return sub != NULL && sub->covered ? EXACT_WILL_REPLAY : EXACT_NONE;
+    if (sub->covered || (sub->work != NULL && sub->work->position != NULL))
+        return EXACT_WILL_REPLAY;
+    if (sub->wild_from == 0)
+        sub->wild_from = first;
+    return EXACT_NONE;
 }
 
 static uint64_t gate_frames_max(const struct config *config)
@@ -194,7 +200,8 @@ static void note_position(struct sub *sub, const struct attached *a, bool served
 {
     sub->live_at = a->head.delivery;
     if (!served_before || !same_stream(sub, a)) {
-        sub->first_at = sub->live_at;
+        bool wild = sub->wild_from > 0 && sub->wild_from <= sub->live_at;
+        sub->first_at = wild ? sub->wild_from - 1 : sub->live_at;
         sub->has_attach = false;
     }
     memcpy(sub->stream_id, a->head.stream_id, sizeof sub->stream_id);
@@ -326,7 +333,7 @@ void sub_open(struct sub *sub)
     free(work);
     if (!again) {
         if (sub->covered)
-            cover_ends(sub->session);
+            cover_done(sub);
         return;
     }
     if (later.kind != REWIND_NONE)

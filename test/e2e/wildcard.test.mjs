@@ -84,4 +84,39 @@ describe('wildcards', () => {
     }
     api.close();
   });
+
+  test('channels of a wildcard are resumed: nothing is missing, nothing comes twice', async () => {
+    const prefix = fresh('ai-resume'), api = new Api(held.server);
+    const client = await V2.connect(held.server);
+    await client.subscribe(`${prefix}-*`);
+    const channels = Array.from({ length: 6 }, (_, i) => `${prefix}-${i}`);
+    const serials = await Promise.all(channels.map(async c => (await api.create(c, '', { extras: streaming() })).message_serial));
+    const texts = channels.map(() => '');
+    let streaming_on = true;
+    const streams = channels.map(async (channel, i) => {
+      for (let n = 0; streaming_on || n < 40; n++) {
+        texts[i] += `${n} `;
+        assert.equal((await api.append(channel, serials[i], `${n} `)).status, 200);
+      }
+    });
+    for (let round = 0; round < 4; round++) {
+      await until(() => channels.every((c, i) => (client.text(c, serials[i]) ?? '').length > 20 * round), 'some of each stream');
+      client.cut();
+      await new Promise(resolve => setTimeout(resolve, 60));
+      const from = client.frames.length;
+      await client.openFrom(from);
+      client.send('sockudo:subscribe', client.request(`${prefix}-*`));
+      client.send('sockudo:resume', { channel_positions: Object.fromEntries([...client.positions].filter(([c]) => c.startsWith(prefix))) });
+      const { recovered, failed } = JSON.parse((await client.next(f => f.event === 'sockudo:resume_success', { from })).data);
+      assert.deepEqual(failed, []);
+      assert.equal(recovered.length, channels.length);
+    }
+    streaming_on = false;
+    await Promise.all(streams);
+    for (const [i, channel] of channels.entries())
+      await until(() => client.text(channel, serials[i]) === texts[i], () => `the text of ${channel}: ${client.text(channel, serials[i])} is not ${texts[i]}`);
+    assert.deepEqual(client.faults, []);
+    await client.close();
+    api.close();
+  });
 });

@@ -188,10 +188,14 @@ static void put_subscribes(struct subscriber *s, struct buf *text)
     s->world->wildcards++;
     memcpy(start, name, 3);
     buf_fmt(text, form, start, "*", "");
-    if (!world_chance(s->world, 2))
-        return;
-    buf_char(text, '\n');
-    buf_fmt(text, form, "*", name + strlen(name) - 2, "");
+    if (world_chance(s->world, 2)) {
+        buf_char(text, '\n');
+        buf_fmt(text, form, "*", name + strlen(name) - 2, "");
+    }
+    if (world_chance(s->world, 3)) {
+        buf_char(text, '\n');
+        buf_fmt(text, form, name, "", "");
+    }
 }
 
 static void subscribes(struct subscriber *s)
