@@ -122,10 +122,7 @@ static enum member_result update(struct env *env, const struct member_update *u)
 {
     struct channel *ch = owner_find(env->hub, u->app, u->channel);
     uint32_t max = env->config->presence.update_rate_limit_per_member_per_second;
-    enum presence_change change = presence_update(ch ? ch->presence : NULL, u->user_id, u->user_info, max, env_now_ms(env));
-    if (change != PRESENCE_UNKNOWN)
-        metrics_connection_limit(env, u->app, "presence_update", change == PRESENCE_TOO_OFTEN);
-    switch (change) {
+    switch (presence_update(ch ? ch->presence : NULL, u->user_id, u->user_info, max, env_now_ms(env))) {
     case PRESENCE_UNKNOWN:
         return MEMBER_UNKNOWN;
     case PRESENCE_TOO_OFTEN:
