@@ -227,7 +227,7 @@ static bool open_all(struct server *server, struct buf *error)
     if (!read_revocations(server, error))
         return false;
     if (config->ai.enabled)
-        streams_find(server->envs[0]);
+        streams_find(server->envs[0], config->history.backend == BACKEND_POSTGRES ? STORE_SHARED : STORE_OF_THIS_NODE);
     return listen_all(server, error);
 }
 

@@ -1,4 +1,4 @@
-/* find_open.c - what an earlier process has left open: page by page from the store, by mail to the owners.
+/* find_open.c - what an earlier process, or another node, has left open: page by page from the store, by mail to the owners.
  *
  * The owner may have seen the stream itself by then, or its end: what stands below the head that it knows is looked up once more.
  *
@@ -17,6 +17,7 @@ struct finder {
     struct buf after;      /* where the page at hand begins */
     unsigned tries;
     size_t found;
+    bool shared;           /* asks for ever, for what is silent */
 };
 
 struct found_mail {
@@ -26,6 +27,7 @@ struct found_mail {
     struct message_id message;
     uint64_t delivery;
     int64_t age_ms;        /* since its create, by the wall */
+    bool silent;           /* for so long that it is to be closed */
     size_t key_size;
     char key[];            /* app id, 0, channel */
 };
@@ -41,13 +43,17 @@ static void found_arrives(struct task *task)
     struct streams *all = env->streams;
     struct str key = str_make(mail->key, mail->key_size);
     struct stream *s = stream_find(all, key, mail->message.history);
-    if (!s && !all->stopped) {
+    bool known = s != NULL;
+    if (!known && !all->stopped) {
         s = stream_add(all, mail->app, key, &mail->message);
         s->opened_ms = (int64_t)env_now_ms(env) - mail->age_ms;
-        stream_touch(all, s, mail->delivery);
-        if (hub_head_delivery(env->hub, key) > mail->delivery)
-            janitor_checks(all, s);
     }
+    if (s && mail->silent && mail->delivery >= s->delivery)
+        stream_is_silent(all, s, mail->delivery);
+    else if (s && !known)
+        stream_touch(all, s, mail->delivery);
+    if (s && !known && !mail->silent && hub_head_delivery(env->hub, key) > mail->delivery)
+        janitor_checks(all, s);
     free(mail);
 }
 
@@ -58,7 +64,7 @@ static void post_found(struct finder *f, struct app *app, struct str channel, co
     unsigned owner = hub_owner(env, app, channel);
     int64_t age_ms = clock_wall_ms(env->clock) - item->published_at_ms;
     *mail = (struct found_mail){.task = {found_arrives}, .owner = env->all[owner], .app = app, .message = item->message,
-                                .delivery = item->delivery, .age_ms = age_ms > 0 ? age_ms : 0,
+                                .delivery = item->delivery, .age_ms = age_ms > 0 ? age_ms : 0, .silent = f->shared,
                                 .key_size = app->id.n + 1 + channel.n};
     memcpy(mail->key, app->id.p, app->id.n);
     mail->key[app->id.n] = '\0';
@@ -84,7 +90,7 @@ static void take_stream(struct finder *f, struct str app_id, struct str channel,
 static void ends(struct finder *f)
 {
     f->env->streams->finder = NULL;
-    if (f->found > 0)
+    if (f->found > 0 && !f->shared)
         log_info("ai", "%zu streams are open", f->found);
     buf_free(&f->after);
     free(f);
@@ -108,6 +114,14 @@ static void page_failed(struct finder *f, struct str culprit)
     wheel_set(f->env->wheel, &f->again, env_now_ms(f->env) + STREAM_RETRY_MS);
 }
 
+/* Nodes do not all ask at the same time. */
+static void sweep_later(struct finder *f)
+{
+    uint64_t jitter_ms = random_below(&f->env->random, STREAM_SWEEP_MS / 2);
+    next_page(f, STR(""));
+    wheel_set(f->env->wheel, &f->again, env_now_ms(f->env) + STREAM_SWEEP_MS * 3 / 4 + jitter_ms);
+}
+
 static void page_read(struct store_op *op)
 {
     struct finder *f = list_of(op, struct finder, op);
@@ -122,6 +136,8 @@ static void page_read(struct store_op *op)
     } else if (found->more) {
         next_page(f, found->open_next);
         ask(f);
+    } else if (f->shared) {
+        sweep_later(f);
     } else {
         ends(f);
     }
@@ -132,6 +148,7 @@ static void ask(struct finder *f)
 {
     f->op = (struct store_op){.kind = STORE_OPEN, .shard = f->env->shard, .done = page_read};
     f->op.read.limit = STREAM_PAGE;
+    f->op.read.idle_ms = f->shared ? f->env->config->ai.rollup.orphan_ttl_ms : 0;
     f->op.read.open_after = f->after.n > 0 ? buf_view(&f->after) : STR_NONE;
     store_submit(f->env->store, &f->op);
 }
@@ -141,10 +158,13 @@ static void asks_again(struct timer *again)
     ask(list_of(again, struct finder, again));
 }
 
-void streams_find(struct env *env)
+void streams_find(struct env *env, enum streams_store store)
 {
     struct finder *f = mem_new(struct finder);
     f->env = env;
+    f->shared = store == STORE_SHARED;
+    for (unsigned i = 0; i < env->shards; i++)
+        env->all[i]->streams->shared = f->shared; /* nothing runs on them yet */
     f->again.fire = asks_again;
     env->streams->finder = f;
     ask(f);

@@ -106,6 +106,18 @@ void stream_touch(struct streams *all, struct stream *s, uint64_t delivery)
         janitor_looks(all); /* sets it */
 }
 
+void stream_is_silent(struct streams *all, struct stream *s, uint64_t delivery)
+{
+    uint64_t now = env_now_ms(all->env), ttl = all->env->config->ai.rollup.orphan_ttl_ms;
+    if (s->check)
+        return;
+    s->delivery = delivery;
+    s->seen_ms = now > ttl ? now - ttl : 0;
+    list_remove(&s->link);
+    list_prepend(&all->by_activity, &s->link);
+    janitor_looks(all);
+}
+
 /* ---- admission ---- */
 
 static bool may_open(struct channel *ch, const struct publish *p)
@@ -174,6 +186,8 @@ void streams_committed(struct channel *ch, const struct publish *p)
         stream_forget(all, s); /* of before a reset: its position was given anew */
         s = NULL;
     }
+    if (is && was && !s && all->shared)
+        return; /* of another node, which watches it */
     if (is) {
         s = s ? s : stream_add(all, ch->app, ch->key, &w->message);
         stream_touch(all, s, w->delivery);

@@ -7,7 +7,8 @@
  * end of the list; one timer per shard waits for the front. What has been silent for `orphan_ttl_ms` is read from the store and
  * closed by an update that applies only to the version that was read: a commit in between wins, and only one node can.
  *
- * After a start the store names what is open, page by page; its silence counts from then.
+ * After a start the store names what is open, page by page; its silence counts from then. A store that other nodes write to is asked
+ * once a second (jittered) instead, for what has been silent for so long by its own clock: whatever node opened it, and is gone.
  *
  * Cost: a look-up per commit, nothing per tick; about 200 bytes a stream.
  * Limits: STREAM_CHECKS_MAX streams are being closed at a time, the others wait for their turn.
@@ -19,7 +20,7 @@
 #pragma once
 #include "channel/channel.h"
 
-enum { STREAM_CHECKS_MAX = 64, STREAM_RETRY_MS = 1000, STREAM_PAGE = 64, STREAM_PAGE_TRIES = 5 };
+enum { STREAM_CHECKS_MAX = 64, STREAM_RETRY_MS = 1000, STREAM_SWEEP_MS = 1000, STREAM_PAGE = 64, STREAM_PAGE_TRIES = 5 };
 
 struct streams;
 /* Sets env->streams. */
@@ -35,8 +36,10 @@ void streams_close(struct env *env);
 enum publish_result streams_admit(struct channel *ch, struct publish *p);
 /* p, a versioned operation on an AI channel, is committed. */
 void streams_committed(struct channel *ch, const struct publish *p);
-/* Asks the store for what an earlier process has left open, and tells the owners. On one shard, when all have been opened. */
-void streams_find(struct env *env);
+enum streams_store { STORE_OF_THIS_NODE, STORE_SHARED };
+/* Asks the store for what an earlier process, or another node, has left open, and tells the owners. On one shard, when all have
+ * been opened. */
+void streams_find(struct env *env, enum streams_store store);
 
 /* A reset or purge has changed the channel: its streams are looked up once more. */
 void streams_doubt(struct env *env, struct str channel_key);

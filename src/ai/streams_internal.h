@@ -28,6 +28,7 @@ struct streams {
     unsigned checks;
     struct timer due, retry;
     struct finder *finder;     /* NULL = it has told all, or does not run here */
+    bool shared;               /* other nodes write to the store: only what was opened here is watched here */
     bool stopped;
 };
 
@@ -44,6 +45,8 @@ struct stream *stream_add(struct streams *all, struct app *app, struct str chann
 void stream_forget(struct streams *all, struct stream *s);
 /* A commit, or what has to be taken for one. */
 void stream_touch(struct streams *all, struct stream *s, uint64_t delivery);
+/* Silent for long enough, as the store says. */
+void stream_is_silent(struct streams *all, struct stream *s, uint64_t delivery);
 
 /* janitor.c */
 void janitor_wakes(struct timer *due);

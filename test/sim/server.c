@@ -102,7 +102,7 @@ void server_start(struct world *w)
     atomic_store(&w->app->connections, 0);
     for (unsigned i = 0; i < w->shards_count; i++)
         shard_start(w, i);
-    streams_find(w->envs[0]);
+    streams_find(w->envs[0], STORE_OF_THIS_NODE);
     world_after(w, 0, step, NULL, w->life);
     w->up = true;
 }

@@ -1,196 +1,8 @@
-/* streams_test.c - who is open, what is counted, and how silent streams end (chapter 4, 5.4, 5.5 and 7.2).
- *
- * Time-outs are those of the demo profile: orphan_ttl_ms 60000. Notices are shown as text, "name(channel) fields".
+/* streams_test.c - who is open, what is counted, and how silent streams end (chapter 4, 5.3 to 5.5).
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "../support/core.h"
-#include "base/json.h"
-#include "base/mem.h"
-#include "message/notice.h"
-#include <stdio.h>
-#include <stdlib.h>
-
-enum { TTL_MS = 60000, MESSAGES = 200 };
-
-struct fixture {
-    struct core *core;
-    struct sink *sink;
-    struct subscription *sub;
-    struct message_id messages[MESSAGES];
-    uint64_t delivery; /* of the last publish */
-    enum publish_result result;
-    struct message_id id;
-    struct store_item item; /* of latest(), without its texts */
-    struct buf item_text;
-    struct buf notices;
-};
-
-static struct fixture *listening; /* env->notice has no user */
-
-static void hears(struct env *env, const struct notice *n)
-{
-    (void)env;
-    buf_fmt(&listening->notices, "%s%s(%.*s) %.*s", listening->notices.n > 0 ? "\n" : "", notice_name(n->kind),
-            STR_ARG(n->channel), STR_ARG(n->fields));
-}
-
-static int setup(void **state)
-{
-    struct fixture *f = listening = mem_new(struct fixture);
-    f->core = core_new();
-    f->core->env.notice = hears;
-    f->core->app->notices = UINT32_MAX & ~(1u << NOTICE_MESSAGE_VERSION_CREATED) & ~(1u << NOTICE_CHANNEL_OCCUPIED) &
-                            ~(1u << NOTICE_SUBSCRIPTION_COUNT);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    if (f->sub != NULL)
-        hub_detach(&f->core->env, f->sub, 0);
-    core_free(f->core);
-    if (f->sink != NULL)
-        sink_free(f->sink);
-    buf_free(&f->notices);
-    buf_free(&f->item_text);
-    free(f);
-    return 0;
-}
-
-static void opens_at_once(void *user, struct subscription *s, const struct attached *attached)
-{
-    uint64_t last = 0;
-    subscription_open(user, s, attached->head.delivery, &last);
-}
-
-static void subscribe(struct fixture *f, const char *channel)
-{
-    struct attach_request r = {.app = f->core->app, .channel = str_of(channel), .attached = opens_at_once,
-                               .user = &f->core->env, .socket = {1, 1}, .lane = lane_of(LANE_DELTA, 2)};
-    struct arena arena = {0};
-    channel_name_check(f->core->app, r.channel, &r.name, &arena);
-    r.sink = f->sink = sink_new(f->core);
-    f->sub = hub_attach(&f->core->env, &r);
-    core_settle(f->core);
-    arena_free(&arena);
-}
-
-static void published(struct publish *p)
-{
-    struct fixture *f = p->user;
-    f->result = p->result;
-    f->id = p->op.written.message;
-    f->delivery = p->op.written.delivery;
-    publish_free(p);
-}
-
-static struct publish *publish_make(struct fixture *f, const char *channel, enum store_action action, const char *event,
-                                    const char *extras)
-{
-    struct publish *p = publish_new(&f->core->env, f->core->app, published);
-    struct store_write *w = &p->op.write;
-    p->user = f;
-    p->op.channel = arena_copy(&p->op.arena, str_of(channel));
-    channel_name_check(f->core->app, p->op.channel, &p->name, &p->op.arena);
-    w->action = action;
-    w->event_name = action == ACTION_CREATE ? arena_copy(&p->op.arena, str_of(event)) : STR_NONE;
-    w->extras = arena_copy(&p->op.arena, str_of(extras));
-    extras_read(w->extras, &p->op.arena, &p->extras);
-    w->status = p->extras.status;
-    p->ai_event = action == ACTION_CREATE;
-    return p;
-}
-
-#define STATUS(s) "{\"ai\":{\"transport\":{\"run-id\":\"r1\",\"status\":\"" s "\"}}}"
-
-static void create_in(struct fixture *f, const char *channel, unsigned message)
-{
-    struct publish *p = publish_make(f, channel, ACTION_CREATE, "ai-output", STATUS("streaming"));
-    p->op.write.data = STR("\"\"");
-    hub_publish(&f->core->env, p);
-    core_settle(f->core);
-    assert_int_equal(f->result, PUBLISH_OK);
-    f->messages[message] = f->id;
-    streams_check(f->core->env.streams);
-}
-
-static struct publish *mutation(struct fixture *f, enum store_action action, unsigned message, const char *data,
-                                const char *extras)
-{
-    struct publish *p = publish_make(f, "ai-chat", action, NULL, extras);
-    p->op.write.target = f->messages[message];
-    p->op.write.data = data != NULL ? arena_copy(&p->op.arena, str_of(data)) : STR_NONE;
-    return p;
-}
-
-static enum publish_result mutate(struct fixture *f, enum store_action action, unsigned message, const char *data,
-                                  const char *extras)
-{
-    hub_publish(&f->core->env, mutation(f, action, message, data, extras));
-    core_settle(f->core);
-    streams_check(f->core->env.streams);
-    return f->result;
-}
-
-static void create(struct fixture *f, unsigned message)
-{
-    create_in(f, "ai-chat", message);
-}
-
-static enum publish_result append(struct fixture *f, unsigned message, const char *status_extras)
-{
-    return mutate(f, ACTION_APPEND, message, "\"abc\"", status_extras);
-}
-
-static void advance(struct fixture *f, unsigned ms)
-{
-    core_advance_ms(f->core, ms);
-    streams_check(f->core->env.streams);
-}
-
-#define figure(f, field) metric_value(metrics_of(&(f)->core->env, (f)->core->app)->field)
-
-static unsigned long open_now(struct fixture *f)
-{
-    assert_int_equal(streams_count(f->core->env.streams), figure(f, active_streams));
-    return streams_count(f->core->env.streams);
-}
-
-static void latest_read(struct store_op *op)
-{
-    struct fixture *f = op->channel.p != NULL ? listening : NULL;
-    assert_int_equal(op->result, STORE_OK);
-    assert_int_equal(op->found.count, 1);
-    f->item = op->found.items[0];
-    buf_clear(&f->item_text);
-    buf_fmt(&f->item_text, "%.*s %.*s %.*s %.*s", STR_ARG(f->item.data), STR_ARG(f->item.extras), STR_ARG(f->item.description),
-            STR_ARG(f->item.metadata));
-    buf_char(&f->item_text, '\0');
-    store_op_free(op);
-}
-
-/* data, extras, description, metadata */
-static const char *latest(struct fixture *f, unsigned message)
-{
-    struct store_op *op = store_op_new(STORE_LATEST, 0, latest_read);
-    op->app_id = f->core->app->id;
-    op->channel = STR("ai-chat");
-    op->read.ids = &f->messages[message];
-    op->read.ids_count = 1;
-    store_submit(f->core->env.store, op);
-    core_settle(f->core);
-    return f->item_text.p;
-}
-
-static const char *told(struct fixture *f)
-{
-    buf_char(&f->notices, '\0');
-    f->notices.n = 0;
-    return f->notices.p;
-}
+#include "streams_fixture.h"
 
 /* ---- the janitor ---- */
 
@@ -294,7 +106,7 @@ static void open_streams_of_an_earlier_process_are_closed(void **state)
     streams_close(env);
     metrics_gauge(env, f->core->app, active_streams, -3 * STREAM_PAGE); /* it is of the process */
     streams_open(env);
-    streams_find(env);
+    streams_find(env, STORE_OF_THIS_NODE);
     core_settle(f->core);
     assert_int_equal(open_now(f), 3 * STREAM_PAGE);
 
@@ -315,7 +127,7 @@ static void stream_that_ended_before_the_list_came_is_not_open(void **state)
     streams_close(env);
     metrics_gauge(env, f->core->app, active_streams, -2);
     streams_open(env);
-    streams_find(env);
+    streams_find(env, STORE_OF_THIS_NODE);
     store_step(env->store); /* the page is read */
     hub_publish(env, mutation(f, ACTION_APPEND, 0, "\"!\"", STATUS("complete")));
     core_settle(f->core);
@@ -411,16 +223,78 @@ static void limits_lowered_since_do_not_keep_a_stream_open(void **state)
     assert_int_equal(open_now(f), 0);
 }
 
-/* ---- caps ---- */
+/* ---- a store that others write to ---- */
 
-static void event(struct fixture *f, const char *name, const char *extras)
+static void foreign_done(struct store_op *op)
 {
-    struct publish *p = publish_make(f, "ai-chat", ACTION_CREATE, name, extras);
-    p->op.write.data = STR("\"\"");
-    hub_publish(&f->core->env, p);
-    core_settle(f->core);
-    assert_int_equal(f->result, PUBLISH_OK);
+    assert_int_not_equal(op->result, STORE_FAILED);
 }
+
+/* As another node does it: this owner does not see it. */
+static void elsewhere(struct fixture *f, enum store_action action, const char *extras)
+{
+    struct publish *p = publish_make(f, "ai-chat", action, "ai-output", extras);
+    p->op.write.data = STR("\"x\"");
+    p->op.write.target = f->messages[0];
+    p->op.write.now_ms = clock_wall_ms(&f->core->clock);
+    struct store_op op = {.kind = STORE_WRITE, .done = foreign_done, .app_id = f->core->app->id, .channel = p->op.channel, .write = p->op.write};
+    store_submit(f->core->env.store, &op);
+    core_settle(f->core);
+    assert_int_equal(op.result, STORE_OK);
+    if (action == ACTION_CREATE)
+        f->messages[0] = op.written.message;
+    arena_free(&op.arena);
+    publish_free(p);
+}
+
+/* [4.32] [4.35] */
+static void silent_stream_of_a_dead_node_is_closed_by_the_stores_clock(void **state)
+{
+    struct fixture *f = *state;
+    streams_find(&f->core->env, STORE_SHARED);
+    elsewhere(f, ACTION_CREATE, STATUS("streaming"));
+    advance(f, TTL_MS - 10);
+    elsewhere(f, ACTION_APPEND, NULL);
+    advance(f, TTL_MS - 10);
+    assert_int_equal(figure(f, orphans_closed), 0);
+    assert_int_equal(open_now(f), 0); /* it is the other node's */
+    advance(f, 2000);
+    assert_int_equal(figure(f, orphans_closed), 1);
+    assert_int_equal(open_now(f), 0);
+    latest(f, 0);
+    assert_int_equal(f->item.status, STREAM_CANCELLED);
+    advance(f, 2 * TTL_MS);
+    assert_int_equal(figure(f, orphans_closed), 1);
+}
+
+static void stream_opened_here_and_continued_elsewhere_lives(void **state)
+{
+    struct fixture *f = *state;
+    streams_find(&f->core->env, STORE_SHARED);
+    create(f, 0);
+    for (int i = 0; i < 4; i++) {
+        advance(f, TTL_MS - 2000);
+        elsewhere(f, ACTION_APPEND, NULL);
+    }
+    assert_int_equal(figure(f, orphans_closed), 0);
+    elsewhere(f, ACTION_APPEND, STATUS("complete"));
+    advance(f, TTL_MS + 2000); /* at the latest then it is not counted here any more */
+    assert_int_equal(open_now(f), 0);
+    assert_int_equal(figure(f, orphans_closed), 0);
+}
+
+static void append_to_the_stream_of_another_node_does_not_count_it_twice(void **state)
+{
+    struct fixture *f = *state;
+    streams_find(&f->core->env, STORE_SHARED);
+    elsewhere(f, ACTION_CREATE, STATUS("streaming"));
+    assert_int_equal(append(f, 0, NULL), PUBLISH_OK);
+    assert_int_equal(open_now(f), 0);
+    assert_int_equal(append(f, 0, STATUS("complete")), PUBLISH_OK);
+    assert_int_equal(open_now(f), 0);
+}
+
+/* ---- caps ---- */
 
 static enum publish_result open_another(struct fixture *f, const char *channel, const char *key)
 {
@@ -503,59 +377,6 @@ static void bytes_and_duration_are_of_fragments_and_of_the_stream(void **state)
     buf_free(&text);
 }
 
-/* ---- notices ---- */
-
-#define T_(members) "{\"ai\":{\"transport\":{" members "}}}"
-static const struct {
-    const char *event, *extras, *told;
-} events[] = {
-    {"ai-run-start", T_("\"run-id\":\"r1\",\"run-client-id\":\"u1\""),
-     "ai_run_started(ai-chat) \"run_id\":\"r1\",\"client_id\":\"u1\"\nai_turn_started(ai-chat) \"turn_id\":\"r1\",\"client_id\":\"u1\""},
-    {"ai-turn-start", T_("\"turn-id\":\"t1\",\"run-client-id\":\"\""), /* [4.9] */
-     "ai_run_started(ai-chat) \"run_id\":\"t1\",\"client_id\":null\nai_turn_started(ai-chat) \"turn_id\":\"t1\",\"client_id\":null"},
-    {"ai-run-end", T_("\"run-id\":\"r1\",\"run-reason\":\"error\",\"error-code\":\"e\""),
-     "ai_run_ended(ai-chat) \"run_id\":\"r1\",\"reason\":\"error\",\"error_code\":\"e\"\n"
-     "ai_turn_ended(ai-chat) \"turn_id\":\"r1\",\"reason\":\"error\",\"error_code\":\"e\""},
-    {"ai-turn-end", T_("\"turn-id\":\"t1\",\"turn-reason\":\"suspended\""), ""}, /* [4.44] */
-    {"ai-turn-end", NULL,
-     "ai_run_ended(ai-chat) \"run_id\":null,\"reason\":\"unknown\",\"error_code\":null\n"
-     "ai_turn_ended(ai-chat) \"turn_id\":null,\"reason\":\"unknown\",\"error_code\":null"},
-    {"ai-cancel", T_("\"run-id\":\"r1\",\"run-client-id\":\"u2\""),
-     "ai_cancel_requested(ai-chat) \"run_id\":\"r1\",\"turn_id\":\"r1\",\"client_id\":\"u2\""},
-    {"ai-run-suspend", T_("\"run-id\":\"r1\""), ""},
-    {"ai-step-start", T_("\"run-id\":\"r1\""), ""},
-    {"ai-output", T_("\"run-id\":\"r1\""), ""},
-};
-
-static void runs_are_told_to_webhooks_and_counted(void **state)
-{
-    struct fixture *f = *state;
-    for (size_t i = 0; i < sizeof events / sizeof *events; i++) {
-        event(f, events[i].event, events[i].extras);
-        assert_string_equal(told(f), events[i].told);
-    }
-    assert_int_equal(figure(f, runs_started), 2);
-    assert_int_equal(figure(f, turns_started), 2);
-    assert_int_equal(figure(f, cancels), 1);
-    assert_int_equal(figure(f, unparseable), 0);
-    event(f, "ai-run-end", T_("\"run-id\":\"r1\",\"run-reason\":\"odd\"")); /* [4.44] */
-    assert_true(str_find(str_of(told(f)), STR("\"reason\":\"unknown\"")) >= 0);
-    assert_int_equal(figure(f, unparseable), 1);
-}
-
-static void events_that_were_refused_are_told_to_nobody(void **state)
-{
-    struct fixture *f = *state;
-    f->core->config->ai.max_accumulated_message_bytes = 1;
-    struct publish *p = publish_make(f, "ai-chat", ACTION_CREATE, "ai-run-start", NULL);
-    p->op.write.data = STR("\"too long\"");
-    hub_publish(&f->core->env, p);
-    core_settle(f->core);
-    assert_int_equal(f->result, PUBLISH_BYTES_MAX);
-    assert_string_equal(told(f), "");
-    assert_int_equal(figure(f, runs_started), 0);
-}
-
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void)
 {
@@ -571,12 +392,13 @@ int main(void)
         T(streams_of_a_reset_channel_are_forgotten),
         T(many_orphans_are_closed_a_few_at_a_time),
         T(limits_lowered_since_do_not_keep_a_stream_open),
+        T(silent_stream_of_a_dead_node_is_closed_by_the_stores_clock),
+        T(stream_opened_here_and_continued_elsewhere_lives),
+        T(append_to_the_stream_of_another_node_does_not_count_it_twice),
         T(app_has_so_many_open_streams_over_all_channels),
         T(what_is_under_way_counts_for_the_app),
         T(fragment_may_be_so_long_and_no_longer),
         T(bytes_and_duration_are_of_fragments_and_of_the_stream),
-        T(runs_are_told_to_webhooks_and_counted),
-        T(events_that_were_refused_are_told_to_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
