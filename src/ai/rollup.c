@@ -18,7 +18,9 @@
 #include "ai/runs.h"
 #include "ai/streams.h"
 #include "base/mem.h"
+#include "base/pack.h"
 #include "channel/channel.h"
+#include "channel/remote.h"
 #include <stdlib.h>
 
 struct run {
@@ -34,6 +36,13 @@ struct run {
     struct arena arena;    /* of the newest append's texts: */
     struct str name, user_id, tags, extras, stream_id;
     size_t cost;           /* memory, as the cap of the shard counts it */
+    bool foreign;          /* of another node: not for the bus */
+    uint64_t history;      /* the channel's newest, for the bus; so are these three */
+    uint64_t message_bytes;
+    int64_t created_ms;
+    uint32_t appends_total;
+    enum stream_status status;
+    struct buf lengths;    /* packed: of each fragment; empty unless another node wants it */
 };
 
 struct window_class {
@@ -47,6 +56,7 @@ struct window_class {
 
 struct rollup {
     struct window_class *classes[WINDOWS]; /* made when first used */
+    bool foreign;                          /* the newest operation came from another node */
 };
 
 static const uint32_t window_ms[WINDOWS] = {0, 20, 40, 100, 500};
@@ -107,6 +117,21 @@ static void run_describe(struct run *run, const struct channel *ch, const struct
     run->cost = sizeof(*run) + run->body.n + run->name.n + run->tags.n + run->extras.n + run->user_id.n + run->stream_id.n;
 }
 
+/* What another node needs to take the run apart again. */
+static void run_note(struct run *run, const struct channel *ch, const struct publish *p, size_t n)
+{
+    const struct store_written *w = &p->op.written;
+    run->foreign = p->foreign;
+    if (p->foreign || ch->bus_window == BUS_NOBODY)
+        return;
+    run->history = p->op.head.history;
+    run->message_bytes = w->message_bytes;
+    run->created_ms = w->created_ms;
+    run->appends_total = w->appends;
+    run->status = w->status;
+    pack_u64(&run->lengths, n);
+}
+
 static size_t run_append(struct run *run, const struct channel *ch, const struct publish *p)
 {
     struct str fragment = p->op.write.data;
@@ -114,6 +139,7 @@ static size_t run_append(struct run *run, const struct channel *ch, const struct
     if (n > 0)
         buf_put(&run->body, fragment.p + 1, n);
     run_describe(run, ch, p);
+    run_note(run, ch, p, n);
     return n;
 }
 
@@ -129,6 +155,7 @@ static struct run *run_new(const struct publish *p)
 static void run_free(struct run *run)
 {
     buf_free(&run->body);
+    buf_free(&run->lengths);
     arena_free(&run->arena);
     free(run);
 }
@@ -147,6 +174,17 @@ static struct frame *run_frame(const struct run *run, struct envelope *e, struct
     return envelope_frame(e, WIRE_V2);
 }
 
+static void run_goes_out(struct channel *ch, const struct run *run)
+{
+    channel_send_remote(ch, &(struct remote){
+        .app_id = ch->app->id, .channel = ch->name, .stream_id = run->stream_id, .action = ACTION_APPEND, .status = run->status,
+        .stored = true, .versioned = true, .message = run->message, .first = run->first, .window = (unsigned)ch->bus_window, .count = run->appends,
+        .history = run->history, .at_ms = run->version_at_ms, .created_ms = run->created_ms, .appends = run->appends_total,
+        .message_bytes = run->message_bytes, .event_name = run->name, .data = buf_view(&run->body), .extras = run->extras,
+        .tags = run->tags, .user_id = run->user_id, .lengths = run->appends > 1 ? buf_view(&run->lengths) : STR_NONE,
+    });
+}
+
 static void run_leaves(struct channel *ch, const struct run *run, uint32_t lanes)
 {
     char version[SERIAL_SIZE + 1];
@@ -158,6 +196,8 @@ static void run_leaves(struct channel *ch, const struct run *run, uint32_t lanes
                          .arrived_ns = run->newest_ns, .append = true};
     serial_print(version, run->last, run->message.stream8, run->message.history);
     e.message_id = str_make(version, SERIAL_SIZE);
+    if (!run->foreign && channel_bus_wants(ch, lanes))
+        run_goes_out(ch, run);
     if (channel_lanes_count(ch, lanes & ~full_lanes()) > 0)
         d.frames[LANE_DELTA] = run_frame(run, &e, buf_view(&run->body));
     if (channel_lanes_count(ch, lanes & full_lanes()) > 0 && run->full_size != SIZE_MAX)
@@ -288,6 +328,19 @@ static void leave_alone(struct channel *ch, const struct publish *p, uint32_t la
     run_free(run);
 }
 
+/* What another node has rolled up with such a window already leaves as it came, in one piece. */
+static bool takes_as_it_came(struct window_class *c, const struct publish *p)
+{
+    if (!p->foreign || c->window > p->rolled)
+        return false;
+    class_takes(c, p);
+    if (!p->more)
+        class_empties(c);
+    if (!timer_is_set(&c->timer))
+        class_arms(c); /* should the rest not come */
+    return true;
+}
+
 static void append_arrives(struct channel *ch, const struct publish *p)
 {
     uint32_t used = lanes_in_use(ch), now = 0;
@@ -296,6 +349,8 @@ static void append_arrives(struct channel *ch, const struct publish *p)
         if (lanes == 0)
             continue;
         struct window_class *c = class_of(ch, w);
+        if (takes_as_it_came(c, p))
+            continue;
         if (window_ms[w] > 0 && timer_is_set(&c->timer)) {
             class_takes(c, p);
             continue;
@@ -352,12 +407,22 @@ static void forget_texts(struct channel *ch, const struct publish *p)
     }
 }
 
+/* A run is of one origin: what other nodes wait for must not wait behind what they have sent. */
+static void change_origin(struct channel *ch, const struct publish *p)
+{
+    if (ch->rollup == NULL || ch->rollup->foreign == p->foreign)
+        return;
+    flush(ch);
+    ch->rollup->foreign = p->foreign;
+}
+
 static void committed(struct channel *ch, struct publish *p)
 {
     bool append = p->op.write.action == ACTION_APPEND;
+    change_origin(ch, p);
     if (ch->policy.ai && p->ai_event)
         ai_event_committed(ch->env, p);
-    if (ch->policy.ai && p->stored && p->versioned)
+    if (ch->policy.ai && p->stored && p->versioned && !p->foreign)
         streams_committed(ch, p);
     if (wants_full(ch, p))
         full_text_append(ch->texts, p);

@@ -124,10 +124,12 @@ static void head_read_done(struct store_op *op)
     struct channel *ch = read->channel;
     ch->head_loading = false;
     /* A write that completed meanwhile knows better. */
-    if (!ch->head_known && (op->result == STORE_OK || op->result == STORE_UNHEALTHY)) {
+    bool read_well = op->result == STORE_OK || op->result == STORE_UNHEALTHY;
+    if (read_well && (!ch->head_known || op->head.delivery > ch->head.delivery)) {
         ch->head = op->head;
         ch->head_known = true;
     }
+    ch->follows |= read_well && ch->in_topic;
     arena_free(&op->arena);
     free(read);
     if (ch->head_known)
@@ -153,16 +155,34 @@ static void load_head(struct channel *ch)
     store_submit(ch->env->store, &read->op);
 }
 
+/* Something to attach at: the head, as it is since the topic is heard. */
+static bool is_ready(const struct channel *ch)
+{
+    if (!ch->policy.history)
+        return true;
+    return ch->head_known && (ch->head.stream_id[0] != '\0' || !ch->policy.recovery) && (ch->env->bus == NULL || ch->follows);
+}
+
+void attach_topic_on(struct channel *ch)
+{
+    if (is_ready(ch))
+        attach_head_known(ch);
+    else
+        load_head(ch);
+}
+
+static unsigned window_of(unsigned lane)
+{
+    return lane == 0 ? WINDOWS - 1 : (lane - 1) % WINDOWS;
+}
+
 void attach_arrives(struct task *task)
 {
     struct attach_mail *mail = list_of(task, struct attach_mail, task);
     struct channel *ch = owner_channel(mail->owner, mail->app, mail->channel, &mail->kind);
-    bool ready = !ch->policy.history || (ch->head_known && (ch->head.stream_id[0] != '\0' || !ch->policy.recovery));
     list_append(&ch->attaching, &mail->link);
-    if (ready)
-        attach_head_known(ch);
-    else
-        load_head(ch);
+    if (topic_join(ch, window_of(mail->lane)))
+        attach_topic_on(ch);
 }
 
 void detach_arrives(struct task *task)

@@ -61,6 +61,13 @@ struct channel {
     struct interest *interests;
     uint32_t interests_count;
     struct watchers *watchers;     /* watch.c; NULL = nobody */
+    unsigned topic;
+    int bus_window;                /* what another node wants, counted in lanes[]; BUS_NOBODY */
+    bool in_topic;                 /* it holds its topic */
+    bool follows;                  /* head is what this node has delivered, and nothing committed elsewhere can pass unseen */
+    struct list topic_link;        /* in topic->waiting */
+    struct list foreign;           /* struct publish.link: of other nodes, by position; not delivered yet */
+    uint32_t foreign_count;
     uint64_t watch_generation;     /* of the hub, when that was looked up */
     struct repair *repair;         /* repair.c; NULL = nothing is missing */
     struct annotations *annotations; /* annotations.c; NULL = nobody has asked yet */
@@ -133,6 +140,14 @@ static inline enum lane_mode lane_mode_of(unsigned lane)
 }
 /* Posts d to every shard that has subscribers in its lanes; takes over its frames. */
 void channel_deliver(struct channel *ch, struct delivery *d);
+/* ---- other nodes ---- */
+struct remote; /* channel/remote.h */
+/* Takes in what they want; before what is decided by lanes[]. */
+void channel_look_at_bus(struct channel *ch);
+/* A node listens in one of these lanes: what is delivered to them goes over the bus, too. */
+bool channel_bus_wants(const struct channel *ch, uint32_t lanes);
+void channel_send_remote(struct channel *ch, const struct remote *r);
+void channel_send_publish(struct channel *ch, const struct publish *p);
 /* How many subscribers are in the lanes of the bit set. */
 uint32_t channel_lanes_count(const struct channel *ch, uint32_t lanes);
 /* The envelope of a committed operation as it goes out live (chapter 3, 1.4). Views into p; `headers` is filled when

@@ -101,6 +101,8 @@ void channel_deliver_publish(struct channel *ch, const struct publish *p, uint32
     d.tags = e.tags;
     d.append = p->op.write.action == ACTION_APPEND;
     d.form = p->form;
+    if (!p->foreign && channel_bus_wants(ch, lanes))
+        channel_send_publish(ch, p);
     if (channel_lanes_count(ch, d.lanes & lanes_of_mode(LANE_V1)) > 0)
         d.frames[LANE_V1] = envelope_frame(&e, WIRE_V1);
     if (channel_lanes_count(ch, d.lanes & ~lanes_of_mode(LANE_V1)) > 0) {

@@ -32,6 +32,7 @@ void hub_free(struct hub *hub)
         owner_free(ch);
     map_free(&hub->owned);
     hot_tier_free(hub);
+    topics_free(hub);
     local_free(hub);
     watches_free(hub);
     presence_log_free_doubts(hub);
@@ -63,11 +64,22 @@ void channel_key(struct buf *out, const struct app *app, struct str channel)
     buf_str(out, channel);
 }
 
+static uint64_t place_of(const struct app *app, struct str channel)
+{
+    return map_hash(without_meta(channel)) ^ map_hash(app->id);
+}
+
+unsigned hub_topic(const struct env *env, const struct app *app, struct str channel)
+{
+    return env->bus != NULL ? (unsigned)(place_of(app, channel) % env->bus->topics) : 0;
+}
+
+/* All channels of a topic have one owner. */
 unsigned hub_owner(const struct env *env, const struct app *app, struct str channel)
 {
     if (env->shards == 1)
         return 0;
-    return (unsigned)((map_hash(without_meta(channel)) ^ map_hash(app->id)) % env->shards);
+    return env->bus != NULL ? hub_topic(env, app, channel) % env->shards : (unsigned)(place_of(app, channel) % env->shards);
 }
 
 unsigned lane_of(enum lane_mode mode, unsigned window)

@@ -32,6 +32,8 @@ enum { CHANNEL_WAITING_MAX = 4096 };
 struct hub;
 struct hub *hub_new(struct env *env); /* sets env->hub */
 void hub_free(struct hub *hub);
+/* Its topic on the bus (design, "Cluster"); 0 without one. */
+unsigned hub_topic(const struct env *env, const struct app *app, struct str channel);
 /* The shard that owns the channel; a [meta] channel lives with the one that it is about. */
 unsigned hub_owner(const struct env *env, const struct app *app, struct str channel);
 
@@ -83,6 +85,9 @@ struct publish {
     struct channel *channel;     /* the hub's, as the next two */
     uint64_t submitted_ns;
     bool completed;
+    bool foreign;                /* committed by another node: */
+    bool more;                   /* what came with it follows */
+    uint8_t rolled;              /* index of the window that it has waited for there already */
     bool reserves_stream;        /* counted in app->open_streams until it is completed */
 };
 struct publish *publish_new(struct env *env, struct app *app, void (*done)(struct publish *));
@@ -243,5 +248,14 @@ void hub_reset_presence_history(struct env *env, struct presence_reset *reset);
 void hub_flush(struct env *env);
 /* Nothing in flight: no publish waits for the store. */
 bool hub_is_idle(const struct env *env);
+/* ---- other nodes; see struct env_bus ---- */
+
+/* What another node has published to the topic. */
+void hub_published(struct env *env, unsigned topic, struct str payload);
+/* The topic is heard from now on. */
+void hub_listening(struct env *env, unsigned topic);
+/* Something may have been missed on all topics. */
+void hub_missed(struct env *env);
+
 /* Channels that a reset or purge has changed: drops what is cached of it (the owner's shard is found). */
 void hub_forget(struct env *env, struct app *app, struct str channel);

@@ -25,6 +25,7 @@ struct hub {
     size_t hot_bytes;              /* of all of them */
     struct timer hot_sweep;
     uint64_t hot_sweep_ms;
+    struct topic *topics;          /* topics.c; NULL = no bus, or nothing heard yet */
     uint64_t publishes;            /* in flight, of all channels owned here */
     struct latency_probe *probe;   /* local.c */
 };
@@ -116,7 +117,10 @@ void channel_post_shared(struct channel *ch, struct message_shared *shared);
 void message_shared_drop(struct message_shared *shared);
 struct message_shared *message_shared_new(const struct channel *ch, const struct delivery *d);
 
+void owner_drain(struct channel *ch); /* whatever is next in order leaves */
+
 /* attach.c */
+void attach_topic_on(struct channel *ch); /* its topic is heard */
 void attach_arrives(struct task *task);
 void detach_arrives(struct task *task);
 void attach_head_known(struct channel *ch);
@@ -157,9 +161,26 @@ void hot_forget(struct channel *ch);
 /* Before p (completed, at the front) leaves: false if nothing lies between it and what has been delivered. Otherwise the channel is
  * held, what is missing is delivered, and then the channel released. */
 bool repair_begins(struct channel *ch, const struct publish *p);
+/* An operation of another node waits for what lies below `position`. */
+void repair_gap(struct channel *ch, uint64_t position);
 /* A write failed, and may have been stored all the same: finds out. */
 void repair_doubt(struct channel *ch);
 void repair_free(struct channel *ch);
+
+/* topics.c */
+/* The channel is in its topic from now on; false: attach_topic_on() will be called when it is heard. */
+bool topic_join(struct channel *ch, unsigned window);
+void topic_leave(struct channel *ch);
+void topics_free(struct hub *hub);
+
+/* foreign.c */
+/* An operation of another node; taken over. owner_drain() brings it to its subscribers. */
+void foreign_take(struct channel *ch, struct publish *p);
+/* The one that is next in order; NULL: none. *gap_before: the first waits for what lies below that position; 0 = it does not. */
+struct publish *foreign_next(struct channel *ch, uint64_t *gap_before);
+/* Out of the list, into the head. */
+void foreign_delivered(struct channel *ch, struct publish *p);
+void foreign_free(struct channel *ch);
 
 /* annotations.c */
 /* The channel's annotations are in memory; if not, they are being loaded, and attach_head_known() will be called. */

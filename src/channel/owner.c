@@ -47,6 +47,10 @@ static struct channel *channel_new(struct env *env, struct app *app, struct str 
     list_init(&ch->hot_link);
     list_init(&ch->in_flight);
     list_init(&ch->attaching);
+    list_init(&ch->topic_link);
+    list_init(&ch->foreign);
+    ch->topic = hub_topic(env, app, ch->name);
+    ch->bus_window = BUS_NOBODY;
     map_put(&env->hub->owned, ch->key, ch);
     return ch;
 }
@@ -84,6 +88,8 @@ void owner_free(struct channel *ch)
     }
     map_del(&hub->owned, ch->key);
     repair_free(ch);
+    foreign_free(ch);
+    topic_leave(ch);
     presence_free(ch->presence);
     annotations_free(ch);
     leavers_free(ch->leavers);
@@ -109,6 +115,8 @@ void owner_settle(struct channel *ch)
     struct hub *hub = ch->env->hub;
     if (!list_empty(&ch->idle_link) || is_referred_to(ch))
         return;
+    foreign_free(ch);
+    topic_leave(ch);
     list_append(&hub->idle, &ch->idle_link);
     if (++hub->idle_count > CHANNELS_IDLE_MAX)
         owner_free(list_of(hub->idle.next, struct channel, idle_link));
@@ -217,14 +225,34 @@ static void drop_frame(struct publish *p)
     p->frame = NULL;
 }
 
+/* The repair of a gap was faster, or the head was read when it was in the store already. */
+static bool was_delivered(const struct channel *ch, const struct publish *p)
+{
+    return ch->follows && p->op.written.delivery <= ch->head.delivery && strcmp(p->op.head.stream_id, ch->head.stream_id) == 0;
+}
+
+/* p, of another node, is next in order. */
+static void finish_foreign(struct channel *ch, struct publish *p)
+{
+    foreign_delivered(ch, p);
+    hot_committed(ch, p);
+    ch->env->hub->egress->committed(ch, p);
+    if (p->cache_event.p != NULL)
+        keep_cached(ch, p);
+    drop_frame(p);
+    publish_free(p);
+}
+
 /* p is at the front and completed: it leaves. */
 static void finish(struct channel *ch, struct publish *p)
 {
+    bool delivered = false;
     if (p->stored) {
         metrics_gauge(ch->env, ch->app, history_queue, -1);
         metrics_observe(ch->env, ch->app, history_write_latency, (double)(clock_mono_ns(ch->env->clock) - p->submitted_ns) / 1e6);
         /* What a failed commit had staged says nothing. */
-        if (p->result < PUBLISH_BUSY && p->op.head.stream_id[0] != '\0') {
+        delivered = p->result == PUBLISH_OK && was_delivered(ch, p);
+        if (p->result < PUBLISH_BUSY && p->op.head.stream_id[0] != '\0' && !delivered) {
             ch->head = p->op.head;
             ch->head_known = true;
         }
@@ -233,7 +261,10 @@ static void finish(struct channel *ch, struct publish *p)
             ch->head.state_reason = p->op.head.state_reason;
         }
     }
-    if (p->result == PUBLISH_OK) {
+    if (delivered) {
+        if (channel_bus_wants(ch, ALL_LANES))
+            channel_send_publish(ch, p);
+    } else if (p->result == PUBLISH_OK) {
         if (p->stored)
             count_stored(ch, p);
         if (p->versioned)
@@ -254,24 +285,57 @@ static void finish(struct channel *ch, struct publish *p)
     answer(ch->env, p);
 }
 
+/* Of our own: the front, if it is completed. */
+static struct publish *own_next(const struct channel *ch)
+{
+    struct publish *p = list_empty(&ch->in_flight) ? NULL : list_of(ch->in_flight.next, struct publish, link);
+    return p != NULL && p->completed ? p : NULL;
+}
+
+/* What leaves next; NULL: nothing for now. */
+static struct publish *next(struct channel *ch)
+{
+    uint64_t gap_before;
+    struct publish *foreign = foreign_next(ch, &gap_before), *own = own_next(ch);
+    if (foreign != NULL)
+        return foreign;
+    if (own != NULL)
+        return repair_begins(ch, own) ? NULL : own;
+    if (gap_before != 0)
+        repair_gap(ch, gap_before);
+    return NULL;
+}
+
+static void leave(struct channel *ch, struct publish *p)
+{
+    if (p->foreign) {
+        finish_foreign(ch, p);
+        return;
+    }
+    list_remove(&p->link);
+    ch->in_flight_count--;
+    ch->env->hub->publishes--;
+    finish(ch, p);
+}
+
 static void drain(struct channel *ch)
 {
     const struct egress *egress = ch->env->hub->egress;
     channel_watchers_now(ch);
-    while (!ch->held && !list_empty(&ch->in_flight)) {
-        struct publish *p = list_of(ch->in_flight.next, struct publish, link);
-        if (!p->completed || repair_begins(ch, p))
-            return;
+    channel_look_at_bus(ch);
+    for (struct publish *p; !ch->held && (p = next(ch)) != NULL;) {
         if (p->result == PUBLISH_OK && egress->ready != NULL && !egress->ready(ch, p))
             return;
-        list_remove(&p->link);
-        ch->in_flight_count--;
-        ch->env->hub->publishes--;
-        finish(ch, p);
+        leave(ch, p);
     }
     if (ch->head_known && !ch->held && !list_empty(&ch->attaching))
         attach_head_known(ch);
     owner_settle(ch);
+}
+
+void owner_drain(struct channel *ch)
+{
+    drain(ch);
 }
 
 void channel_hold(struct channel *ch)

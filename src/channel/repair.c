@@ -14,14 +14,15 @@
 #include "base/mem.h"
 #include <stdlib.h>
 
-enum { RETRY_MS = 100 };
+enum { RETRY_MS = 100, GAP_WAIT_MS = 10 };
 
 struct repair {
     struct channel *ch;
     struct store_op op;
     struct timer timer;
     uint64_t upto;     /* 0 = only asking for the head */
-    uint64_t wanted;   /* a gap that showed while it was asking */
+    uint64_t wanted;   /* a gap that showed while it was asking, or that the bus may still fill */
+    bool doubts;       /* whether the head is what is known */
     bool reading, holds;
 };
 
@@ -132,7 +133,7 @@ static void head_read(struct store_op *op)
     struct repair *r = list_of(op, struct repair, op);
     struct channel *ch = r->ch;
     r->reading = false;
-    if (r->wanted != 0)
+    if (r->wanted > ch->head.delivery)
         begin(r, r->wanted);
     else if (op->result == STORE_UNHEALTHY)
         ends(r); /* only a reset helps, and that is another stream */
@@ -163,7 +164,13 @@ static void ask(struct repair *r)
 
 static void asks_again(struct timer *timer)
 {
-    ask(list_of(timer, struct repair, timer));
+    struct repair *r = list_of(timer, struct repair, timer);
+    if (r->upto == 0 && r->wanted > r->ch->head.delivery)
+        begin(r, r->wanted); /* the bus did not bring it */
+    else if (r->upto != 0 || r->doubts)
+        ask(r);
+    else
+        ends(r);
 }
 
 static struct repair *repair_of(struct channel *ch)
@@ -178,8 +185,27 @@ static struct repair *repair_of(struct channel *ch)
 
 void repair_doubt(struct channel *ch)
 {
-    if (ch->repair == NULL && ch->head_known && channel_has_listeners(ch))
-        later(repair_of(ch));
+    if (ch->repair != NULL || !ch->head_known || !channel_has_listeners(ch))
+        return;
+    repair_of(ch)->doubts = true;
+    later(ch->repair);
+}
+
+/* The bus may bring it yet: a gap is only read from the store when it has had its time. */
+static void wait_for_bus(struct repair *r, uint64_t upto)
+{
+    struct env *env = r->ch->env;
+    if (upto > r->wanted)
+        r->wanted = upto;
+    if (!timer_is_set(&r->timer) || r->doubts)
+        wheel_set(env->wheel, &r->timer, env_now_ms(env) + GAP_WAIT_MS);
+}
+
+void repair_gap(struct channel *ch, uint64_t position)
+{
+    struct repair *r = repair_of(ch);
+    if (!r->reading && r->upto == 0)
+        wait_for_bus(r, position - 1);
 }
 
 bool repair_begins(struct channel *ch, const struct publish *p)
@@ -188,9 +214,13 @@ bool repair_begins(struct channel *ch, const struct publish *p)
     if (!p->stored || p->result >= PUBLISH_BUSY || !ch->head_known || head->delivery == 0 || strcmp(head->stream_id, ch->head.stream_id) != 0)
         return false;
     uint64_t upto = head->delivery - (p->result == PUBLISH_OK ? 1 : 0);
-    if (upto <= ch->head.delivery || !channel_has_listeners(ch))
+    if (upto <= ch->head.delivery || !channel_has_listeners(ch) || (ch->env->bus != NULL && !ch->follows))
         return false;
     struct repair *r = repair_of(ch);
+    if (ch->env->bus != NULL && !r->reading && r->upto == 0) {
+        wait_for_bus(r, upto);
+        return true;
+    }
     if (r->reading) {
         /* The op is under way, asking for the head: the gap waits for it. */
         hold(r);

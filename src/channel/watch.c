@@ -147,7 +147,8 @@ void channel_watchers_now(struct channel *ch)
 bool channel_has_listeners(struct channel *ch)
 {
     channel_watchers_now(ch);
-    return ch->subscriptions > 0 || ch->watchers != NULL;
+    channel_look_at_bus(ch);
+    return ch->subscriptions > 0 || ch->watchers != NULL || ch->bus_window != BUS_NOBODY;
 }
 
 void watchers_free(struct watchers *w)

@@ -17,6 +17,19 @@
 struct metrics; /* message/metrics.h: the figures the core keeps */
 struct notice;  /* message/notice.h: what webhooks are told */
 
+struct env;
+
+/* The other nodes (cluster/bus.h), as one shard of the core reaches them. Payloads are borrowed for the call. What comes back is said
+ * by hub_published(), hub_listening() and hub_missed(), on the shard that the topic belongs to: topic modulo shards. */
+enum { BUS_NOBODY = -1 };
+struct env_bus {
+    unsigned topics;
+    int (*wanted)(struct env *env, unsigned topic); /* smallest window that another node wants; BUS_NOBODY */
+    void (*publish)(struct env *env, unsigned topic, struct str payload);
+    void (*listen)(struct env *env, unsigned topic, unsigned window); /* may be repeated with a smaller one */
+    void (*leave)(struct env *env, unsigned topic);
+};
+
 struct env {
     unsigned shard, shards;
     struct env *const *all; /* the env of every shard, [0, shards): only to address mail, never to reach into */
@@ -35,6 +48,7 @@ struct env {
     void (*deliver)(void *sink, struct frame *frame);
     /* Hears what notice_send() says; NULL = nobody listens. Returns at once. */
     void (*notice)(struct env *env, const struct notice *notice);
+    const struct env_bus *bus; /* NULL = the only node */
     void *world; /* the provider's */
     struct hub *hub; /* channel/hub.h: this shard's channels */
     uint64_t rollup_pending, full_text_bytes; /* ai/rollup.c, ai/full_text.c: bytes that they hold on this shard */

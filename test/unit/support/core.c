@@ -58,7 +58,7 @@ static void test_home(struct store_home *home, struct store_op *chain)
         c->home_last = c->home_last->next;
 }
 
-struct core *core_new(void)
+static struct core *core_make(struct core *beside)
 {
     struct core *c = mem_new(struct core);
     struct buf warnings = {0}, error = {0};
@@ -74,16 +74,27 @@ struct core *core_new(void)
                           .config = c->config, .apps = apps_new(c->config, 1, &error), .post = test_post,
                           .deliver = test_deliver, .world = c};
     c->envs[0] = &c->env;
-    c->kv = kv_memory_new();
-    c->env.store = store_open_inline(c->kv, &options);
+    c->shares_store = beside != NULL;
+    c->kv = beside != NULL ? beside->kv : kv_memory_new();
+    c->env.store = beside != NULL ? beside->env.store : store_open_inline(c->kv, &options);
     c->env.metrics = metrics_new(c->env.apps, 9601);
     c->app = apps_at(c->env.apps, 0);
-    random_from_seed(&c->env.random, 7);
+    random_from_seed(&c->env.random, beside != NULL ? 8 : 7);
     rollup_install(hub_new(&c->env));
     streams_open(&c->env);
     buf_free(&warnings);
     buf_free(&error);
     return c;
+}
+
+struct core *core_new(void)
+{
+    return core_make(NULL);
+}
+
+struct core *core_beside(struct core *first)
+{
+    return core_make(first);
 }
 
 void core_free(struct core *c)
@@ -93,7 +104,8 @@ void core_free(struct core *c)
     hub_free(c->env.hub);
     core_settle(c);
     streams_close(&c->env);
-    store_close(c->env.store);
+    if (!c->shares_store)
+        store_close(c->env.store);
     wheel_free(c->env.wheel);
     metrics_free(c->env.metrics);
     apps_free(c->env.apps);

@@ -25,10 +25,13 @@ struct core {
     struct store_op *home_first, *home_last; /* completions not run yet */
     struct task **mail;
     size_t mail_count, mail_cap;
+    bool shares_store;
 };
 
 /* The demo profile's configuration (app-id, history, versions, AI channels "ai-" and "private-ai-"), memory store. */
 struct core *core_new(void);
+/* Another node on the store of that one, which has to be freed last. */
+struct core *core_beside(struct core *first);
 void core_free(struct core *c);
 void core_settle(struct core *c);
 /* One round of mail or, if there is none, one of the store. */

@@ -1,0 +1,49 @@
+/* remote.h - operations of a channel as they cross the bus (design, "Cluster").
+ *
+ *      one payload = one operation, or a run of appends to one message at positions without a hole:
+ *
+ *      app, channel, stream │ action, message, first position, labels │ name, extras, tags, ids │ "Hello wor" │ 5 1 3
+ *                                                                                        joined fragments   their lengths
+ *
+ * A receiver makes the operations of it again, one by one, so nothing behind it knows where they were committed. Of a run only the
+ * newest operation's extras and names travel: what a subscriber would see of the run is what they are.
+ *
+ * The layout is packed (base/pack.h), begins with its version, and is no wire protocol for anybody else.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "channel/channel.h"
+
+enum { REMOTE_VERSION = 1, REMOTE_OPERATIONS_MAX = 65536 };
+
+struct remote {
+    struct str app_id, channel, stream_id; /* stream_id "" = no positions */
+    enum store_action action;
+    enum data_form form;
+    enum stream_status status;
+    bool stored, versioned, ephemeral;
+    struct message_id message;
+    uint64_t first;              /* delivery position of the first operation; 0 = none */
+    unsigned window;             /* index of the rollup window that it has been through */
+    uint32_t count;              /* operations; more than 1 only for appends */
+    uint64_t history;            /* the channel's newest history position after the last */
+    int64_t at_ms, created_ms;
+    uint32_t appends;            /* of the message, after the last */
+    uint64_t message_bytes;      /* accumulated, after the last */
+    struct socket_id except;
+    struct str event_name;       /* create, ordinary: the event; mutation: the message's current name */
+    struct str data;             /* JSON value; appends: the joined fragments without quotes, escaped */
+    struct str extras, tags, user_id, client_id, message_id, cache_event;
+    struct str lengths;          /* packed: of each fragment in `data`; empty unless count > 1 */
+};
+void remote_put(struct buf *out, const struct remote *r);
+/* False if the payload is none of ours, or of another version. Views of it. */
+bool remote_read(struct str payload, struct remote *r);
+
+/* What of a committed operation goes to other nodes; views of ch and p. */
+void remote_of_publish(const struct channel *ch, const struct publish *p, struct remote *r);
+/* Operation number i of r, as a publish that is committed already; its texts are copies. fragment: of an append; remote_fragment(). */
+struct publish *remote_publish(struct env *env, struct app *app, const struct remote *r, uint32_t i, struct str fragment);
+/* The next fragment of a run; *lengths and *data move on. False if they do not agree. */
+bool remote_fragment(const struct remote *r, struct str *lengths, struct str *data, struct str *fragment);

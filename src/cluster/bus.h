@@ -1,0 +1,90 @@
+/* bus.h - how the nodes of a fleet hear of each other (design, "Cluster"; chapter 5, section 5).
+ *
+ *      topics    a channel belongs to one of a fixed number of topics. A node hears those that it listens to.
+ *      peers     the living nodes, by their heartbeats; a payload may go to one of them or to all
+ *
+ *      listen(n) -> subscribed at the broker -> announced, answered by every living peer -> listening(n)
+ *
+ * From listening(n) on, whatever a peer publishes to n arrives, and what it had committed before can be read from the store:
+ * nothing falls between. The bus carries bytes and never looks into them. It is fast, not sure: order is kept from one node to
+ * another while nothing breaks; what is lost in a break is announced by missed(), and then the store tells what it was.
+ *
+ * Ownership: payloads are copied. Threads: every bus_*() any; handlers on the bus's own thread, one at a time.
+ * Limits: BUS_QUEUE_MAX payloads wait to be sent (dropped() for each beyond), BUS_PEERS_MAX peers, payloads of BUS_PAYLOAD_MAX
+ * bytes. Metrics: horizontal_transport_queue_depth, _messages_dropped_total, _reconnections_total, horizontal_broadcast_published_total,
+ * _received_total, all with label driver.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/metric.h"
+#include "message/env.h"
+
+enum {
+    BUS_TOPICS_MAX = 4096,
+    BUS_QUEUE_MAX = 8192,
+    BUS_PEERS_MAX = 256,
+    BUS_PAYLOAD_MAX = 1 << 20,
+    BUS_NODE_SIZE = 36, /* a UUID, new at each start */
+};
+
+struct bus;
+
+struct bus_handlers {
+    /* Published to a topic by another node. */
+    void (*published)(void *user, struct str node, unsigned topic, struct str payload);
+    /* Sent to this node or to all, by another. */
+    void (*received)(void *user, struct str node, struct str payload);
+    void (*listening)(void *user, unsigned topic);
+    /* From now on something may be missing on all topics that are listened to. */
+    void (*missed)(void *user);
+    void (*peer_joined)(void *user, struct str node);
+    /* clean: it has said good-bye. Every node is told; leads: this node is the one that does what only one may do. */
+    void (*peer_left)(void *user, struct str node, bool clean, bool leads);
+    /* The queue was full. */
+    void (*dropped)(void *user, unsigned topic, struct str payload);
+};
+
+struct bus_options {
+    struct bus_handlers handlers;
+    void *user;
+    const struct clock *clock;
+    struct metric_registry *metrics;
+    struct str prefix;               /* of the broker's names, ends as it is configured: "sockudo_adapter:" */
+    unsigned topics;
+    uint32_t heartbeat_ms, node_timeout_ms;
+    struct bus_redis {
+        struct str host, username, password; /* username, password absent = none */
+        uint16_t port;
+        uint32_t db;
+        struct { struct str host; uint16_t port; } *sentinels; /* ask them for `master_name` at each connect */
+        size_t sentinels_count;
+        struct str master_name, sentinel_username, sentinel_password;
+        bool tls, accept_invalid_certs;
+        struct str ca_path, client_cert_path, client_key_path;
+    } redis;
+};
+
+/* Connects in the background and goes on trying: not being able to is no failure here. NULL, with a readable reason, for options
+ * that cannot work. */
+struct bus *bus_open_redis(const struct bus_options *options, struct buf *error);
+/* Says good-bye, sends what waits (at most grace_ms), ends the thread. */
+void bus_close(struct bus *bus, uint32_t grace_ms);
+
+struct str bus_node(const struct bus *bus);
+/* Whether the broker answers, and how many peers are alive. */
+bool bus_is_up(const struct bus *bus);
+size_t bus_peers(const struct bus *bus);
+
+/* window: the smallest rollup window index that a connection here has in the topic; told to the peers. May be called again with another
+ * one. listening() comes once for each bus_listen() that follows a bus_leave() or nothing. */
+void bus_listen(struct bus *bus, unsigned topic, int window);
+void bus_leave(struct bus *bus, unsigned topic);
+/* The smallest window that a living peer has in the topic; BUS_NOBODY. A read of an array: cheap. A peer whose announcements are not
+ * known yet counts as listening to all, with window 0. */
+int bus_wanted(const struct bus *bus, unsigned topic);
+
+void bus_publish(struct bus *bus, unsigned topic, struct str payload);
+void bus_send(struct bus *bus, struct str node, struct str payload); /* node absent = all */
