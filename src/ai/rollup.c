@@ -412,7 +412,7 @@ static void change_origin(struct channel *ch, const struct publish *p)
 {
     if (ch->rollup == NULL || ch->rollup->foreign == p->foreign)
         return;
-    flush(ch);
+    rollup_flush(ch);
     ch->rollup->foreign = p->foreign;
 }
 

@@ -124,8 +124,9 @@ bool remote_fragment(const struct remote *r, struct str *lengths, struct str *da
     uint64_t n = data->n;
     if (r->count > 1 && (!unpack_u64(lengths, &n) || n > data->n))
         return false;
-    *fragment = str_make(data->p, n);
-    *data = str_from(*data, n);
+    *fragment = n > 0 ? str_make(data->p, n) : STR("");
+    if (n > 0)
+        *data = str_from(*data, n);
     return true;
 }
 
