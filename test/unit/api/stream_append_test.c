@@ -3,6 +3,9 @@
 
 #include "api_fixture.h"
 
+#include "base/log.h"
+#include "store/kv.h"
+
 #define CHANNEL_PATH "/apps/app-id/channels/ai-1/messages"
 #define NEW "format=ndjson&message_id=m1&name=ai-output"
 
@@ -64,6 +67,14 @@ static const char *message(struct fixture *f, const char *serial)
     connect_client(f);
     snprintf(path, sizeof path, "/channels/ai-1/messages/%s", serial);
     return get(f, path, "");
+}
+
+static size_t occurrences(const char *text, const char *part)
+{
+    size_t count = 0;
+    for (; (text = strstr(text, part)); text += strlen(part))
+        count++;
+    return count;
 }
 
 /* ---- */
@@ -237,6 +248,71 @@ static void what_is_wrong_with_the_request_is_an_ordinary_answer(void **state)
     assert_contains(run(f, NEW "&extras={\"ephemeral\":true}", ""), "An ephemeral message cannot be appended to");
 }
 
+/* ---- commits that fail ---- */
+
+enum { COMMITS_MAX = 9, TRIES_MAX = 6, BACK_OFF_MS = 1500 };
+static struct kv_ops faulty_ops;
+static bool (*real_commit)(struct kv *kv, bool sync, struct buf *error);
+static int commits, fail_at;
+static enum { LOST, WRITTEN_ALL_THE_SAME } failure;
+
+static bool faulty_commit(struct kv *kv, bool sync, struct buf *error)
+{
+    if (++commits != fail_at)
+        return real_commit(kv, sync, error);
+    if (failure == LOST)
+        kv->ops->abandon(kv);
+    else
+        real_commit(kv, sync, error);
+    buf_lit(error, "planted");
+    return false;
+}
+
+/* Sends the records one after the other, until the server has something against one. True: it was complete. */
+static bool send_all(struct fixture *f, const char *const *records)
+{
+    close(f->client);
+    connect_client(f);
+    open_stream(f, NEW);
+    settle(f, 0);
+    for (; *records && !strstr(read_response(f), "\"error\""); records++)
+        chunk(f, *records);
+    return strstr(answers(f), "\"end\":\"complete\"") != NULL;
+}
+
+/* Whichever commit fails, lost or written all the same: sent again from the beginning, the text is whole, each record once. */
+static void whichever_commit_fails_a_retry_makes_it_whole(void **state)
+{
+    static const char *const records[] = {"{\"data\":\"one \"}\n",   "{\"data\":\"two \"}\n{\"data\":\"three \"}\n",
+                                          "{\"data\":\"four \"}\n",  "{\"data\":\"five\"}\n",
+                                          "{\"status\":\"complete\"}\n", NULL};
+    struct fixture *f = *state;
+    log_setup(&(struct log_options){.filter = "off"}); /* faults are planted by the dozen */
+    fail_at = 0;
+    if (faulty_ops.commit == NULL) {
+        faulty_ops = *f->core->kv->ops;
+        real_commit = faulty_ops.commit;
+        faulty_ops.commit = faulty_commit;
+    }
+    f->core->kv->ops = &faulty_ops;
+    for (int round = 0; round < 2 * COMMITS_MAX; round++) {
+        failure = round % 2;
+        commits = 0;
+        fail_at = 1 + round / 2;
+        int tries = 0;
+        while (!send_all(f, records) && ++tries < TRIES_MAX)
+            settle(f, BACK_OFF_MS);
+        assert_true(tries < TRIES_MAX);
+        fail_at = 0;
+        assert_contains(message(f, serial_of_first(f)), "\"data\":\"one two three four five\"");
+        assert_contains(f->got.p, "\"status\":\"complete\"");
+        char rest[200];
+        snprintf(rest, sizeof rest, "/channels/ai-1/messages/%s/versions", serial_of_first(f));
+        assert_int_equal(occurrences(get(f, rest, ""), "\"message.append\""), 6);
+        assert_starts(post(f, "/channels/ai-1/history/reset", "{\"confirm_channel\":\"ai-1\",\"confirm_operation\":\"reset\",\"reason\":\"test\"}"), "200 ");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -252,6 +328,7 @@ int main(void)
         TEST(limits_hold_as_for_any_append),
         TEST(every_append_counts),
         TEST(what_is_wrong_with_the_request_is_an_ordinary_answer),
+        TEST(whichever_commit_fails_a_retry_makes_it_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
