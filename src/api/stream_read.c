@@ -3,7 +3,7 @@
  *      attach -> head A, gate closed -> the message as of A -> snapshot, or what came after Last-Event-ID
  *             -> gate opens: live -> the last version -> end
  *
- * A reader is a subscriber of the channel like any other, in the lane of delta connections with the default window: the
+ * A reader is a subscriber of the channel like any other, in the lane of delta connections with its window: the
  * same deliveries, the same rollup. What it sends is made once per frame and shard, since a fan-out hands the
  * same frame to one reader after the other. Whatever cannot be continued exactly is shown whole instead: a
  * snapshot replaces all that a client has.
@@ -13,7 +13,6 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "ai/rollup.h"
 #include "api/handlers.h"
 #include "api/lookup.h"
 #include "api/read_auth.h"
@@ -23,6 +22,7 @@
 #include "message/metrics.h"
 #include "message/replay.h"
 #include "session/admission.h"
+#include "session/session.h"
 
 enum { READ_PAGE = 1000, READ_PAGES_MAX = 16, READ_ROOM = 256 * 1024, READ_ROOM_WAIT_MS = 5, HEARTBEAT_MS = 15000 };
 
@@ -43,6 +43,7 @@ struct reader {
     bool turn_asked, looking, begun, live;
     bool over;                         /* to be ended in the next turn */
     unsigned pages;
+    unsigned window_index;             /* append_rollup_window */
     uint64_t item_delivery;            /* the message as of the head: its newest version */
     bool item_is_last;                 /* ... after which nothing comes */
     enum stream_status item_status;
@@ -413,12 +414,6 @@ static void gate_is_full(void *user, struct subscription *s)
 
 static const struct http_stream in_parts = {.gone = on_gone, .overflow = on_overflow, .endless = true};
 
-static unsigned lane(const struct config *config)
-{
-    int index = config->ai.rollup.enabled ? window_index(config->ai.rollup.default_window_ms) : 0;
-    return lane_of(LANE_DELTA, index < 0 ? 0 : (unsigned)index);
-}
-
 static void attach(struct reader *r)
 {
     struct call *c = r->call;
@@ -427,7 +422,7 @@ static void attach(struct reader *r)
                                      .channel = c->args[1],
                                      .name = r->name,
                                      .sink = outlet_handle(&r->outlet),
-                                     .lane = lane(c->env->config),
+                                     .lane = lane_of(LANE_DELTA, r->window_index),
                                      .attached = attached,
                                      .user = r,
                                      .overflow = gate_is_full,
@@ -438,12 +433,16 @@ static void attach(struct reader *r)
 
 /* ---- the request ---- */
 
-static struct failure read_position(struct reader *r)
+static struct failure read_params(struct reader *r)
 {
     struct call *c = r->call;
     struct str id = http_get_header(c->request, STR("last-event-id"));
     if (!id.n)
         id = query_get(c->request->query, STR("last_event_id"), call_arena(c));
+    const char *wrong = session_window_read(
+        c->env->config, query_get(c->request->query, STR("append_rollup_window"), call_arena(c)), &r->window_index);
+    if (wrong)
+        return fail_input(str_of(wrong));
     if (id.n && !read_event_id(id, &r->since_stream, &r->since))
         return fail_input(STR("Last-Event-ID must be an id of this stream: <stream_id>:<delivery_serial>"));
     return NO_FAILURE;
@@ -462,7 +461,7 @@ static struct failure check(struct reader *r)
     if (!refused.status && !serial_names(c->args[2], &r->message))
         refused = message_not_found(c);
     if (!refused.status)
-        refused = read_position(r);
+        refused = read_params(r);
     if (!refused.status && !http_can_stream(c->request))
         refused = fail(505, "invalid_request", STR("A stream needs HTTP/1.1"));
     return refused;

@@ -39,19 +39,26 @@ static const char *read_append_mode(struct str text, struct session_params *out)
     return str_eq(text, STR("full")) ? NULL : "append_mode must be delta or full";
 }
 
-static const char *read_window(const struct config *config, struct str text, struct session_params *out)
+const char *session_window_read(const struct config *config, struct str text, unsigned *out)
 {
     uint64_t window_ms = config->ai.rollup.default_window_ms;
     if (text.p != NULL && !str_to_u64(text, &window_ms))
         return "append_rollup_window must be a number";
-    if (out->protocol == WIRE_V1)
-        return NULL;
     int index = window_index(window_ms);
     bool inside = window_ms >= config->ai.rollup.min_window_ms && window_ms <= config->ai.rollup.max_window_ms;
     if (text.p != NULL && (index < 0 || !inside))
         return "append_rollup_window must be one of 0, 20, 40, 100, 500 and within the configured bounds";
-    out->window_index = index < 0 || !config->ai.rollup.enabled ? 0 : (unsigned)index;
+    *out = index < 0 || !config->ai.rollup.enabled ? 0 : (unsigned)index;
     return NULL;
+}
+
+/* V1 has no appends: a number is all it must be. */
+static const char *read_window(const struct config *config, struct str text, struct session_params *out)
+{
+    uint64_t window_ms;
+    if (out->protocol != WIRE_V1)
+        return session_window_read(config, text, &out->window_index);
+    return text.p == NULL || str_to_u64(text, &window_ms) ? NULL : "append_rollup_window must be a number";
 }
 
 const char *session_params_read(const struct config *config, struct str query, struct arena *arena,

@@ -33,6 +33,8 @@ struct session_params { /* from the query string, validated (chapter 1, 1.2) */
 /* Reads the query string of /app/<key>. NULL, or the reason for HTTP 400. */
 const char *session_params_read(const struct config *config, struct str query, struct arena *arena,
                                 struct session_params *out);
+/* append_rollup_window, as text; absent = the default. *index: for lane_of(). NULL, or the reason for HTTP 400. */
+const char *session_window_read(const struct config *config, struct str text, unsigned *index);
 
 struct session;
 struct sessions; /* all sessions of one shard: for counting, draining, user control */

@@ -234,6 +234,23 @@ describe('streams over HTTP', () => {
       await client.close();
     });
 
+    test('append_rollup_window is a reader\'s choice as it is a WebSocket\'s', async () => {
+      const channel = fresh('ai'), stream = open(channel, creating());
+      await until(() => stream.serial);
+      const [each, joined] = [0, 500].map(window => read(channel, stream.serial, { query: { auth_key: demoApp.key, append_rollup_window: window } }));
+      await Promise.all([each, joined].map(r => r.until(e => e.event === 'snapshot')));
+      for (const data of words(20)) { stream.write(`${JSON.stringify({ data })}\n`); await sleep(5); }
+      await stream.end('{"status":"complete"}\n');
+      await Promise.all([each.done, joined.done]);
+      const appends = r => r.events.filter(e => e.event === 'append').length;
+      assert.deepEqual([each.transcript, joined.transcript], [words(20).join(''), words(20).join('')]);
+      assert.equal(appends(each), 21);
+      assert.ok(appends(joined) <= 4, `${appends(joined)} events`);
+      const wrong = read(channel, stream.serial, { query: { auth_key: demoApp.key, append_rollup_window: 30 } });
+      await wrong.done;
+      assert.equal(wrong.status, 400);
+    });
+
     test('an update replaces, a delete ends; another message of the channel is not shown', async () => {
       const channel = fresh('ai'), { message_serial: serial } = await api.create(channel, 'a'), reader = read(channel, serial);
       await reader.until(e => e.event === 'snapshot');
