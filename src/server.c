@@ -320,6 +320,8 @@ static void free_server(struct server *server)
             listener_close(server->shards[i].listener);
             server->shards[i].listener = NULL;
         }
+    for (unsigned i = 0; i < server->shards_count && server->shards[i].loop != NULL; i++)
+        streams_stop(&server->shards[i].env);
     if (server->store != NULL)
         store_close(server->store);
     if (server->shards[0].loop != NULL)

@@ -27,6 +27,8 @@ void streams_open(struct env *env)
 void streams_stop(struct env *env)
 {
     struct streams *all = env->streams;
+    if (!all)
+        return;
     all->stopped = true;
     wheel_cancel(env->wheel, &all->due);
     wheel_cancel(env->wheel, &all->retry);

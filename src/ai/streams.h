@@ -25,7 +25,7 @@ enum { STREAM_CHECKS_MAX = 64, STREAM_RETRY_MS = 1000, STREAM_SWEEP_MS = 1000, S
 struct streams;
 /* Sets env->streams. */
 void streams_open(struct env *env);
-/* Begins nothing new; what is under way ends. */
+/* Begins nothing new; what is under way ends. May be said twice. */
 void streams_stop(struct env *env);
 /* Nothing may be under way in the store any more. NULL env->streams is fine. */
 void streams_close(struct env *env);

@@ -299,6 +299,8 @@ static void applied(struct publish *p)
     metrics_mutation(c->env, c->app, operation_of(m->action), publish_result_word(p->result));
     if (p->result == PUBLISH_NOT_FOUND)
         refused = message_not_found(c);
+    if (refused.ai_code == CODE_AI_OP_CONFLICT && channel_policy(c->app, c->args[1], &m->channel).ai)
+        metrics_ai_rejected(c->env, c->app, refused.ai_code);
     if (!refused.status)
         put_answer(call_body(c), c, p);
     publish_free(p);

@@ -4,6 +4,7 @@
 // (chapter 4, sections 2 to 5 and 7.2). [4.n] are the cases of section 12; those not here stand in messages.test.mjs and tokens.test.mjs.
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
+import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { Api, complete, streaming, userAuth } from './lib/api.mjs';
 import { HookEndpoint } from './lib/hook-endpoint.mjs';
@@ -288,7 +289,9 @@ describe('the rules', () => {
     invalid(await api.append(channel, serial, 'x', { op_id: '' }), 'op_id must be 1..=64 bytes');
     invalid(await api.append(channel, serial, 'x', { op_id: 'o'.repeat(65) }), 'op_id must be 1..=64 bytes');
     ok(await api.append(channel, serial, 'b', { op_id: 'o'.repeat(64) }));
+    const conflicts = async () => await held.server.metric('sockudo_ai_messages_rejected_total', { app_id: 'app-id', code: '104006' }) ?? 0, before = await conflicts();
     invalid(await api.append(channel, serial, 'c', { op_id: 'o'.repeat(64) }), 'idempotency key was already used with a different payload', 104006);
+    assert.equal(await conflicts(), before + 1);
     refused(await api.update(channel, serial, { data: 'x'.repeat((1 << 20) + 1) }), 413, 40009, 'accumulated message content exceeds 1048576 bytes');
     refused(await api.remove(channel, serial, { data: 'x'.repeat((1 << 20) + 1) }), 413, 40009, 'accumulated message content exceeds 1048576 bytes');
     const actor = await connect();
@@ -465,6 +468,21 @@ describe('the start', () => {
       const [failed, log] = await refusal({ rollup });
       assert.ok(failed && log.includes(text), log);
     }
+  });
+
+  test('on a port that is taken ends well, with many streams open', async () => {
+    const server = await Server.start(), api = new Api(server);
+    for (let i = 0; i < 3; i++) ok(await api.post('/batch_events', { batch: Array.from({ length: 10 }, (_, k) => ({ name: 'ai-output', channel: `ai-${i}-${k}`, data: '', extras: streaming() })) }));
+    for (let i = 0; i < 100; i++) await api.create(`ai-${i}`, '', { extras: streaming() });
+    await server.kill9();
+    const other = net.createServer().listen(server.port, '127.0.0.1');
+    server.launch();
+    const { code, signal } = await server.exited;
+    assert.deepEqual([code > 0, signal], [true, null], server.log());
+    assert.match(server.log(), /Address already in use/);
+    other.close();
+    server.complain();
+    api.close();
   });
 
   test('with an empty prefix matches no channel, and AI off gates everything [4.1] [S54]', async () => {
