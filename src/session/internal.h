@@ -45,6 +45,11 @@ struct sessions {
     struct list ready;          /* struct job.link: have their frames, may not send yet */
     unsigned sending;           /* jobs that began to send in this turn */
     struct timer sends;         /* the next turn */
+    struct list kept;           /* kept.c */
+    struct map kept_by_key;
+    struct timer kept_timer;
+    uint64_t kept_bytes;
+    uint32_t kept_count;
     struct conversions *conversions; /* into other wire formats; NULL = none yet */
 };
 

@@ -55,7 +55,7 @@ void job_start(struct job *job, void (*begin)(struct job *job))
 
 /* ---- following another ---- */
 
-static struct str key_of(struct job *job)
+struct str job_range_key(struct job *job)
 {
     const struct session *s = job->work->sub->session;
     struct buf key = {0};
@@ -75,7 +75,7 @@ static void unshare(struct job *job)
 
 bool job_follow(struct job *job)
 {
-    struct str key = key_of(job);
+    struct str key = job_range_key(job);
     struct job *leader = map_get(&job->all->shared, key);
     if (leader != NULL && leader->to < job->to && !leader->has_turn)
         leader->to = job->to;
@@ -245,10 +245,22 @@ static bool has_room(const struct session *s)
     return s->all->room == NULL || s->all->room(s->sink) >= ROOM_MIN;
 }
 
+/* Goes on with the second slice when the first one is done. */
+static bool has_more(struct job *job)
+{
+    if (job->frames_next == job->slice->count && job->then != NULL) {
+        slice_drop(job->slice);
+        job->slice = job->then;
+        job->then = NULL;
+        job->frames_next = 0;
+    }
+    return job->frames_next < job->slice->count;
+}
+
 static void send_some(struct job *job)
 {
     struct session *s = job->work->sub->session;
-    while (job->frames_next < job->slice->count && has_room(s)) {
+    while (has_more(job) && has_room(s)) {
         const struct replay_frame *f = &job->slice->frames[job->frames_next++];
         if (!passes(job, f))
             continue;
@@ -305,6 +317,7 @@ void job_free(struct job *job)
     wheel_cancel(job->all->env->wheel, &job->timer);
     list_remove(&job->link);
     slice_drop(job->slice);
+    slice_drop(job->then);
     end_reading(job);
     arena_free(&job->arena);
     free(job);

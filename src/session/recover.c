@@ -149,6 +149,8 @@ static void have_frames(struct job *job, const struct replay *replay)
     struct replay_frame *frames = replay_frames(replay, &count);
     struct slice *slice = slice_new(frames, count);
     slice->to = job->to;
+    if (job->shared_key.p != NULL)
+        kept_put(job->all, job->shared_key, slice);
     job_each(job, one_sends, slice);
     slice_drop(slice);
 }
@@ -287,6 +289,46 @@ static void begin(struct job *job)
 
 /* ---- the two tiers ---- */
 
+static void follow_or_read(struct job *job)
+{
+    if (!job_follow(job))
+        job_start(job, begin);
+}
+
+/* What the owner's buffer has above the kept slice. */
+static void rest_comes(struct job *job, struct slice *rest)
+{
+    uint64_t upto = job->from;
+    job->from = job->work->position->serial;
+    struct slice *kept = kept_find(job->all, job_range_key(job));
+    bool fits = rest != NULL && kept != NULL && kept->to == upto;
+    if (!fits || kept->count + rest->count > job->work->policy.recovery_frames_max) {
+        slice_drop(rest);
+        follow_or_read(job);
+        return;
+    }
+    job->then = rest;
+    job_send(job, slice_take(kept), replayed);
+}
+
+/* True: what was read a moment ago is all, or all but what the owner's buffer has. */
+static bool serve_kept(struct job *job)
+{
+    const struct work *work = job->work;
+    struct slice *kept = kept_find(job->all, job_range_key(job));
+    if (kept == NULL || kept->count > work->policy.recovery_frames_max)
+        return false;
+    if (kept->to >= job->to) {
+        one_sends(job, kept);
+        return true;
+    }
+    if (kept->to < work->hot_from || work->sub->session->mode == LANE_FULL)
+        return false;
+    job->from = kept->to;
+    job_ask_owner(job, HOT_ANY, rest_comes);
+    return true;
+}
+
 static void read_cold(struct job *job)
 {
     const struct work *work = job->work;
@@ -296,10 +338,12 @@ static void read_cold(struct job *job)
         return;
     }
     job->source = "cold";
+    job->from = work->position->serial;
     job->to = work->sub->live_at;
-    bool alone = went_live(job) || work->sub->rewound_count > 0;
-    if (alone || !job_follow(job))
-        job_start(job, begin);
+    if (went_live(job) || work->sub->rewound_count > 0)
+        job_start(job, begin); /* what it reads is good for nobody else */
+    else if (!serve_kept(job))
+        follow_or_read(job);
 }
 
 static void owner_has(struct job *job, struct slice *slice)

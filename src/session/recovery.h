@@ -104,6 +104,7 @@ struct job {
     struct str channel;          /* in the arena, as the next one */
     struct str stream_id;
     struct slice *slice;         /* what is sent */
+    struct slice *then;          /* and behind it; NULL = nothing */
     size_t frames_next;
     uint32_t delivered;          /* frames that the filter let through */
     struct timer timer;          /* waits for the socket */
@@ -117,6 +118,8 @@ enum { JOBS_AT_ONCE = 16, SENDS_AT_ONCE = 64 };
 struct job *job_new(struct work *work);
 /* begin() is called when it is its turn to read. */
 void job_start(struct job *job, void (*begin)(struct job *job));
+/* What jobs with the same key read is the same, but for how far it goes: channel, stream, mode and `from`. In the arena. */
+struct str job_range_key(struct job *job);
 /* True: another job, with the same channel, stream, mode and `from`, reads for this one, which gets its slice (up to the reader's
  * `to`) by job_each(). False: the caller starts it, and others may follow it. */
 bool job_follow(struct job *job);
@@ -134,3 +137,10 @@ void job_send(struct job *job, struct slice *slice, void (*sent)(struct job *job
 void job_free(struct job *job);
 /* Nobody waits for it any more. */
 void job_abandon(struct job *job);
+
+/* ---- kept.c ---- */
+void kept_init(struct sessions *all);
+void kept_free(struct sessions *all);
+/* slice: of jobs with that key; a reference is taken. */
+void kept_put(struct sessions *all, struct str key, struct slice *slice);
+struct slice *kept_find(const struct sessions *all, struct str key); /* borrowed; NULL = none */

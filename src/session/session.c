@@ -342,6 +342,7 @@ struct sessions *sessions_new(struct env *env, const struct session_link *link)
     list_init(&all->all);
     list_init(&all->waiting);
     list_init(&all->ready);
+    kept_init(all);
     all->pongs[WIRE_V1] = frame_pong(WIRE_V1);
     all->pongs[WIRE_V2] = frame_pong(WIRE_V2);
     all->ping = frame_ping(WIRE_V1);
@@ -365,6 +366,7 @@ void sessions_free(struct sessions *all)
     wheel_cancel(all->env->wheel, &all->drain);
     wheel_cancel(all->env->wheel, &all->sends);
     map_free(&all->shared);
+    kept_free(all);
     conversions_free(all->conversions);
     frame_drop(all->pongs[WIRE_V1]);
     frame_drop(all->pongs[WIRE_V2]);

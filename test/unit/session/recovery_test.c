@@ -313,6 +313,49 @@ static void follower_goes_on_when_the_reader_is_gone(void **state)
     assert_string_equal(answer(c), "subscription_succeeded(news)@1 message.append(news)@2=\"x\" resume_success");
 }
 
+/* After a restart thousands come one after the other: what one has read, the next one need not. */
+static void what_was_read_is_kept_for_a_moment(void **state)
+{
+    struct fixture *f = *state;
+    publish_many(f, "news", 3);
+    const char *id = stream_id(f, "news");
+    core_advance_ms(f->core, 121000); /* the buffer is empty */
+    struct client *a = v2(f), *b = v2(f);
+    assert_string_equal(come_back(f, a, "news", id, 1), "subscription_succeeded(news)@1 e(news)@2=2 e(news)@3=3 resume_success");
+    assert_true(recovered_from(a, "cold", 2));
+    core_lose_row(f->core, 1, 2); /* whoever reads again finds the damage */
+    assert_string_equal(come_back(f, b, "news", id, 1), "subscription_succeeded(news)@1 e(news)@2=2 e(news)@3=3 resume_success");
+    publish(f, "news", "4");
+    assert_string_equal(heard(b), "e(news)@4=4");
+    core_advance_ms(f->core, 2000);
+    struct client *d = v2(f);
+    assert_string_equal(come_back(f, d, "news", id, 1), "subscription_succeeded(news)@1 resume_failed(news) resume_success");
+}
+
+/* What came since is in the buffer. */
+static void kept_and_hot_are_sent_one_behind_the_other(void **state)
+{
+    struct fixture *f = *state;
+    publish(f, "news", "\"a\"");
+    append(f, "news", "\"b\"");
+    const char *id = stream_id(f, "news");
+    core_advance_ms(f->core, 121000);
+    struct client *a = v2(f), *b = v2(f);
+    come_back(f, a, "news", id, 0);
+    append(f, "news", "\"c\"");
+    append(f, "news", "\"d\"");
+    assert_string_equal(heard(a), "message.append(news)@3=\"c\" message.append(news)@4=\"d\"");
+    if (!is_cold(f))
+        core_lose_row(f->core, 1, 2);
+    assert_string_equal(come_back(f, b, "news", id, 0),
+                        is_cold(f) ? "subscription_succeeded(news)@0 e(news)@1=\"a\" message.append(news)@4=\"bcd\" resume_success"
+                                   : "subscription_succeeded(news)@0 e(news)@1=\"a\" message.append(news)@2=\"b\" "
+                                     "message.append(news)@4=\"cd\" resume_success");
+    assert_true(recovered_from(b, "cold", is_cold(f) ? 2 : 3));
+    append(f, "news", "\"e\"");
+    assert_string_equal(heard(b), "message.append(news)@5=\"e\"");
+}
+
 /* ---- without durable history ---- */
 
 static void recovery_without_history_is_from_the_buffer(void **state)
@@ -501,6 +544,8 @@ int main(void)
         T(position_in_the_middle_of_a_run_cuts_it),
         T(many_come_back_at_once),
         T(follower_goes_on_when_the_reader_is_gone),
+        T(what_was_read_is_kept_for_a_moment),
+        T(kept_and_hot_are_sent_one_behind_the_other),
         T(recovery_without_history_is_from_the_buffer),
         T(late_resume_without_history),
     };
