@@ -208,7 +208,7 @@ struct config {
         bool enabled;
         enum store_backend driver; /* always equal to history.backend */
         uint32_t max_page_size;
-        uint64_t retention_window_seconds; /* 0 = keep */
+        uint64_t retention_window_seconds; /* 0 = as long as the message's place in history; never longer */
     } versioned;                           /* versioned_messages */
     bool annotations_enabled;              /* annotations.enabled */
     struct {

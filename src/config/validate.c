@@ -180,18 +180,6 @@ static bool check_cluster_health(struct loader *l)
     return true;
 }
 
-/* Keys that this build cannot honour with every value: silence would be a lie. */
-static bool check_not_yet(struct loader *l)
-{
-    const struct config *c = l->config;
-    uint64_t versions = c->versioned.retention_window_seconds;
-    if (versions != 0 && versions != c->history.retention_window_seconds)
-        return load_fail(l, "versioned_messages.retention_window_seconds = %llu is not supported by this build yet: versions are "
-                            "kept as long as their message, so it must be 0 or history.retention_window_seconds",
-                         (unsigned long long)versions);
-    return true;
-}
-
 /* 6.2. */
 static bool check_queue(struct loader *l)
 {
@@ -235,5 +223,5 @@ bool validate(struct loader *l)
         return false;
     if (is_on(l, "annotations.enabled") && !l->config->versioned.enabled)
         return FAIL(l, "annotations.enabled requires versioned_messages.enabled");
-    return check_rollup(l) && validate_push_rules(l) && positive(l, "adapter.nats.") && check_ours(l) && check_not_yet(l);
+    return check_rollup(l) && validate_push_rules(l) && positive(l, "adapter.nats.") && check_ours(l);
 }

@@ -151,8 +151,10 @@ static void work_channel(struct engine *e, struct str key, int64_t now_ms, uint3
     if (ch->retention.window_ms == 0)
         ch->retention.window_ms = ch->record.window_ms;
     retain(e, ch, now_ms, messages_max, &done);
-    found_damaged(e, ch);
     *dropped += done.messages;
+    if (!e->failed && *dropped < messages_max)
+        collapse_old(e, ch, now_ms, messages_max - (uint32_t)*dropped, dropped);
+    found_damaged(e, ch);
 }
 
 static void work_channels(struct engine *e, int64_t now_ms, uint32_t messages_max, uint64_t *dropped)
@@ -188,10 +190,13 @@ static void work_receipts(struct engine *e, int64_t now_ms)
     struct receipt r;
     size_t looked = 0;
     if (e->receipts_at.n == 0)
-        buf_char(&e->receipts_at, 'R');
+        buf_char(&e->receipts_at, 'Q'); /* then 'R' */
     struct kv_cursor *cursor = kv_scan(e->kv, buf_view(&e->receipts_at), STR("S"), false);
     for (; looked < WORK_RECEIPTS && kv_next(e->kv, cursor, &key, &value); looked++) {
-        if (receipt_read(value, &r) && r.expires_ms <= now_ms)
+        struct dropped_receipts dropped;
+        bool over = key.p[0] == 'Q' ? dropped_receipts_read(value, &dropped) && dropped.expires_ms <= now_ms
+                                    : receipt_read(value, &r) && r.expires_ms <= now_ms;
+        if (over)
             kv_del(e->kv, key);
         buf_clear(&e->receipts_at);
         buf_str(&e->receipts_at, key);

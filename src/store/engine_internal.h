@@ -50,6 +50,7 @@ struct stored_channel {
     size_t dirty_count;
     struct store_retention retention; /* of the newest write */
     int64_t written_ms;               /* its label */
+    uint64_t collapse_at;             /* messages below it have one version each */
     uint64_t retain_at;               /* places below it were looked at: only open streams are left of them */
     int64_t retain_ms;                /* when that place was published; 0 = not known */
     struct store_op *newest_write;    /* in the pending batch */
@@ -121,6 +122,12 @@ void receipts_add(struct receipts *r, struct hash128 key, uint64_t offset);
 bool receipts_find(struct engine *e, struct message *m, struct hash128 key, uint64_t *delivery, struct hash128 *fingerprint);
 bool create_receipt_find(struct engine *e, struct stored_channel *ch, struct hash128 key, int64_t now_ms, struct receipt *out);
 void pending_add(struct engine *e, struct pending_receipt p);
+struct view;
+struct view_rows;
+/* The receipts of these rows, which the pending batch removes, outlive them until they are 24 hours old (1.9). */
+void receipts_drop(struct engine *e, const struct view *v, const struct view_rows *rows, int64_t now_ms);
+bool dropped_receipt_find(struct engine *e, uint64_t cid, uint64_t history, struct hash128 key, uint64_t *delivery,
+                          struct hash128 *fingerprint);
 
 /* retain.c */
 struct eviction {
@@ -131,8 +138,12 @@ enum evict_open { KEEP_OPEN, DROP_OPEN };
  * dropped. */
 bool retain(struct engine *e, struct stored_channel *ch, int64_t now_ms, uint32_t messages_max, struct eviction *done);
 void put_floor(struct engine *e, struct stored_channel *ch);
+void del_rows(struct engine *e, const struct view *v, const struct view_rows *rows);
 void stage_reset(struct engine *e, struct store_op *op);
 enum stage_result stage_purge(struct engine *e, struct store_op *op);
+
+/* collapse.c: versions older than the channel's window, at most messages_max messages; *done grows. True if something is pending. */
+bool collapse_old(struct engine *e, struct stored_channel *ch, int64_t now_ms, uint32_t messages_max, uint64_t *done);
 
 /* health.c */
 void health_load(struct engine *e); /* anew, from the kv */
@@ -161,6 +172,7 @@ struct view {
     uint32_t segments;
     const uint64_t *rows;      /* deliveries behind the last segment */
     uint32_t rows_count;
+    uint64_t base;             /* as in struct head */
 };
 struct view_rows {             /* all deliveries of a message, ascending */
     uint64_t *at;

@@ -41,6 +41,8 @@ static void message_is_dirty(struct message *m, uint64_t delivery)
 {
     if (is_dirty(m))
         return;
+    if (m->history < m->channel->collapse_at)
+        m->channel->collapse_at = m->history;
     m->dirty_from = delivery;
     list_append(&m->channel->dirty, &m->dirty);
     m->channel->dirty_count++;

@@ -31,7 +31,8 @@ static struct view view_of(const struct message *m, struct arena *arena)
 {
     uint64_t *rows = arena_alloc(arena, (m->rows_count + 1) * sizeof(*rows));
     memcpy(rows, m->rows, m->rows_count * sizeof(*rows));
-    return (struct view){m->channel->record.cid, m->history, m->h.create, m->h.last, m->h.segments, rows, m->rows_count};
+    return (struct view){m->channel->record.cid, m->history, m->h.create, m->h.last, m->h.segments, rows, m->rows_count,
+                         m->h.base};
 }
 
 struct range {
@@ -253,6 +254,33 @@ static bool cached_row(struct reading *r, uint64_t delivery, uint64_t *at, struc
     return true;
 }
 
+static bool find_view(struct reading *r, uint64_t history, struct view *v, bool *found)
+{
+    struct view wanted = {.history = history};
+    const struct view *dirty = NULL;
+    if (r->plan->dirty_count > 0)
+        dirty = bsearch(&wanted, r->plan->dirty, r->plan->dirty_count, sizeof(wanted), by_history);
+    *found = dirty != NULL;
+    if (dirty == NULL)
+        return view_load(&r->src, r->plan->cid, history, v, found);
+    *v = *dirty;
+    return true;
+}
+
+/* What the create said; where versions were dropped, the oldest that is left holds it. */
+static bool create_row(struct reading *r, const struct row *row)
+{
+    struct view v;
+    bool found;
+    if (row->create != 0 && cached_row(r, row->create, &r->create_at, &r->create_row))
+        return true;
+    if (r->src.failed || !find_view(r, row->history, &v, &found) || !found || v.base == 0 ||
+        !cached_row(r, v.base, &r->create_at, &r->create_row))
+        return false;
+    r->create_at = row->create;
+    return true;
+}
+
 /* All of an item but its data, from the row of its newest version. */
 static bool describe(struct reading *r, struct store_item *item, uint64_t delivery, const struct row *row)
 {
@@ -268,7 +296,7 @@ static bool describe(struct reading *r, struct store_item *item, uint64_t delive
         item->tags = row->tags;
         return true;
     }
-    if (!cached_row(r, row->create, &r->create_at, &r->create_row))
+    if (!create_row(r, row))
         return false;
     item->message_id = r->create_row.message_id;
     item->user_id = r->create_row.user_id.p ? r->create_row.user_id : r->create_row.client_id;
@@ -293,19 +321,6 @@ static uint64_t as_of(const struct reading *r)
     return r->op->read.as_of_delivery ? r->op->read.as_of_delivery : UINT64_MAX;
 }
 
-static bool find_view(struct reading *r, uint64_t history, struct view *v, bool *found)
-{
-    struct view wanted = {.history = history};
-    const struct view *dirty = NULL;
-    if (r->plan->dirty_count > 0)
-        dirty = bsearch(&wanted, r->plan->dirty, r->plan->dirty_count, sizeof(wanted), by_history);
-    *found = dirty != NULL;
-    if (dirty == NULL)
-        return view_load(&r->src, r->plan->cid, history, v, found);
-    *v = *dirty;
-    return true;
-}
-
 /* The newest version at or below the limit; 0 = none. */
 static bool newest_row(struct reading *r, const struct view *v, uint64_t limit, uint64_t *delivery, struct row *row)
 {
@@ -313,7 +328,7 @@ static bool newest_row(struct reading *r, const struct view *v, uint64_t limit, 
     while (*delivery != 0) {
         if (!view_row(&r->src, v, *delivery, row))
             return false;
-        if (*delivery <= limit)
+        if (*delivery <= limit || *delivery == v->base) /* what it was then is not known any more: what it became is shown */
             return true;
         *delivery = row->previous;
     }
@@ -378,7 +393,7 @@ static bool read_version(struct reading *r, const struct view *v, uint64_t deliv
         return false;
     item->size_bytes = row.data.n + row.extras.n;
     item->data = row.data;
-    if (row.action == ACTION_APPEND || row.replaces)
+    if (delivery != v->base && (row.action == ACTION_APPEND || row.replaces))
         return true;
     return view_text(&r->src, v, delivery, &item->data);
 }

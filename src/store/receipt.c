@@ -74,11 +74,103 @@ static void row_receipt(struct engine *e, uint64_t cid, uint64_t delivery, struc
     *fingerprint = row.fingerprint;
 }
 
+/* ---- of rows that are gone ---- */
+
+static bool get_dropped(struct engine *e, uint64_t cid, uint64_t history, struct buf *value, struct dropped_receipts *d)
+{
+    struct key key = key_of2('Q', cid, history);
+    *d = (struct dropped_receipts){0};
+    if (!kv_get(e->kv, key_str(&key), value, &e->failed))
+        return false;
+    if (!dropped_receipts_read(buf_view(value), d))
+        fault_met(e, FAULT_ROWS);
+    return !e->failed;
+}
+
+static void add_dropped(struct buf *entries, const struct row *row, uint64_t delivery)
+{
+    uint64_t numbers[] = {row->receipt.hi, row->receipt.lo, row->fingerprint.hi, row->fingerprint.lo, delivery};
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        uint64_t big = __builtin_bswap64(numbers[i]);
+        buf_put(entries, &big, sizeof(big));
+    }
+}
+
+/* Newest first, until they are too old. Returns when the newest was written. */
+static int64_t gather_dropped(struct engine *e, const struct view *v, const struct view_rows *rows, int64_t now_ms,
+                              struct buf *entries)
+{
+    int64_t newest_ms = 0;
+    for (size_t i = rows->count; i-- > 0 && rows->at[i] != v->create;) {
+        struct arena arena = {0};
+        struct source src = {.kv = e->kv, .arena = &arena};
+        struct row row;
+        bool young = view_row(&src, v, rows->at[i], &row) && row.at_ms > now_ms - DROPPED_RECEIPT_MS;
+        if (young && row.at_ms > newest_ms)
+            newest_ms = row.at_ms;
+        if (young && !hash128_is_zero(row.receipt))
+            add_dropped(entries, &row, rows->at[i]);
+        arena_free(&arena);
+        if (!young)
+            break;
+    }
+    return newest_ms;
+}
+
+void receipts_drop(struct engine *e, const struct view *v, const struct view_rows *rows, int64_t now_ms)
+{
+    struct buf before = {0}, entries = {0};
+    struct dropped_receipts d;
+    int64_t newest_ms = gather_dropped(e, v, rows, now_ms, &entries);
+    if (entries.n > 0) {
+        if (get_dropped(e, v->cid, v->history, &before, &d) && d.expires_ms > now_ms)
+            buf_str(&entries, d.entries);
+        d = (struct dropped_receipts){newest_ms + DROPPED_RECEIPT_MS, entries.n / DROPPED_RECEIPT_SIZE, buf_view(&entries)};
+        struct key key = key_of2('Q', v->cid, v->history);
+        buf_clear(&e->scratch);
+        dropped_receipts_put(&e->scratch, &d);
+        kv_put(e->kv, key_str(&key), buf_view(&e->scratch));
+    }
+    buf_free(&before);
+    buf_free(&entries);
+}
+
+bool dropped_receipt_find(struct engine *e, uint64_t cid, uint64_t history, struct hash128 key, uint64_t *delivery,
+                          struct hash128 *fingerprint)
+{
+    struct buf value = {0};
+    struct dropped_receipts d;
+    bool found = false;
+    if (get_dropped(e, cid, history, &value, &d))
+        for (uint64_t i = 0; !found && i < d.count; i++) {
+            size_t at = (size_t)i * DROPPED_RECEIPT_SIZE;
+            found = key_u64(d.entries, at) == key.hi && key_u64(d.entries, at + 8) == key.lo;
+            *fingerprint = (struct hash128){key_u64(d.entries, at + 16), key_u64(d.entries, at + 24)};
+            *delivery = key_u64(d.entries, at + 32);
+        }
+    buf_free(&value);
+    return found;
+}
+
+static void learn_dropped(struct engine *e, struct message *m)
+{
+    struct buf value = {0};
+    struct dropped_receipts d;
+    if (get_dropped(e, m->channel->record.cid, m->history, &value, &d))
+        for (uint64_t i = 0; i < d.count; i++) {
+            size_t at = (size_t)i * DROPPED_RECEIPT_SIZE;
+            struct hash128 key = {key_u64(d.entries, at), key_u64(d.entries, at + 8)};
+            receipts_add(&m->receipts, key, key_u64(d.entries, at + 32) - m->h.create);
+        }
+    buf_free(&value);
+}
+
 static void learn(struct engine *e, struct message *m)
 {
     struct arena arena = {0};
     struct source src = {.kv = e->kv, .arena = &arena};
-    struct view v = {m->channel->record.cid, m->history, m->h.create, m->h.last, m->h.segments, m->rows, m->rows_count};
+    struct view v = {m->channel->record.cid, m->history, m->h.create, m->h.last, m->h.segments, m->rows, m->rows_count,
+                     m->h.base};
     struct view_rows rows;
     m->receipts.known = true;
     if (!view_rows(&src, &v, &rows)) {
@@ -92,6 +184,8 @@ static void learn(struct engine *e, struct message *m)
         if (!hash128_is_zero(key) && rows.at[i] != m->h.create)
             receipts_add(&m->receipts, key, rows.at[i] - m->h.create);
     }
+    if (m->h.base != 0)
+        learn_dropped(e, m);
     arena_free(&arena);
 }
 
@@ -124,6 +218,9 @@ bool receipts_find(struct engine *e, struct message *m, struct hash128 key, uint
             row_receipt(e, m->channel->record.cid, *delivery, &found, fingerprint);
         }
         if (hash128_eq(found, key))
+            return true;
+        if (m->h.base != 0 && *delivery < m->h.last &&
+            dropped_receipt_find(e, m->channel->record.cid, m->history, key, delivery, fingerprint))
             return true;
     }
     return false;

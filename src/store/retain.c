@@ -15,11 +15,11 @@ static bool message_view(struct stored_channel *ch, uint64_t history, struct mes
     bool found;
     if (m == NULL)
         return view_load(src, ch->record.cid, history, v, &found) && found;
-    *v = (struct view){ch->record.cid, history, m->h.create, m->h.last, m->h.segments, m->rows, m->rows_count};
+    *v = (struct view){ch->record.cid, history, m->h.create, m->h.last, m->h.segments, m->rows, m->rows_count, m->h.base};
     return true;
 }
 
-static void del_rows(struct engine *e, const struct view *v, const struct view_rows *rows)
+void del_rows(struct engine *e, const struct view *v, const struct view_rows *rows)
 {
     for (size_t i = 0, end; i < rows->count; i = end) {
         for (end = i + 1; end < rows->count && rows->at[end] == rows->at[end - 1] + 1;)
@@ -108,7 +108,8 @@ static void forget_place(struct engine *e, struct stored_channel *ch, uint64_t h
 
 enum evicted { EVICTED, EVICTED_NOT, EVICT_FAILED };
 
-static enum evicted evict(struct engine *e, struct stored_channel *ch, uint64_t history, enum evict_open open,
+/* now_ms: receipts younger than 24 hours outlive their rows; INT64_MAX: none does. */
+static enum evicted evict(struct engine *e, struct stored_channel *ch, uint64_t history, enum evict_open open, int64_t now_ms,
                           struct eviction *done)
 {
     struct arena arena = {0};
@@ -124,6 +125,8 @@ static enum evicted evict(struct engine *e, struct stored_channel *ch, uint64_t 
     uint64_t size = size_of(e, ch, history, m);
     bool ok = message_view(ch, history, m, &v, &src) && view_rows(&src, &v, &rows);
     if (ok) {
+        if (m != NULL && m->h.at_ms > now_ms - DROPPED_RECEIPT_MS)
+            receipts_drop(e, &v, &rows, now_ms);
         del_message(e, &v, &rows);
         if (opened) {
             struct key key = key_of2('O', ch->record.cid, history);
@@ -171,7 +174,7 @@ bool retain(struct engine *e, struct stored_channel *ch, int64_t now_ms, uint32_
         uint64_t history = next_place(e, ch, ch->retain_at, &place);
         ch->retain_at = history ? history : ch->history + 1;
         ch->retain_ms = history ? place.published_ms : 0;
-        if (history == 0 || e->failed || !is_due(ch, now_ms) || evict(e, ch, history, KEEP_OPEN, done) == EVICT_FAILED)
+        if (history == 0 || e->failed || !is_due(ch, now_ms) || evict(e, ch, history, KEEP_OPEN, now_ms, done) == EVICT_FAILED)
             break;
         ch->retain_at++;
         ch->retain_ms = 0;
@@ -184,7 +187,7 @@ bool retain(struct engine *e, struct stored_channel *ch, int64_t now_ms, uint32_
 
 static void del_channel_rows(struct engine *e, uint64_t cid)
 {
-    static const char kinds[] = {'L', 'H', 'M', 'S', 'O', 'R', 'F'};
+    static const char kinds[] = {'L', 'H', 'M', 'S', 'O', 'R', 'Q', 'F'};
     for (size_t i = 0; i < sizeof(kinds); i++) {
         struct key from = key_of(kinds[i], cid), to = key_of(kinds[i], cid + 1);
         kv_del_range(e->kv, key_str(&from), key_str(&to));
@@ -234,7 +237,7 @@ enum stage_result stage_purge(struct engine *e, struct store_op *op)
         return COMMIT_FIRST; /* what is pending must go too, and cannot be found yet */
     for (uint64_t at = ch->floor.oldest_history; (at = next_place(e, ch, at, &place)) != 0; at++) {
         if (purge_reaches(&op->read, at, &place))
-            evict(e, ch, at, DROP_OPEN, &done);
+            evict(e, ch, at, DROP_OPEN, INT64_MAX, &done);
         if (e->failed || (op->read.before_history > 0 && at >= op->read.before_history))
             break;
     }

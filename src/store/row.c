@@ -212,19 +212,20 @@ static bool take_numbers(struct str *in, uint64_t *numbers, size_t count)
 
 void channel_record_put(struct buf *out, const struct channel_record *r)
 {
-    put_numbers(out, (uint64_t[]){r->cid, r->checkpoint, r->delivery, r->history, r->bytes_ever, r->window_ms}, 6);
+    put_numbers(out, (uint64_t[]){r->cid, r->checkpoint, r->delivery, r->history, r->bytes_ever, r->window_ms,
+                                  r->versions_window_ms}, 7);
     put_text(out, str_of(r->stream_id));
 }
 
 bool channel_record_read(struct str in, struct channel_record *r)
 {
-    uint64_t n[6];
+    uint64_t n[7];
     struct str stream_id;
     *r = (struct channel_record){0};
-    if (!take_numbers(&in, n, 6) || !take_text(&in, &stream_id) || stream_id.n != STREAM_ID_SIZE)
+    if (!take_numbers(&in, n, 7) || !take_text(&in, &stream_id) || stream_id.n != STREAM_ID_SIZE)
         return false;
     *r = (struct channel_record){.cid = n[0], .checkpoint = n[1], .delivery = n[2], .history = n[3], .bytes_ever = n[4],
-                                  .window_ms = n[5]};
+                                  .window_ms = n[5], .versions_window_ms = n[6]};
     memcpy(r->stream_id, stream_id.p, STREAM_ID_SIZE);
     return true;
 }
@@ -262,7 +263,7 @@ void head_put(struct buf *out, const struct head *h)
 {
     uint64_t flags = (h->is_string ? 1u : 0) | (h->has_data ? 2u : 0) | (uint64_t)h->status << 2 | (uint64_t)h->action << 4;
     put_numbers(out, (uint64_t[]){h->create, h->last, h->previous_fold, h->name_at, h->extras_at, h->bytes, h->size, h->appends,
-                                  h->segments, (uint64_t)h->published_ms, (uint64_t)h->at_ms, flags}, 12);
+                                  h->segments, (uint64_t)h->published_ms, (uint64_t)h->at_ms, flags, h->base}, 13);
     put_text(out, h->name);
     put_text(out, h->extras);
     put_text(out, h->user_id);
@@ -271,14 +272,14 @@ void head_put(struct buf *out, const struct head *h)
 
 bool head_read(struct str in, struct head *h)
 {
-    uint64_t n[12];
+    uint64_t n[13];
     *h = (struct head){0};
-    if (!take_numbers(&in, n, 12))
+    if (!take_numbers(&in, n, 13))
         return false;
     *h = (struct head){.create = n[0], .last = n[1], .previous_fold = n[2], .name_at = n[3], .extras_at = n[4], .bytes = n[5],
                        .size = n[6], .appends = (uint32_t)n[7], .segments = (uint32_t)n[8], .published_ms = (int64_t)n[9],
                        .at_ms = (int64_t)n[10], .is_string = n[11] & 1, .has_data = n[11] & 2,
-                       .status = (enum stream_status)(n[11] >> 2 & 3), .action = (enum store_action)(n[11] >> 4 & 7)};
+                       .status = (enum stream_status)(n[11] >> 2 & 3), .action = (enum store_action)(n[11] >> 4 & 7), .base = n[12]};
     return take_text(&in, &h->name) && take_text(&in, &h->extras) && take_text(&in, &h->user_id) && take_text(&in, &h->tags);
 }
 
@@ -315,4 +316,20 @@ bool receipt_read(struct str in, struct receipt *r)
         return false;
     *r = (struct receipt){.delivery = n[0], .history = n[1], .expires_ms = (int64_t)n[2]};
     return take_hash(&in, &r->fingerprint);
+}
+
+void dropped_receipts_put(struct buf *out, const struct dropped_receipts *d)
+{
+    put_numbers(out, (uint64_t[]){(uint64_t)d->expires_ms, d->count}, 2);
+    buf_str(out, d->entries);
+}
+
+bool dropped_receipts_read(struct str in, struct dropped_receipts *d)
+{
+    uint64_t n[2];
+    *d = (struct dropped_receipts){0};
+    if (!take_numbers(&in, n, 2) || n[1] > in.n / DROPPED_RECEIPT_SIZE || in.n != n[1] * DROPPED_RECEIPT_SIZE)
+        return false;
+    *d = (struct dropped_receipts){(int64_t)n[0], n[1], in};
+    return true;
 }

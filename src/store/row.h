@@ -12,6 +12,7 @@
  *   'R' cid8 key16                receipt            of creates and ordinary messages, until it expires
  *   'U' app-id 00 channel         unhealthy          channels whose rows cannot be trusted: format, enum stream_fault
  *   'n' bytes                     note               of the server itself: format, then its value as it came
+ *   'Q' cid8 history8             dropped receipts   of mutations whose rows retention has removed, for 24 hours
  *   'N'                           next cid (8 bytes)
  *   'B'                           boot id of the machine while the store is open with sync = interval
  *
@@ -25,7 +26,7 @@
 #pragma once
 #include "store/store.h"
 
-enum { ROW_FORMAT = 1, KEY_MAX = 32 };
+enum { ROW_FORMAT = 1, KEY_MAX = 32, DROPPED_RECEIPT_SIZE = 40 };
 
 struct key {
     char bytes[KEY_MAX];
@@ -62,7 +63,7 @@ struct channel_record {
     uint64_t checkpoint;           /* every message head is complete up to this delivery */
     /* When it was written: newest positions given, and what was ever stored. */
     uint64_t delivery, history, bytes_ever;
-    uint64_t window_ms;            /* retention that the newest write asked for; 0 = keep */
+    uint64_t window_ms, versions_window_ms; /* retention that the newest write asked for; 0 = keep */
 };
 void channel_record_put(struct buf *out, const struct channel_record *r);
 bool channel_record_read(struct str value, struct channel_record *r);
@@ -94,6 +95,7 @@ struct head { /* 'M': what later operations on a message must know, never its te
     enum store_action action;      /* of the newest version */
     bool is_string, has_data;
     struct str name, extras, user_id, tags;
+    uint64_t base;                 /* oldest version that is left, an aggregate which holds what the create held; 0 = the create */
 };
 void head_put(struct buf *out, const struct head *h);
 bool head_read(struct str value, struct head *h);
@@ -115,6 +117,15 @@ struct receipt {
 };
 void receipt_put(struct buf *out, const struct receipt *r);
 bool receipt_read(struct str value, struct receipt *r);
+
+enum { DROPPED_RECEIPT_MS = 24 * 3600 * 1000 };
+struct dropped_receipts {
+    int64_t expires_ms;            /* of the newest */
+    uint64_t count;
+    struct str entries;            /* key (16 bytes), fingerprint (16), delivery (8, big endian) */
+};
+void dropped_receipts_put(struct buf *out, const struct dropped_receipts *d);
+bool dropped_receipts_read(struct str value, struct dropped_receipts *d);
 
 void put_varint(struct buf *out, uint64_t value);
 bool take_varint(struct str *in, uint64_t *value);

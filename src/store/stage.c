@@ -197,7 +197,7 @@ static void count_open(struct staging *s, bool was, bool is)
 static bool whole_text(struct staging *s, struct str *data)
 {
     struct message *m = s->m;
-    struct view v = {s->ch->record.cid, m->history, m->h.create, m->h.last, m->h.segments, NULL, 0};
+    struct view v = {s->ch->record.cid, m->history, m->h.create, m->h.last, m->h.segments, NULL, 0, m->h.base};
     struct arena *arena = &s->op->arena;
     struct source src = {.kv = s->e->kv, .arena = arena};
     struct str before = STR_NONE;
@@ -310,6 +310,17 @@ static bool needs_commit(const struct staging *s)
            (keeps(s) || (!s->m->receipts.known && !hash128_is_zero(s->w->receipt_key)));
 }
 
+/* The message is gone, but not the memory of what was done to it. */
+static bool answered_by_dropped_receipt(struct staging *s)
+{
+    const struct message_id *target = &s->w->target;
+    struct hash128 fingerprint;
+    uint64_t delivery;
+    return s->op->result == STORE_NOT_FOUND && target->stream8 == s->ch->stream8 && !hash128_is_zero(s->w->receipt_key) &&
+           dropped_receipt_find(s->e, s->ch->record.cid, target->history, s->w->receipt_key, &delivery, &fingerprint) &&
+           duplicate(s, delivery, target->history, target->create_delivery, fingerprint);
+}
+
 static bool find_target(struct staging *s)
 {
     if (!is_mutation(s->w))
@@ -328,9 +339,11 @@ static void note_retention(struct staging *s)
     ch->retention = s->w->retention;
     ch->written_ms = s->w->now_ms;
     ch->newest_write = s->op;
-    if (ch->record.window_ms == s->w->retention.window_ms)
+    if (ch->record.window_ms == s->w->retention.window_ms &&
+        ch->record.versions_window_ms == s->w->retention.versions_window_ms)
         return;
-    ch->record.window_ms = s->w->retention.window_ms; /* for the background worker of a later process */
+    ch->record.window_ms = s->w->retention.window_ms; /* for the background worker, also of a later process */
+    ch->record.versions_window_ms = s->w->retention.versions_window_ms;
     put_channel_record(s->e, ch);
     channel_touch(s->e, ch);
 }
@@ -356,7 +369,7 @@ static enum stage_result stage_write(struct engine *e, struct store_op *op)
     }
     if (find_target(&s) && needs_commit(&s))
         return COMMIT_FIRST;
-    if (op->result == STORE_OK && !answered_by_receipt(&s))
+    if (!answered_by_dropped_receipt(&s) && op->result == STORE_OK && !answered_by_receipt(&s))
         op->result = check_limits(&s);
     if (op->result == STORE_OK && !e->failed && keeps(&s))
         whole_text(&s, &s.kept);

@@ -90,7 +90,7 @@ struct store_head {
 struct store_retention {
     uint64_t window_ms;
     uint64_t messages_max, bytes_max;
-    uint64_t versions_window_ms;
+    uint64_t versions_window_ms; /* since its last update; then a message keeps its latest version alone (not while it is open) */
 };
 
 struct store_write {

@@ -38,7 +38,7 @@ static bool load_untouched(struct source *src, uint64_t cid, uint64_t history, s
         return false;
     uint64_t *create = arena_alloc(src->arena, sizeof(*create));
     *create = place.create;
-    *v = (struct view){cid, history, place.create, place.create, 0, create, 1};
+    *v = (struct view){cid, history, place.create, place.create, 0, create, 1, 0};
     return true;
 }
 
@@ -51,7 +51,8 @@ bool view_load(struct source *src, uint64_t cid, uint64_t history, struct view *
         return !src->failed && load_untouched(src, cid, history, v, found);
     if (!head_read(value, &h) || h.last != h.previous_fold)
         return false;
-    *v = (struct view){.cid = cid, .history = history, .create = h.create, .last = h.last, .segments = h.segments};
+    *v = (struct view){.cid = cid, .history = history, .create = h.create, .last = h.last, .segments = h.segments,
+                       .base = h.base};
     return true;
 }
 
@@ -109,7 +110,7 @@ bool view_rows(struct source *src, const struct view *v, struct view_rows *out)
         if (!add_row(&b, v->rows[i]))
             return false;
     *out = (struct view_rows){b.at, b.count};
-    return b.count > 0 && b.at[0] == v->create && b.at[b.count - 1] == v->last;
+    return b.count > 0 && b.at[0] == (v->base ? v->base : v->create) && b.at[b.count - 1] == v->last;
 }
 
 /* ---- text ---- */
