@@ -82,7 +82,8 @@ bool member_joins(struct channel *ch, struct attach_mail *mail)
         return false;
     if (ch->presence == NULL)
         ch->presence = presence_new(ch->env->wheel, lease_expired, ch);
-    mail->added = presence_join(ch->presence, mail->member_id, mail->member_info);
+    if (!mail->silent || !presence_join_again(ch->presence, mail->member_id))
+        mail->added = presence_join(ch->presence, mail->member_id, mail->member_info);
     if (mail->added) {
         announce_member(ch, ALL_LANES, "member_added", mail->member_id, mail->member_info, mail->socket);
         presence_log_add(ch, MEMBER_ADDED_EVENT, "join", mail->member_id, mail->member_info, mail->socket);

@@ -98,6 +98,14 @@ bool presence_join(struct presence *p, struct str user_id, struct str user_info)
     return true;
 }
 
+bool presence_join_again(struct presence *p, struct str user_id)
+{
+    struct member *m = map_get(&p->members, user_id);
+    if (m != NULL)
+        m->places++;
+    return m != NULL;
+}
+
 static bool give_back(struct presence *p, struct member *m)
 {
     if (--m->places > 0)

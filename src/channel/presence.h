@@ -21,6 +21,8 @@ size_t presence_count(const struct presence *p);
 bool presence_has(const struct presence *p, struct str user_id);
 /* True if the user was not there: announce it. A leased place of the same user is taken up first. */
 bool presence_join(struct presence *p, struct str user_id, struct str user_info);
+/* One place more for a connection that has one already, for a moment: takes up no lease. False: the user is not there. */
+bool presence_join_again(struct presence *p, struct str user_id);
 /* True if the user is gone now: announce it. With lease_ms > 0 the place is kept that long and expired() is called in the
  * end if the user has not come back. */
 bool presence_leave(struct presence *p, struct str user_id, struct socket_id socket, uint64_t lease_ms);

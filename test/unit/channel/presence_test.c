@@ -101,6 +101,24 @@ static void lease_of_one_place_leaves_the_other_place_alone(void **state)
     assert_true(leave(f, "u1", 0));
 }
 
+/* Found by the random test: a laptop that subscribed again took up the lease of the phone. */
+static void place_for_a_moment_takes_up_no_lease(void **state)
+{
+    struct fixture *f = *state;
+    join(f, "u1");
+    join(f, "u1");
+    leave(f, "u1", 15000);
+
+    assert_true(presence_join_again(f->presence, STR("u1")));
+    assert_false(leave(f, "u1", 0));
+    assert_false(leave(f, "u1", 0));
+    assert_true(presence_has(f->presence, STR("u1")));
+
+    wheel_turn(f->wheel, 1000 + 15001);
+    assert_str(buf_view(&f->gone), "u1 ");
+    assert_false(presence_join_again(f->presence, STR("u1")));
+}
+
 static void snapshot_has_each_user_once_and_counts_them(void **state)
 {
     struct fixture *f = *state;
@@ -147,6 +165,7 @@ int main(void)
         T(member_who_comes_back_within_the_lease_was_never_away),
         T(lease_that_runs_out_removes_the_member),
         T(lease_of_one_place_leaves_the_other_place_alone),
+        T(place_for_a_moment_takes_up_no_lease),
         T(snapshot_has_each_user_once_and_counts_them),
         T(info_is_replaced_for_members_and_not_too_often),
         T(who_was_never_there_leaves_nothing),
