@@ -15,14 +15,17 @@
  */
 #include "api/stream_append.h"
 
+#include <stdlib.h>
+
 #include "ai/extras.h"
 #include "api/handlers.h"
 #include "api/serials.h"
 #include "base/json.h"
+#include "base/mem.h"
 #include "message/metrics.h"
 #include "wire/codes.h"
 
-enum { OP_ID_MAX = 64 };
+enum { OP_ID_MAX = 64, RING_FIRST = 8 };
 
 static void proceed(struct append_stream *s);
 
@@ -42,6 +45,7 @@ static void free_parts(struct append_stream *s)
     stream_parser_free(&s->parser);
     buf_free(&s->rest);
     buf_free(&s->lines);
+    free(s->ring);
     metrics_gauge(s->call->env, s->call->app, append_streams, -1);
 }
 
@@ -99,19 +103,37 @@ static void settle(struct append_stream *s, const struct in_flight *f)
     publish_free(p);
 }
 
+static struct in_flight *slot(const struct append_stream *s, unsigned at)
+{
+    return &s->ring[at & (s->ring_size - 1)];
+}
+
+/* Most streams have few under way at a time. */
+static void remember(struct append_stream *s, struct publish *p)
+{
+    if (s->ring_count == s->ring_size) {
+        unsigned size = s->ring_size ? 2 * s->ring_size : RING_FIRST;
+        struct in_flight *ring = mem_alloc(size * sizeof *ring);
+        for (unsigned i = 0; i < s->ring_count; i++)
+            ring[i] = *slot(s, s->ring_first + i);
+        free(s->ring);
+        s->ring = ring;
+        s->ring_first = 0;
+        s->ring_size = size;
+    }
+    *slot(s, s->ring_first + s->ring_count++) = (struct in_flight){p, s->at, false};
+}
+
 /* The store answers in order; only what was not even accepted comes early. */
 static void appended(struct publish *p)
 {
     struct append_stream *s = p->user;
     unsigned at = s->ring_first;
-    while (s->ring[at % STREAM_IN_FLIGHT_MAX].publish != p)
+    while (slot(s, at)->publish != p)
         at++;
-    s->ring[at % STREAM_IN_FLIGHT_MAX].done = true;
-    while (s->ring_count > 0 && s->ring[s->ring_first].done) {
-        settle(s, &s->ring[s->ring_first]);
-        s->ring_first = (s->ring_first + 1) % STREAM_IN_FLIGHT_MAX;
-        s->ring_count--;
-    }
+    slot(s, at)->done = true;
+    for (; s->ring_count > 0 && slot(s, s->ring_first)->done; s->ring_first++, s->ring_count--)
+        settle(s, slot(s, s->ring_first));
     if (s->paused && s->ring_count <= STREAM_IN_FLIGHT_MAX / 2)
         proceed(s);
     ask_turn(s);
@@ -244,7 +266,7 @@ static void submit(struct append_stream *s, const struct stream_record *r, uint6
     p->arrived_ns = s->arrived_ns;
     s->at += n;
     s->follows = true;
-    s->ring[(s->ring_first + s->ring_count++) % STREAM_IN_FLIGHT_MAX] = (struct in_flight){p, s->at, false};
+    remember(s, p);
     hub_publish(c->env, p);
 }
 

@@ -52,8 +52,8 @@ struct append_stream {
     uint64_t seq;                /* records taken */
     uint64_t writer;             /* for the store: who we are */
     bool follows;                /* we have written already */
-    struct in_flight ring[STREAM_IN_FLIGHT_MAX]; /* [ring_first, ring_first + ring_count), modulo its size */
-    unsigned ring_first, ring_count;
+    struct in_flight *ring;      /* [ring_first, ring_first + ring_count), modulo ring_size, a power of two */
+    unsigned ring_first, ring_count, ring_size;
     uint64_t settled;            /* records answered, in order */
     uint64_t settled_bytes;
     struct ack ack;

@@ -234,6 +234,22 @@ describe('streams over HTTP', () => {
       await client.close();
     });
 
+    test('pages of other origins may read and write', async () => {
+      const channel = fresh('ai'), { message_serial: serial } = await api.create(channel, 'a'), headers = { Origin: 'https://app.example' };
+      const reader = read(channel, serial, { headers });
+      await reader.until(e => e.event === 'snapshot');
+      assert.equal(reader.headers['access-control-allow-origin'], '*');
+      for (const path of [`/messages/${serial}/stream`, '/messages/stream']) {
+        const preflight = await api.send('OPTIONS', `/apps/${demoApp.id}/channels/${channel}${path}`, { headers: { ...headers, 'Access-Control-Request-Method': 'PUT' } });
+        assert.equal(preflight.status, 200);
+        assert.match(preflight.headers['access-control-allow-methods'], /PUT/);
+      }
+      const stream = open(channel, creating(), { headers });
+      await until(() => stream.headers);
+      assert.equal(stream.headers['access-control-allow-origin'], '*');
+      await stream.end();
+    });
+
     test('append_rollup_window is a reader\'s choice as it is a WebSocket\'s', async () => {
       const channel = fresh('ai'), stream = open(channel, creating());
       await until(() => stream.serial);
