@@ -4,7 +4,7 @@
  * one that is delivered. Channels without durable history get their positions here, too: of a stream that lives as long as the
  * channel's record.
  *
- * Limits: HOT_CHANNEL_BYTES a channel; HOT_SHARD_BYTES a shard, then the channels that were filled longest ago give first.
+ * Limits: HOT_CHANNEL_BYTES a channel; HOT_SHARD_BYTES a shard, records included, then the channels that were filled longest ago give first.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -15,6 +15,7 @@
 #define HOT_CHANNEL_BYTES (1u << 20)
 #define HOT_SHARD_BYTES (64u << 20)
 enum { SWEEPS_PER_TTL = 4, SWEEP_MIN_MS = 100 };
+enum { CHANNEL_BYTES = 1024 }; /* what a channel's record costs, roughly, which a buffer keeps from being dropped */
 
 static bool is_on(const struct channel *ch)
 {
@@ -26,7 +27,7 @@ static bool is_on(const struct channel *ch)
 static void count(struct channel *ch)
 {
     struct hub *hub = ch->env->hub;
-    size_t bytes = ch->hot != NULL ? hot_bytes(ch->hot) : 0;
+    size_t bytes = ch->hot != NULL && !hot_is_empty(ch->hot) ? hot_bytes(ch->hot) + CHANNEL_BYTES : 0;
     uint64_t evicted = ch->hot != NULL ? hot_evicted(ch->hot) : 0;
     if (bytes != ch->hot_counted)
         metrics_gauge(ch->env, ch->app, hot_bytes, (int64_t)bytes - (int64_t)ch->hot_counted);
