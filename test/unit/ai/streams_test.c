@@ -137,6 +137,46 @@ static void stream_that_ended_before_the_list_came_is_not_open(void **state)
     assert_int_equal(open_now(f), 0);
 }
 
+/* The store has read the page: its last stream shall not have been readable. */
+static void spoil_page(struct fixture *f)
+{
+    struct store_op *op = f->core->home_first;
+    assert_non_null(op);
+    assert_int_equal(op->kind, STORE_OPEN);
+    op->result = STORE_FAILED;
+    op->found.count--;
+    op->found.more = false; /* open_next is that stream's */
+}
+
+static void find_with_failures(struct fixture *f, unsigned failures)
+{
+    struct env *env = &f->core->env;
+    streams_stop(env);
+    streams_close(env);
+    metrics_gauge(env, f->core->app, active_streams, -figure(f, active_streams));
+    streams_open(env);
+    streams_find(env, STORE_OF_THIS_NODE);
+    for (unsigned i = 0; i < failures; i++) {
+        store_step(env->store);
+        spoil_page(f);
+        core_settle(f->core);
+        f->core->now_ns += 1000000u * (uint64_t)STREAM_RETRY_MS;
+        wheel_turn(env->wheel, f->core->now_ns / 1000000u);
+    }
+    core_settle(f->core);
+}
+
+static void page_that_fails_is_asked_for_again_and_at_last_without_what_fails(void **state)
+{
+    struct fixture *f = *state;
+    for (unsigned i = 0; i < 3; i++)
+        create(f, i);
+    find_with_failures(f, STREAM_PAGE_TRIES - 1);
+    assert_int_equal(open_now(f), 3);
+    find_with_failures(f, STREAM_PAGE_TRIES);
+    assert_int_equal(open_now(f), 2);
+}
+
 /* [4.36] */
 static void deleted_stream_is_not_open_and_an_append_revives_it(void **state)
 {
@@ -386,6 +426,7 @@ int main(void)
         T(append_at_the_instant_of_closing_wins_or_is_refused),
         T(open_streams_of_an_earlier_process_are_closed),
         T(stream_that_ended_before_the_list_came_is_not_open),
+        T(page_that_fails_is_asked_for_again_and_at_last_without_what_fails),
         T(deleted_stream_is_not_open_and_an_append_revives_it),
         T(clearing_the_extras_ends_a_stream),
         T(replaced_extras_without_status_end_a_stream),
