@@ -186,4 +186,40 @@ describe('presence history', () => {
     await again.close();
     api.close();
   });
+
+  test('the log holds together however often the server is killed amid comings and goings', async () => {
+    const channels = [fresh('presence'), fresh('presence')], api = new Api(held.server);
+    for (let round = 0; round < 4; round++) {
+      const clients = [];
+      let busy = true;
+      const churn = Array.from({ length: 4 }, async (_, i) => {
+        const client = await V2.connect(held.server);
+        clients.push(client);
+        for (let n = 0; busy; n++) {
+          const channel = channels[n % 2];
+          await join(client, channel, `u${(i + n) % 3}`);
+          update(client, channel, n);
+          if (n % 3) client.unsubscribe(channel);
+        }
+      });
+      await sleep(150 + 40 * round);
+      busy = false;
+      await held.server.kill9();
+      await Promise.all(churn.map(c => Promise.race([c.catch(() => {}), sleep(100)]))); // cut off in the middle
+      for (const client of clients) client.ws?.destroy();
+      await held.server.restart();
+    }
+    for (const channel of channels) {
+      const last = await V2.connect(held.server);
+      await join(last, channel, 'last');
+      await until(async () => (await log(api, channel)).length > 0 && (await api.get(path(channel))).body.items[0].user_id === 'last', 'the last row');
+      const { status, body } = await api.get(path(channel, '/snapshot'));
+      assert.equal(status, 200, JSON.stringify(body));
+      assert.equal(body.continuity.complete, true);
+      assert.deepEqual(body.members.map(m => m.user_id), ['last']);
+      assert.ok(body.events_replayed > 20, `only ${body.events_replayed} events`);
+      await last.close();
+    }
+    api.close();
+  });
 });
