@@ -164,9 +164,9 @@ static void readers_of_one_format_share_one_frame(void **state)
     assert_int_equal(atomic_load(&protobuf->frames[0]->refs), 1);
 }
 
-static struct subscription *no_exact(void *user, struct str channel)
+static enum exact no_exact(void *user, struct str channel, uint64_t first, struct subscription **live)
 {
-    return NULL;
+    return EXACT_NONE;
 }
 
 /* Who listens to a wildcard shares it with those of the channel. */
