@@ -31,15 +31,6 @@ struct str body_text(struct str value, struct arena *arena)
     return text;
 }
 
-static bool all_are_strings(struct str object)
-{
-    struct str key, value;
-    for (struct json_iter it = json_iter(object); json_next_member(&it, &key, &value);)
-        if (!json_is(value, JSON_STRING))
-            return false;
-    return true;
-}
-
 static size_t count_items(struct str array)
 {
     size_t n = 0;
@@ -94,7 +85,7 @@ static const char *read_value(struct call *c, enum field_kind kind, struct str v
     case FIELD_OBJECT:
         return read_slice(value, json_is(value, JSON_OBJECT), "an object", to);
     case FIELD_TEXT_MAP:
-        return read_slice(value, json_is(value, JSON_OBJECT) && all_are_strings(value),
+        return read_slice(value, json_is(value, JSON_OBJECT) && json_all_strings(value),
                           "an object of strings", to);
     case FIELD_ARRAY:
         return read_slice(value, json_is(value, JSON_ARRAY), "an array", to);

@@ -303,6 +303,16 @@ bool json_bool(struct str value, bool *out)
     return true;
 }
 
+bool json_all_strings(struct str object)
+{
+    struct str key_raw, value;
+    struct json_iter it = json_iter(object);
+    while (json_next_member(&it, &key_raw, &value))
+        if (!json_is(value, JSON_STRING))
+            return false;
+    return true;
+}
+
 /* ---- white space ---- */
 
 /* The first white space between tokens at or after p, or end. */

@@ -57,6 +57,8 @@ size_t json_text_size(struct str value);
 bool json_u64(struct str value, uint64_t *out); /* a non-negative integer without fraction or exponent */
 bool json_i64(struct str value, int64_t *out);
 bool json_bool(struct str value, bool *out);
+/* Whether every member of the object is a string. */
+bool json_all_strings(struct str object);
 /* Whether the text has no white space between its tokens; compact texts can be passed through. */
 bool json_is_compact(struct str value);
 /* Appends value without white space between tokens; order, numbers and escapes unchanged. */

@@ -15,7 +15,7 @@ struct ai_event {
     struct client_event base; /* first */
     struct channel_policy policy;
     struct extras_facts facts;
-    struct str identity;
+    struct str identity, tags;
 };
 
 /* What the answer needs; in the publish's arena. */
@@ -48,6 +48,9 @@ static bool within_rate(struct ai_event *e)
 static bool has_shape(struct ai_event *e)
 {
     const char *wrong = extras_read(e->base.m->extras, e->base.arena, &e->facts);
+    e->tags = json_get(str_trim(e->base.m->raw), STR("tags"));
+    if (wrong == NULL && e->tags.p != NULL && (!json_is(e->tags, JSON_OBJECT) || !json_all_strings(e->tags)))
+        wrong = "tags must be an object of strings";
     if (wrong != NULL)
         session_error(e->base.s, CODE_GENERIC, STR_NONE, "Invalid message format: Decode failed: %s", wrong);
     return wrong == NULL;
@@ -215,7 +218,7 @@ static void put_receipt(const struct ai_event *e, struct publish *p)
     struct buf text = {0}, scratch = {0};
     if (m->message_id.p == NULL || !e->policy.idempotency || !e->policy.history || p->extras.ephemeral)
         return;
-    struct publish_content content = {m->event, text_in(e->base.arena, w->data), STR_NONE, e->identity, m->extras};
+    struct publish_content content = {m->event, text_in(e->base.arena, w->data), e->tags, e->identity, m->extras};
     if (content.text.p == NULL) {
         json_compact(&text, w->data);
         content.text = buf_view(&text);
@@ -247,6 +250,7 @@ static void publish(struct ai_event *e)
     p->op.write.user_id = p->op.write.client_id = arena_copy(arena, e->identity);
     p->op.write.message_id =
         message_id.p != NULL ? arena_copy(arena, message_id) : client_event_fresh_id(&e->base, arena);
+    p->op.write.tags = arena_copy(arena, e->tags);
     put_extras(e, p);
     put_receipt(e, p);
     if (p->extras.ephemeral)

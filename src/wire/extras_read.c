@@ -37,21 +37,11 @@ static const char *read_headers(struct str value, struct arena *arena, struct ex
     return NULL;
 }
 
-static bool all_strings(struct str object)
-{
-    struct str key_raw, value;
-    struct json_iter it = json_iter(object);
-    while (json_next_member(&it, &key_raw, &value))
-        if (!json_is(value, JSON_STRING))
-            return false;
-    return true;
-}
-
 static const char *read_transport(struct str value, struct extras_facts *facts)
 {
     if (!json_is(value, JSON_OBJECT))
         return "extras.ai.transport must be an object";
-    if (!all_strings(value))
+    if (!json_all_strings(value))
         return "extras.ai.transport values must be strings";
     facts->transport = value;
     return NULL;
@@ -61,7 +51,7 @@ static const char *read_codec(struct str value, struct extras_facts *facts)
 {
     if (!json_is(value, JSON_OBJECT))
         return "extras.ai.codec must be an object";
-    if (!all_strings(value))
+    if (!json_all_strings(value))
         return "extras.ai.codec values must be strings";
     facts->codec = value;
     return NULL;

@@ -52,6 +52,8 @@ static void own_id_may_be_given_and_extras_pass_through(void **state)
     assert_true(said(u, "\"mine\":{\"a\": 1}"));
     assert_true(said(u, "\"h\":1"));
     assert_true(said(u, "\"ai\":{\"transport\":{\"input-client-id\":\"u1\"},\"codec\":{\"k\":\"v\"}}"));
+    ai(u, "ai-input", ",\"tags\":{\"room\":\"1\"}");
+    assert_true(said(u, "\"tags\":{\"room\":\"1\"}"));
 }
 
 static void echo_is_the_connections_unless_the_event_says_otherwise(void **state)
@@ -84,6 +86,7 @@ static const struct {
     {"ai-input", TRANSPORT("\"run-client-id\":\"\""), "error:104002", "\"name\":\"ai_client_id_spoof\""},
     {"ai-cancel", TRANSPORT("\"turn-client-id\":\"x\""), "error:104002", "turn-client-id"},
     {"ai-input", TRANSPORT("\"run-id\":1"), "error:4000", "extras.ai.transport values must be strings"},
+    {"ai-input", ",\"tags\":{\"a\":1}", "error:4000", "tags must be an object of strings"},
     {"ai-input", ",\"extras\":{\"ai\":1}", "error:4000", "extras.ai must be an object"},
 };
 
