@@ -7,6 +7,7 @@ import crypto from 'node:crypto';
 import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { Api, complete, streaming, userAuth } from './lib/api.mjs';
+import { Binary, wires } from './lib/binary.mjs';
 import { HookEndpoint } from './lib/hook-endpoint.mjs';
 import { Server, appWith, demoApp, fresh, oneServer, sleep, until } from './lib/server.mjs';
 import { mint } from './lib/token.mjs';
@@ -268,6 +269,22 @@ describe('the rules', () => {
     await until(() => errors.length || user.find(f => f.event === 'sockudo:error' && f.channel === channel));
     assert.equal(ok(await api.history(channel)).items.length, 1);
     assert.equal(user.of(channel).filter(f => f.event === 'ai-input').length, 1);
+  });
+
+  test('are the same in every wire format', async () => {
+    const channel = fresh('private-ai');
+    await user.subscribe(channel);
+    for (const wire of Object.keys(wires)) {
+      const client = await signIn(await connect(Binary, { wire }), `of-${wire}`), from = user.frames.length;
+      await client.subscribe(channel);
+      client.send('ai-input', { a: 1 }, { channel, tags: { room: '7' }, message_id: `m-${wire}`, extras: { ai: { transport: { 'run-id': 'r' } } } });
+      const frame = await user.next(f => f.event === 'ai-input' && f.channel === channel, { from });
+      assert.deepEqual([frame.data, frame.tags, frame.message_id, frame.user_id, frame.extras.ai.transport], [{ a: 1 }, { room: '7' }, `m-${wire}`, `of-${wire}`, { 'run-id': 'r', 'input-client-id': `of-${wire}` }]);
+      client.send('ai-input', 'x', { channel, extras: { ai: { transport: { 'run-client-id': 'u1' } } } });
+      const error = await client.next(f => f.event === 'sockudo:error');
+      assert.deepEqual(error.data, { code: 104002, message: `${t}.run-client-id does not match verified identity`, name: 'ai_client_id_spoof' });
+      assert.deepEqual(client.faults, []);
+    }
   });
 
   test('V1 sees what clients say as plain events, wire parameters are checked at the upgrade [4.4] [4.5]', async () => {

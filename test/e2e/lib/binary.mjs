@@ -85,7 +85,9 @@ function fromExtras(extras) {
 
 const protobufWith = (params, type) => ({
   params,
-  encode: ({ data, serial, event, channel, message_id }) => type.encode(type.fromObject(clean({ event, channel, message_id, serial, data: isAbsent(data) ? undefined : ofData(data) }))).finish(),
+  /* extras: what AI events have of them */
+  encode: ({ data, serial, event, channel, message_id, tags, extras }) =>
+    type.encode(type.fromObject(clean({ event, channel, message_id, serial, tags, extras: extras?.ai && { ai: extras.ai }, data: isAbsent(data) ? undefined : ofData(data) }))).finish(),
   decode(bytes) {
     const m = type.toObject(type.decode(bytes), { longs: Number, oneofs: true });
     const data = m.data && { data: fromData(m.data) }; // null is data too
