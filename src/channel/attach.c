@@ -82,6 +82,8 @@ static void attach_now(struct channel *ch, struct attach_mail *mail)
     hot_begin_stream(ch);
     mail->answer.head = ch->head;
     mail->answer.hot_from = hot_from(ch);
+    if (!ch->policy.history) /* the buffer is all there is */
+        mail->answer.head.replay_floor = (mail->answer.hot_from == UINT64_MAX ? ch->head.delivery : mail->answer.hot_from) + 1;
     if (!member_joins(ch, mail)) {
         refuse(mail, CODE_OVER_CAPACITY, STR("Over capacity"));
     } else {

@@ -7,7 +7,7 @@ import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { Api, complete, streaming } from './lib/api.mjs';
+import { Api, complete, streaming, userAuth } from './lib/api.mjs';
 import { Server, appWith, demoApp, fresh, oneServer, root, sleep, until } from './lib/server.mjs';
 import { V1, V2 } from './lib/v2.mjs';
 
@@ -94,6 +94,17 @@ describe('channel_history over the socket', () => {
     await off.subscribe('plain');
     await refused(off, { channel: 'plain' }, 4300, /disabled by policy/);
     await refused(off, { channel: 'plain', limit: 0 }, 4300, /disabled by policy/);
+  });
+
+  test('a signed-in user needs the history capability, if there is a list of them', async () => {
+    for (const [capabilities, allowed] of [[{ history: ['open-*'], subscribe: ['*'] }, false], [{ history: ['*'], subscribe: ['*'] }, true], [undefined, true]]) {
+      const channel = fresh(), client = await connect(), user_data = JSON.stringify({ id: 'u1', ...(capabilities ? { capabilities } : {}) });
+      client.send('sockudo:signin', { auth: userAuth(demoApp, client.socketId, user_data), user_data });
+      await client.next(f => f.event === 'sockudo:signin_success');
+      await client.subscribe(channel);
+      if (allowed) assert.deepEqual((await page(client, channel)).items, []);
+      else await refused(client, { channel }, 4009, /^Authentication error: Connection is not allowed to history channel '/);
+    }
   });
 
   test('of three at once the third is refused and the first two are answered [3.38]', async () => {
@@ -280,7 +291,7 @@ describe('the two tiers of a resume', () => {
     assert.deepEqual(Object.keys(await v1.next(f => f.data === '4')).sort(), ['channel', 'data', 'event']);
     client.positions.get(channel).stream_id = '00000000-0000-4000-8000-000000000000';
     const { failed } = await client.reconnect();
-    assert.deepEqual(failed.map(f => [f.code, f.reason, f.current_stream_id]), [['stream_reset', 'stream_id_mismatch', frames[0].stream_id]]);
+    assert.deepEqual(failed.map(f => [f.code, f.reason, f.current_stream_id, f.oldest_available_serial, f.newest_available_serial]), [['stream_reset', 'stream_id_mismatch', frames[0].stream_id, 1, 4]]);
     noFaults(client, v1);
   });
 
@@ -289,7 +300,7 @@ describe('the two tiers of a resume', () => {
     await other.subscribe(channel);
     await sleep(1100);
     const { failed } = await client.reconnect();
-    assert.deepEqual(failed.map(f => [f.code, f.reason]), [['position_expired', 'hot_replay_expired_and_durable_history_disabled']]);
+    assert.deepEqual(failed.map(f => [f.code, f.reason, f.oldest_available_serial, f.newest_available_serial]), [['position_expired', 'hot_replay_expired_and_durable_history_disabled', null, 3]]);
     other.cut();
     const { recovered } = await other.reconnect();
     assert.deepEqual(recovered.map(r => [r.source, r.replayed, r.position]), [['hot', 0, null]]);
