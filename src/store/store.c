@@ -34,22 +34,22 @@ static bool renew_streams(struct kv *kv, struct buf *error)
 {
     struct random random;
     struct str key, value;
-    bool whole = true;
     random_from_kernel(&random);
     struct kv_cursor *cursor = kv_scan(kv, STR("C"), STR("D"), false);
-    while (whole && kv_next(kv, cursor, &key, &value)) {
+    while (kv_next(kv, cursor, &key, &value)) {
         struct channel_record record;
         struct buf out = {0};
-        whole = channel_record_read(value, &record);
+        if (!channel_record_read(value, &record))
+            continue; /* the channel itself will say so */
         random_uuid(&random, record.stream_id);
         channel_record_put(&out, &record);
         kv_put(kv, key, buf_view(&out));
         buf_free(&out);
     }
-    whole = kv_end(kv, cursor) && whole;
-    if (!whole)
-        buf_lit(error, "cannot open the store: a channel record is damaged. Restore from a backup, or move the directory away to start empty.");
-    return whole;
+    if (kv_end(kv, cursor))
+        return true;
+    buf_lit(error, "cannot open the store: its channels cannot be read. Check the disk, restore from a backup, or move the directory away to start empty.");
+    return false;
 }
 
 static bool settle_boot(struct kv *kv, struct str boot_id, bool sync_always, struct buf *error)
