@@ -30,6 +30,7 @@ struct figures {
     struct process process;
     double workers, active_tasks, injection_depth, forced_yields;
     double send_queue_bytes, connections_budget;
+    double memory_channels, memory_messages, memory_messages_bytes;
     double queue_ops, queue_bytes, store_writes, store_failures, store_batches;
     double retained_messages, retained_bytes;
     struct per_shard depth, busy, dropped;
@@ -68,6 +69,9 @@ static void take_store(struct ops *ops, struct figures *f)
     const struct store_stats *s = store_stats(ops->store);
     f->queue_ops = (double)s->queue_ops;
     f->queue_bytes = (double)s->queue_bytes;
+    f->memory_channels = (double)s->memory_channels;
+    f->memory_messages = (double)s->memory_messages;
+    f->memory_messages_bytes = (double)s->memory_messages_bytes;
     f->store_writes = (double)s->writes;
     f->store_failures = (double)s->write_failures;
     f->store_batches = (double)s->batches;
@@ -127,7 +131,10 @@ static void emit_build(void *ctx, struct metric_sink *sink)
     X("send_queue_bytes", "Bytes queued for sockets", send_queue_bytes)                                      \
     X("connections_budget", "Configured limit of connections, 0 = none", connections_budget)                 \
     X("store_queue_ops", "Operations waiting for the store", queue_ops)                                      \
-    X("store_queue_bytes", "Their bytes", queue_bytes)
+    X("store_queue_bytes", "Their bytes", queue_bytes)                                                       \
+    X("store_memory_channels", "Channels that the embedded store holds in memory", memory_channels)          \
+    X("store_memory_messages", "Messages that the embedded store holds in memory", memory_messages)          \
+    X("store_memory_messages_bytes", "Their bytes", memory_messages_bytes)
 
 #define COUNTS(X)                                                                                            \
     X("process_cpu_seconds_total", "CPU time used", process.cpu_seconds)                                     \

@@ -4,6 +4,7 @@
  */
 #include "store/engine_internal.h"
 #include "base/mem.h"
+#include <stdatomic.h>
 #include <stdlib.h>
 
 struct engine *engine_new(struct kv *kv, const struct store_options *options, struct store_stats *stats)
@@ -12,6 +13,7 @@ struct engine *engine_new(struct kv *kv, const struct store_options *options, st
     e->kv = kv;
     e->stats = stats;
     e->clock = options->clock;
+    e->messages_bytes_max = options->messages_bytes_max ? (size_t)options->messages_bytes_max : ENGINE_MESSAGES_BYTES_MAX;
     if (options->seed != 0)
         random_from_seed(&e->random, options->seed);
     else
@@ -102,6 +104,7 @@ static void batch_is_over(struct engine *e)
         ch->newest_write = NULL;
         ch->batch_places = 0;
         ch->acknowledged = ch->delivery;
+        channel_show(e, ch);
     }
 }
 
@@ -126,6 +129,9 @@ bool engine_commit(struct engine *e, bool sync, struct buf *error)
         engine_rollback(e);
     batch_is_over(e);
     engine_trim_after(e);
+    atomic_store_explicit(&e->stats->memory_channels, e->channels.count, memory_order_relaxed);
+    atomic_store_explicit(&e->stats->memory_messages, e->messages_count, memory_order_relaxed);
+    atomic_store_explicit(&e->stats->memory_messages_bytes, e->messages_bytes, memory_order_relaxed);
     return true;
 }
 

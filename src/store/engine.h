@@ -7,8 +7,8 @@
  * A failed commit forgets all that the batch had touched in memory; it is loaded again from the kv when needed, so memory never
  * holds what is not durable.
  *
- * Memory: channels and messages are loaded on first use and dropped, oldest first, beyond ENGINE_CHANNELS_MAX and
- * ENGINE_MESSAGES_MAX; a dirty message is folded first.
+ * Memory: channels and messages are loaded on first use and dropped, oldest first, beyond ENGINE_CHANNELS_MAX,
+ * ENGINE_MESSAGES_MAX and store_options.messages_bytes_max, after each batch; a dirty message is folded first.
  *
  * Threads: one, but for engine_read(), which only uses the plan and the kv. No system calls of its own.
  *
@@ -19,6 +19,7 @@
 #include "store/store.h"
 
 enum { ENGINE_CHANNELS_MAX = 100000, ENGINE_MESSAGES_MAX = 200000 };
+#define ENGINE_MESSAGES_BYTES_MAX ((size_t)256 << 20)
 enum { FOLD_ROWS = 64, FOLD_BYTES = 65536, CHECKPOINT_ROWS = 1024, CHECKPOINT_ROWS_MAX = 32768, FOLDS_PER_WRITE = 4,
        EVICT_PER_WRITE = 64 };
 

@@ -31,6 +31,7 @@ struct message {
     struct list folding;       /* engine->folding while its newest segment is in the pending batch */
     uint64_t dirty_from;       /* delivery of the first such row */
     struct receipts receipts;
+    size_t bytes;              /* of memory, as counted in engine->messages_bytes */
     uint64_t writer;           /* of the newest version; 0 = nobody in particular, or not known */
 };
 
@@ -42,6 +43,7 @@ struct stored_channel {
     struct floor_record floor;
     uint32_t stream8;
     uint64_t delivery, history, bytes_ever;
+    uint64_t shown_messages, shown_bytes; /* its share of the stats */
     uint64_t acknowledged;     /* delivery as of the last commit */
     enum stream_fault fault;
     int64_t oldest_ms, newest_ms;
@@ -71,7 +73,7 @@ struct engine {
     const struct clock *clock;
     struct map channels;
     struct list channels_lru, messages, touched, folding;
-    size_t messages_count;
+    size_t messages_count, messages_bytes, messages_bytes_max;
     uint64_t next_cid;
     bool cid_known;
     struct pending_receipt *pending;
@@ -101,6 +103,10 @@ struct message *message_get(struct engine *e, struct stored_channel *ch, uint64_
 struct message *message_add(struct engine *e, struct stored_channel *ch, uint64_t history);
 void message_drop(struct engine *e, struct message *m);
 void message_is_clean(struct message *m);
+/* To be called when a message may have grown or shrunk. */
+void message_weigh(struct engine *e, struct message *m);
+/* Its share of the stats, as of now. */
+void channel_show(struct engine *e, struct stored_channel *ch);
 /* Moves m on by one row that is (or is about to be) stored at `delivery`; size = bytes of its value. */
 void message_apply(struct message *m, uint64_t delivery, const struct row *row, uint64_t size);
 void head_output(const struct stored_channel *ch, struct store_head *out);

@@ -10,6 +10,8 @@
 #include "store/engine_internal.h"
 #include "base/mem.h"
 
+enum { TAIL_KEPT = 16384 }; /* bytes of a tail's buffer that are worth keeping over a fold */
+
 static void put_segment(struct engine *e, struct message *m)
 {
     struct buf deliveries = {0};
@@ -39,12 +41,15 @@ void message_fold(struct engine *e, struct message *m)
     buf_clear(&e->scratch);
     head_put(&e->scratch, &m->h);
     kv_put(e->kv, key_str(&key), buf_view(&e->scratch));
+    if (m->tail.cap > TAIL_KEPT)
+        buf_free(&m->tail);
     buf_clear(&m->tail);
     m->rows_count = 0;
     m->tail_replaces = m->tail_has_data = false;
     message_is_clean(m);
     if (!is_folding(m))
         list_append(&e->folding, &m->folding);
+    message_weigh(e, m);
     channel_touch(e, m->channel);
 }
 
@@ -107,11 +112,14 @@ void channel_checkpoint_some(struct engine *e, struct stored_channel *ch)
 void engine_trim_before(struct engine *e)
 {
     size_t over = e->messages_count > ENGINE_MESSAGES_MAX ? e->messages_count - ENGINE_MESSAGES_MAX : 0;
+    size_t bytes_over = e->messages_bytes > e->messages_bytes_max ? e->messages_bytes - e->messages_bytes_max : 0;
     list_each(at, &e->messages)
     {
         struct message *m = list_of(at, struct message, lru);
-        if (over-- == 0)
+        if (over == 0 && bytes_over == 0)
             break;
+        over -= over > 0;
+        bytes_over -= m->bytes < bytes_over ? m->bytes : bytes_over;
         if (is_dirty(m))
             message_fold(e, m);
     }
@@ -132,7 +140,7 @@ void engine_trim_after(struct engine *e)
     list_each_safe(at, after, &e->messages)
     {
         struct message *m = list_of(at, struct message, lru);
-        if (e->messages_count <= ENGINE_MESSAGES_MAX)
+        if (e->messages_count <= ENGINE_MESSAGES_MAX && e->messages_bytes <= e->messages_bytes_max)
             break;
         if (!is_dirty(m))
             message_drop(e, m);

@@ -8,6 +8,7 @@
 #include "store/engine_internal.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include <stdatomic.h>
 #include <stdlib.h>
 
 static struct str own(struct str s)
@@ -37,6 +38,16 @@ struct message *message_add(struct engine *e, struct stored_channel *ch, uint64_
     return m;
 }
 
+void message_weigh(struct engine *e, struct message *m)
+{
+    const struct receipts *r = &m->receipts;
+    size_t receipts = r->tags != NULL ? (r->mask + 1) * (sizeof(*r->tags) + sizeof(*r->offsets)) : 0;
+    size_t bytes = sizeof(*m) + (FOLD_ROWS + 1) * sizeof(*m->rows) + m->tail.cap + m->h.name.n + m->h.extras.n + m->h.user_id.n +
+                   m->h.tags.n + receipts;
+    e->messages_bytes += bytes - m->bytes;
+    m->bytes = bytes;
+}
+
 static void message_is_dirty(struct message *m, uint64_t delivery)
 {
     if (is_dirty(m))
@@ -59,6 +70,7 @@ void message_drop(struct engine *e, struct message *m)
     map_del(&m->channel->messages, history_key(&m->history));
     list_remove(&m->lru);
     e->messages_count--;
+    e->messages_bytes -= m->bytes;
     message_is_clean(m);
     list_remove(&m->folding);
     receipts_free(&m->receipts);
@@ -147,6 +159,7 @@ static struct message *load_head(struct engine *e, struct stored_channel *ch, ui
     }
     struct message *m = message_add(e, ch, history);
     own_head(m, &h);
+    message_weigh(e, m);
     return m;
 }
 
@@ -172,6 +185,7 @@ static struct message *load_create(struct engine *e, struct stored_channel *ch, 
         return NULL;
     struct message *m = message_add(e, ch, history);
     message_apply(m, place.create, &row, place.size);
+    message_weigh(e, m);
     return m;
 }
 
@@ -205,12 +219,24 @@ static struct stored_channel *channel_new(struct engine *e, struct str key)
     return ch;
 }
 
+void channel_show(struct engine *e, struct stored_channel *ch)
+{
+    struct store_head h;
+    head_output(ch, &h);
+    atomic_fetch_add_explicit(&e->stats->retained_messages, h.retained_messages - ch->shown_messages, memory_order_relaxed);
+    atomic_fetch_add_explicit(&e->stats->retained_bytes, h.retained_bytes - ch->shown_bytes, memory_order_relaxed);
+    ch->shown_messages = h.retained_messages;
+    ch->shown_bytes = h.retained_bytes;
+}
+
 void channel_drop(struct engine *e, struct stored_channel *ch)
 {
     size_t at = 0;
     for (struct message *m; (m = map_next(&ch->messages, &at)) != NULL;)
         message_drop(e, m);
     map_free(&ch->messages);
+    atomic_fetch_sub_explicit(&e->stats->retained_messages, ch->shown_messages, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&e->stats->retained_bytes, ch->shown_bytes, memory_order_relaxed);
     map_del(&e->channels, ch->key);
     list_remove(&ch->lru);
     list_remove(&ch->touched);
@@ -271,6 +297,7 @@ static void load_mutation_row(struct loading *l, uint64_t delivery, const struct
         fault_met(l->e, FAULT_LOAD);
     else
         message_apply(m, delivery, row, size);
+    message_weigh(l->e, m);
 }
 
 static void load_row(struct loading *l, uint64_t delivery, struct str value)
@@ -369,8 +396,10 @@ static struct stored_channel *channel_load(struct engine *e, struct str app_id, 
         ch->newest_ms = newest.published_ms;
     ch->acknowledged = ch->delivery;
     ch->fault = health_of(e, ch->key);
-    if (!e->failed)
+    if (!e->failed) {
+        channel_show(e, ch);
         return ch;
+    }
     if (e->fault != FAULT_NONE)
         fault_met(e, FAULT_LOAD); /* of one message, but the counters hang on it */
     channel_drop(e, ch);

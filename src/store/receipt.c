@@ -186,6 +186,7 @@ static void learn(struct engine *e, struct message *m)
     }
     if (m->h.base != 0)
         learn_dropped(e, m);
+    message_weigh(e, m);
     arena_free(&arena);
 }
 

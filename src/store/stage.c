@@ -285,8 +285,10 @@ static void write_row(struct staging *s)
         struct message *m = message_add(s->e, ch, s->row.history);
         m->receipts.known = true;
         message_apply(m, delivery, &s->row, size);
+        message_weigh(s->e, m);
     } else if (s->m != NULL) {
         message_apply(s->m, delivery, &s->row, size);
+        message_weigh(s->e, s->m);
         s->m->writer = s->w->writer;
         set_mutation_outputs(s, &before);
     }

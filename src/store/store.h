@@ -250,6 +250,7 @@ struct store_options {
     struct store_home *home;
     uint64_t purge_interval_ms; /* retention worker; 0 = off */
     uint32_t purge_batch, purge_tick_max;
+    uint64_t messages_bytes_max; /* of messages held in memory by an embedded store; 0 = 256 MiB */
 };
 
 /* Figures for metrics; any thread (relaxed). */
@@ -257,6 +258,7 @@ struct store_stats {
     _Atomic uint64_t writes, write_failures, batches, batch_ops, evicted_messages, evicted_bytes;
     _Atomic uint64_t queue_ops, queue_bytes;
     _Atomic uint64_t retained_messages, retained_bytes; /* of the channels in memory */
+    _Atomic uint64_t memory_channels, memory_messages, memory_messages_bytes; /* what an embedded store holds in memory */
     _Atomic uint64_t degraded_channels, reset_required_channels;
     /* Called on the commit thread after each batch; optional; set before the first submit. */
     void (*on_batch)(void *user, uint32_t ops, uint64_t bytes, uint64_t commit_ns);

@@ -197,10 +197,46 @@ static void append_among_ten_thousand_open_messages_costs_as_among_ten(void **st
     assert_true(many < 4 * few);
 }
 
+/* ---- what messages cost in memory ---- */
+
+static void messages_in_memory_are_bounded_by_bytes(void **state)
+{
+    enum { MANY = 3000, BYTES_MAX = 1 << 20 };
+    struct fixture *f = fixture_new(INLINE);
+    struct message_id ids[MANY];
+    char data[600];
+    f->options.messages_bytes_max = BYTES_MAX;
+    fixture_open(f);
+    const struct store_stats *stats = store_stats(f->store);
+    memset(data, 'x', sizeof data);
+    data[0] = data[sizeof data - 2] = '"';
+    data[sizeof data - 1] = 0;
+    for (int i = 0; i < MANY; i++) {
+        ids[i] = create(f, "\"\"");
+        append(f, ids[i], data);
+        assert_true(stats->memory_messages_bytes <= BYTES_MAX);
+        assert_true(stats->memory_messages_bytes >= stats->memory_messages * 500);
+    }
+    assert_in_range(stats->memory_messages, 100, MANY / 2);
+    for (int i = 0; i < MANY; i++) {
+        f->w.receipt_key = f->w.fingerprint = key_for(1);
+        append(f, ids[i], "\"!\"");
+        f->w.receipt_key = f->w.fingerprint = key_for(1);
+        assert_int_equal(mutate(f, ids[i], ACTION_APPEND, "\"!\""), STORE_DUPLICATE);
+        assert_int_equal(f->last.delivery, 2 * MANY + i + 1);
+        assert_true(stats->memory_messages_bytes <= BYTES_MAX);
+    }
+    assert_int_equal(latest(f, ids[7]).n, strlen("6008:append\"!\"") + sizeof data - 3);
+    assert_int_equal(stats->retained_messages, MANY);
+    assert_int_equal(stats->retained_bytes, head(f).retained_bytes);
+    fixture_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         OVER_ALL(every_read_shows_what_the_model_holds)
+        cmocka_unit_test(messages_in_memory_are_bounded_by_bytes),
         cmocka_unit_test(append_among_ten_thousand_open_messages_costs_as_among_ten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
