@@ -99,7 +99,7 @@ static void attach_now(struct channel *ch, struct attach_mail *mail)
 
 void attach_head_known(struct channel *ch)
 {
-    if (ch->policy.annotations && !list_empty(&ch->attaching) && !annotations_ready(ch))
+    if (list_empty(&ch->attaching) || !peers_known(ch) || (ch->policy.annotations && !annotations_ready(ch)))
         return;
     for (struct list *link; !ch->held && (link = list_take(&ch->attaching)) != NULL;)
         attach_now(ch, list_of(link, struct attach_mail, link));

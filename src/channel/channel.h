@@ -66,6 +66,7 @@ struct channel {
     bool in_topic;                 /* it holds its topic */
     bool follows;                  /* head is what this node has delivered, and nothing committed elsewhere can pass unseen */
     struct list topic_link;        /* in topic->waiting */
+    struct peers *peers;           /* peers.c; NULL = nobody has been asked yet */
     struct list foreign;           /* struct publish.link: of other nodes, by position; not delivered yet */
     uint32_t foreign_count;
     uint64_t watch_generation;     /* of the hub, when that was looked up */

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "channel/internal.h"
+#include "channel/questions.h"
 #include "channel/presence_log.h"
 #include "base/mem.h"
 #include <stdlib.h>
@@ -33,6 +34,7 @@ void hub_free(struct hub *hub)
     map_free(&hub->owned);
     hot_tier_free(hub);
     topics_free(hub);
+    questions_free(hub);
     local_free(hub);
     watches_free(hub);
     presence_log_free_doubts(hub);
@@ -123,17 +125,22 @@ struct control_mail {
     char text[];
 };
 
+void channel_control(struct channel *ch, int code, struct str reason)
+{
+    struct delivery d = {.lanes = ALL_LANES};
+    struct message_shared *shared = message_shared_new(ch, &d);
+    shared->control_code = code;
+    shared->control_reason = str_make(str_dup(reason), reason.n);
+    channel_post_shared(ch, shared);
+}
+
 static void control_arrives(struct task *task)
 {
     struct control_mail *mail = list_of(task, struct control_mail, task);
     struct channel *ch = owner_find(mail->at->hub, mail->app, mail->channel);
-    if (ch != NULL) {
-        struct delivery d = {.lanes = ALL_LANES};
-        struct message_shared *shared = message_shared_new(ch, &d);
-        shared->control_code = mail->code;
-        shared->control_reason = str_make(str_dup(mail->reason), mail->reason.n);
-        channel_post_shared(ch, shared);
-    }
+    if (ch != NULL)
+        channel_control(ch, mail->code, mail->reason);
+    peers_tell_control(mail->at, mail->app, mail->channel, mail->code, mail->reason);
     free(mail);
 }
 

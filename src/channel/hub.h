@@ -211,6 +211,8 @@ struct query {
     struct str channel;          /* CHANNEL, USERS: name; CHANNELS: prefix. In arena. */
     unsigned reply_shard;
     unsigned asked;              /* the hub's: shards still to ask */
+    struct env *home;            /* the hub's: who asked */
+    bool here_only;              /* other nodes are not asked */
     void (*done)(struct query *q);
     void *user;
     /* outputs, in arena */
@@ -251,7 +253,12 @@ bool hub_is_idle(const struct env *env);
 /* ---- other nodes; see struct env_bus ---- */
 
 /* What another node has published to the topic. */
-void hub_published(struct env *env, unsigned topic, struct str payload);
+void hub_published(struct env *env, struct str node, unsigned topic, struct str payload);
+/* What another node has sent to this one, or to all. */
+void hub_received(struct env *env, struct str node, struct str payload);
+unsigned hub_place(struct str payload);
+/* It is dead, or has said good-bye. leads: this node is the one that tells the outside of it. */
+void hub_peer_left(struct env *env, struct str node, bool leads);
 /* The topic is heard from now on. */
 void hub_listening(struct env *env, unsigned topic);
 /* Something may have been missed on all topics. */

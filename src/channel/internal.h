@@ -25,6 +25,7 @@ struct hub {
     size_t hot_bytes;              /* of all of them */
     struct timer hot_sweep;
     uint64_t hot_sweep_ms;
+    struct questions *questions;   /* questions.c; NULL = none asked yet */
     struct topic *topics;          /* topics.c; NULL = no bus, or nothing heard yet */
     uint64_t publishes;            /* in flight, of all channels owned here */
     struct latency_probe *probe;   /* local.c */
@@ -139,7 +140,17 @@ void tell_member_added(struct channel *ch, struct str user_id);
 void tell_member_updated(struct channel *ch, struct str user_id, struct str user_info);
 void tell_member_removed(struct channel *ch, struct str user_id);
 
+/* hub.c */
+void channel_control(struct channel *ch, int code, struct str reason); /* to every subscriber's connection here */
+
 /* member.c */
+struct presence *member_presence(struct channel *ch); /* made if need be */
+/* By another node: to our own subscribers only. */
+void member_came(struct channel *ch, struct str user_id, struct str user_info);
+void member_went(struct channel *ch, struct str user_id);
+void member_changed(struct channel *ch, struct str user_id, struct str user_info);
+/* A node died with the user's last place. */
+void member_lost(struct channel *ch, struct str user_id);
 /* Takes a place for the member of an attach, if it has one, and fills in answer.presence. False: the channel is full. */
 bool member_joins(struct channel *ch, struct attach_mail *mail);
 void member_leaves(struct channel *ch, struct str user_id, struct socket_id socket, uint64_t lease_ms);
@@ -172,6 +183,18 @@ void repair_free(struct channel *ch);
 bool topic_join(struct channel *ch, unsigned window);
 void topic_leave(struct channel *ch);
 void topics_free(struct hub *hub);
+
+/* peers.c */
+/* Who of the members is at other nodes is known; if not, they are being asked, and attach_head_known() will be called. */
+bool peers_known(struct channel *ch);
+void peers_ask_again(struct channel *ch);
+void peers_forget(struct channel *ch); /* the channel is in no topic any more */
+enum member_change { MEMBER_CAME, MEMBER_WENT, MEMBER_CHANGED };
+/* The first place here of a user, the last one gone, or another info: the other nodes hear of it. */
+void peers_tell_member(struct channel *ch, enum member_change what, struct str user_id, struct str user_info);
+void peers_take_member(struct env *env, struct str node, struct str payload);
+void peers_tell_control(struct env *env, const struct app *app, struct str channel, int code, struct str reason);
+void peers_take_control(struct env *env, struct str payload);
 
 /* foreign.c */
 /* An operation of another node; taken over. owner_drain() brings it to its subscribers. */

@@ -66,11 +66,51 @@ static void removed(struct channel *ch, const char *cause, struct str user_id, s
     tell_member_removed(ch, user_id);
 }
 
-static void lease_expired(void *user, struct str user_id, struct socket_id socket)
+static void lease_expired(void *user, struct str user_id, struct socket_id socket, bool gone)
 {
     struct channel *ch = user;
-    removed(ch, "timeout", user_id, socket, nobody);
+    if (gone)
+        removed(ch, "timeout", user_id, socket, nobody);
+    peers_tell_member(ch, MEMBER_WENT, user_id, STR_NONE);
     owner_settle(ch);
+}
+
+/* ---- at other nodes ---- */
+
+struct presence *member_presence(struct channel *ch)
+{
+    if (ch->presence == NULL)
+        ch->presence = presence_new(ch->env->wheel, lease_expired, ch);
+    return ch->presence;
+}
+
+void member_came(struct channel *ch, struct str user_id, struct str user_info)
+{
+    announce_member(ch, ALL_LANES, "member_added", user_id, user_info, nobody);
+}
+
+void member_went(struct channel *ch, struct str user_id)
+{
+    announce_member(ch, ALL_LANES, "member_removed", user_id, STR_NONE, nobody);
+}
+
+void member_changed(struct channel *ch, struct str user_id, struct str user_info)
+{
+    announce_member(ch, V2_LANES, "presence_update", user_id, user_info, nobody);
+}
+
+void member_lost(struct channel *ch, struct str user_id)
+{
+    removed(ch, "orphan_cleanup", user_id, nobody, nobody);
+}
+
+/* ---- here ---- */
+
+/* The user's last place at this node may be gone. */
+static void tell_if_gone_here(struct channel *ch, struct str user_id)
+{
+    if (!presence_has_here(ch->presence, user_id))
+        peers_tell_member(ch, MEMBER_WENT, user_id, STR_NONE);
 }
 
 bool member_joins(struct channel *ch, struct attach_mail *mail)
@@ -80,8 +120,9 @@ bool member_joins(struct channel *ch, struct attach_mail *mail)
         return true;
     if (max > 0 && presence_count(ch->presence) >= max && !presence_has(ch->presence, mail->member_id))
         return false;
-    if (ch->presence == NULL)
-        ch->presence = presence_new(ch->env->wheel, lease_expired, ch);
+    member_presence(ch);
+    if (!presence_has_here(ch->presence, mail->member_id))
+        peers_tell_member(ch, MEMBER_CAME, mail->member_id, mail->member_info);
     if (!mail->silent || !presence_join_again(ch->presence, mail->member_id))
         mail->added = presence_join(ch->presence, mail->member_id, mail->member_info);
     if (mail->added) {
@@ -99,6 +140,7 @@ void member_leaves(struct channel *ch, struct str user_id, struct socket_id sock
 {
     if (presence_leave(ch->presence, user_id, socket, lease_ms))
         removed(ch, "disconnect", user_id, socket, socket);
+    tell_if_gone_here(ch, user_id);
 }
 
 /* ---- updates: subscriber's shard -> owner -> back ---- */
@@ -134,6 +176,7 @@ static enum member_result update(struct env *env, const struct member_update *u)
     announce_member(ch, V2_LANES, "presence_update", u->user_id, u->user_info, nobody);
     presence_log_add(ch, MEMBER_UPDATED_EVENT, "join", u->user_id, u->user_info, u->socket);
     tell_member_updated(ch, u->user_id, u->user_info);
+    peers_tell_member(ch, MEMBER_CHANGED, u->user_id, u->user_info);
     return MEMBER_UPDATED;
 }
 

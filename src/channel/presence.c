@@ -13,6 +13,7 @@ struct member {
     struct str id, info;
     uint32_t places; /* leased ones included */
     struct list leases;
+    struct list elsewhere; /* struct elsewhere.link: one per node */
     struct window updates; /* how often the info has been replaced in this second */
 };
 
@@ -24,15 +25,23 @@ struct lease {
     struct socket_id socket;
 };
 
+struct elsewhere {
+    struct list link;
+    struct str node; /* text[] */
+    bool stays;      /* presence_set_at() has named it */
+    char text[];
+};
+
 struct presence {
     struct map members;
+    size_t here; /* members that hold a place at this node */
     struct wheel *wheel;
-    void (*expired)(void *user, struct str user_id, struct socket_id socket);
+    void (*expired)(void *user, struct str user_id, struct socket_id socket, bool gone);
     void *user;
 };
 
 struct presence *presence_new(struct wheel *wheel,
-                              void (*expired)(void *user, struct str user_id, struct socket_id socket), void *user)
+                              void (*expired)(void *user, struct str user_id, struct socket_id socket, bool gone), void *user)
 {
     struct presence *p = mem_new(struct presence);
     p->wheel = wheel;
@@ -48,9 +57,18 @@ static void lease_free(struct lease *lease)
     free(lease);
 }
 
+static void elsewhere_free(struct elsewhere *e)
+{
+    list_remove(&e->link);
+    free(e);
+}
+
 static void member_free(struct presence *p, struct member *m)
 {
     map_del(&p->members, m->id);
+    p->here -= m->places > 0;
+    while (!list_empty(&m->elsewhere))
+        elsewhere_free(list_of(m->elsewhere.next, struct elsewhere, link));
     while (!list_empty(&m->leases))
         lease_free(list_of(m->leases.next, struct lease, link));
     free((void *)m->id.p);
@@ -79,36 +97,50 @@ bool presence_has(const struct presence *p, struct str user_id)
     return p != NULL && map_get(&p->members, user_id) != NULL;
 }
 
+static struct member *member_new(struct presence *p, struct str user_id, struct str user_info)
+{
+    struct member *m = mem_new(struct member);
+    m->id = str_make(str_dup(user_id), user_id.n);
+    m->info = str_make(str_dup(user_info), user_info.n);
+    list_init(&m->leases);
+    list_init(&m->elsewhere);
+    map_put(&p->members, m->id, m);
+    return m;
+}
+
+static void take_place(struct presence *p, struct member *m)
+{
+    p->here += m->places++ == 0;
+}
+
 bool presence_join(struct presence *p, struct str user_id, struct str user_info)
 {
     struct member *m = map_get(&p->members, user_id);
-    if (m != NULL) {
-        if (list_empty(&m->leases))
-            m->places++;
-        else
-            lease_free(list_of(m->leases.next, struct lease, link));
-        return false;
+    if (m == NULL) {
+        take_place(p, member_new(p, user_id, user_info));
+        return true;
     }
-    m = mem_new(struct member);
-    m->id = str_make(str_dup(user_id), user_id.n);
-    m->info = str_make(str_dup(user_info), user_info.n);
-    m->places = 1;
-    list_init(&m->leases);
-    map_put(&p->members, m->id, m);
-    return true;
+    if (list_empty(&m->leases))
+        take_place(p, m);
+    else
+        lease_free(list_of(m->leases.next, struct lease, link));
+    return false;
 }
 
 bool presence_join_again(struct presence *p, struct str user_id)
 {
     struct member *m = map_get(&p->members, user_id);
     if (m != NULL)
-        m->places++;
+        take_place(p, m);
     return m != NULL;
 }
 
 static bool give_back(struct presence *p, struct member *m)
 {
     if (--m->places > 0)
+        return false;
+    p->here--;
+    if (!list_empty(&m->elsewhere))
         return false;
     member_free(p, m);
     return true;
@@ -123,8 +155,10 @@ static void lease_ends(struct timer *timer)
     char *id = str_dup(m->id);
     size_t n = m->id.n;
     lease_free(lease);
-    if (give_back(p, m))
-        p->expired(p->user, str_make(id, n), socket);
+    bool last = m->places == 1;
+    bool gone = give_back(p, m);
+    if (last)
+        p->expired(p->user, str_make(id, n), socket, gone);
     free(id);
 }
 
@@ -192,4 +226,107 @@ struct str presence_next(const struct presence *p, size_t *at)
 {
     struct str info;
     return presence_next_info(p, at, &info);
+}
+
+/* ---- places at other nodes ---- */
+
+bool presence_has_here(const struct presence *p, struct str user_id)
+{
+    const struct member *m = p != NULL ? map_get(&p->members, user_id) : NULL;
+    return m != NULL && m->places > 0;
+}
+
+size_t presence_count_here(const struct presence *p)
+{
+    return p != NULL ? p->here : 0;
+}
+
+static struct elsewhere *place_at(const struct member *m, struct str node)
+{
+    list_each(link, (struct list *)&m->elsewhere)
+    {
+        struct elsewhere *e = list_of(link, struct elsewhere, link);
+        if (str_eq(e->node, node))
+            return e;
+    }
+    return NULL;
+}
+
+static struct elsewhere *take_place_at(struct member *m, struct str node)
+{
+    struct elsewhere *e = place_at(m, node);
+    if (e != NULL)
+        return e;
+    e = mem_zalloc(sizeof *e + node.n);
+    memcpy(e->text, node.p, node.n);
+    e->node = str_make(e->text, node.n);
+    list_append(&m->elsewhere, &e->link);
+    return e;
+}
+
+bool presence_join_at(struct presence *p, struct str node, struct str user_id, struct str user_info)
+{
+    struct member *m = map_get(&p->members, user_id);
+    bool added = m == NULL;
+    if (added)
+        m = member_new(p, user_id, user_info);
+    take_place_at(m, node);
+    return added;
+}
+
+/* True if nothing is left of the member. */
+static bool leave_at(struct presence *p, struct member *m, struct elsewhere *e)
+{
+    elsewhere_free(e);
+    if (m->places > 0 || !list_empty(&m->elsewhere))
+        return false;
+    member_free(p, m);
+    return true;
+}
+
+bool presence_leave_at(struct presence *p, struct str node, struct str user_id)
+{
+    struct member *m = p != NULL ? map_get(&p->members, user_id) : NULL;
+    struct elsewhere *e = m != NULL ? place_at(m, node) : NULL;
+    return e != NULL && leave_at(p, m, e);
+}
+
+static void drop_unnamed(struct presence *p, struct str node,
+                         void (*changed)(void *user, struct str user_id, struct str user_info, bool added), void *user)
+{
+    size_t at = 0;
+    for (struct member *m; (m = map_next(&p->members, &at)) != NULL;) {
+        struct elsewhere *e = place_at(m, node);
+        if (e == NULL || e->stays)
+            continue;
+        char *id = str_dup(m->id);
+        size_t n = m->id.n;
+        if (leave_at(p, m, e))
+            changed(user, str_make(id, n), STR_NONE, false);
+        free(id);
+    }
+}
+
+void presence_set_at(struct presence *p, struct str node, const struct presence_place *places, size_t count,
+                     void (*changed)(void *user, struct str user_id, struct str user_info, bool added), void *user)
+{
+    for (size_t i = 0; i < count; i++) {
+        bool added = presence_join_at(p, node, places[i].user_id, places[i].user_info);
+        take_place_at(map_get(&p->members, places[i].user_id), node)->stays = true;
+        if (added)
+            changed(user, places[i].user_id, places[i].user_info, true);
+    }
+    drop_unnamed(p, node, changed, user);
+    for (size_t i = 0; i < count; i++)
+        take_place_at(map_get(&p->members, places[i].user_id), node)->stays = false;
+}
+
+bool presence_inform(struct presence *p, struct str user_id, struct str user_info)
+{
+    struct member *m = p != NULL ? map_get(&p->members, user_id) : NULL;
+    if (m == NULL)
+        return false;
+    free((void *)m->info.p);
+    m->info = str_make(str_dup(user_info), user_info.n);
+    return true;
 }

@@ -13,9 +13,10 @@
 #include "wire/system.h"
 
 struct presence;
-/* expired: the user is gone since the last of his leases ran out; socket: the connection that it was for. */
+/* expired: the last of the user's leases here ran out, and he has no other place here; socket: the connection that it was for;
+ * gone: nor at any other node. */
 struct presence *presence_new(struct wheel *wheel,
-                              void (*expired)(void *user, struct str user_id, struct socket_id socket), void *user);
+                              void (*expired)(void *user, struct str user_id, struct socket_id socket, bool gone), void *user);
 void presence_free(struct presence *p);
 size_t presence_count(const struct presence *p);
 bool presence_has(const struct presence *p, struct str user_id);
@@ -27,6 +28,23 @@ bool presence_join_again(struct presence *p, struct str user_id);
  * end if the user has not come back. */
 bool presence_leave(struct presence *p, struct str user_id, struct socket_id socket, uint64_t lease_ms);
 enum presence_change { PRESENCE_CHANGED, PRESENCE_UNKNOWN, PRESENCE_TOO_OFTEN };
+/* ---- places at other nodes: a member holds one at each node where it has connections or leases ---- */
+struct presence_place {
+    struct str user_id, user_info;
+};
+/* Whether the user holds a place here. */
+bool presence_has_here(const struct presence *p, struct str user_id);
+size_t presence_count_here(const struct presence *p);
+/* True if the user was not there at all. */
+bool presence_join_at(struct presence *p, struct str node, struct str user_id, struct str user_info);
+/* True if the user is gone now. */
+bool presence_leave_at(struct presence *p, struct str node, struct str user_id);
+/* These, and no others, are at that node: says who is new and who is gone. */
+void presence_set_at(struct presence *p, struct str node, const struct presence_place *places, size_t count,
+                     void (*changed)(void *user, struct str user_id, struct str user_info, bool added), void *user);
+/* Replaces the info of a member of another node. False: there is no such member. */
+bool presence_inform(struct presence *p, struct str user_id, struct str user_info);
+
 /* Replaces the member's info, at most per_second_max times in a second. */
 enum presence_change presence_update(struct presence *p, struct str user_id, struct str user_info, uint32_t per_second_max,
                                      uint64_t now_ms);

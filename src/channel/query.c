@@ -4,6 +4,7 @@
  */
 #include "channel/internal.h"
 #include "channel/presence_log.h"
+#include "channel/questions.h"
 #include "base/mem.h"
 #include <stdlib.h>
 
@@ -13,6 +14,7 @@ struct query *query_new(struct env *env, enum query_kind kind, struct app *app, 
     q->kind = kind;
     q->app = app;
     q->reply_shard = env->shard;
+    q->home = env;
     q->done = done;
     return q;
 }
@@ -84,7 +86,8 @@ static void ask_all_here(struct query *q, struct hub *hub)
 static void query_returns(struct task *task)
 {
     struct query *q = list_of(task, struct query, task);
-    q->done(q);
+    if (!questions_ask(q->home, q))
+        q->done(q);
 }
 
 static void query_arrives(struct task *task)

@@ -15,13 +15,26 @@ static bool is_mutation(enum store_action action)
 
 /* ---- bytes ---- */
 
+void remote_begin(struct buf *out, enum remote_kind kind)
+{
+    pack_u64(out, REMOTE_VERSION);
+    pack_u64(out, kind);
+}
+
+enum remote_kind remote_kind_take(struct str *payload)
+{
+    uint64_t version, kind;
+    bool known = unpack_u64(payload, &version) && version == REMOTE_VERSION && unpack_u64(payload, &kind) && kind < REMOTE_KINDS;
+    return known ? (enum remote_kind)kind : REMOTE_KINDS;
+}
+
 void remote_put(struct buf *out, const struct remote *r)
 {
     const struct str texts[] = {r->event_name, r->data, r->extras, r->tags, r->user_id, r->client_id, r->message_id, r->cache_event, r->lengths};
     const uint64_t numbers[] = {(uint64_t)(r->stored * STORED + r->versioned * VERSIONED + r->ephemeral * EPHEMERAL),
                                 r->action, r->form, r->status, r->message.create_delivery, r->message.history, r->message.stream8,
                                 r->first, r->window, r->count, r->history, r->appends, r->message_bytes, r->except.a, r->except.b};
-    pack_u64(out, REMOTE_VERSION);
+    remote_begin(out, REMOTE_OPERATION);
     pack_text(out, r->app_id);
     pack_text(out, r->channel);
     pack_text(out, r->stream_id);
@@ -62,10 +75,9 @@ static bool agrees(const struct remote *r)
 
 bool remote_read(struct str in, struct remote *r)
 {
-    uint64_t version;
     *r = (struct remote){0};
     struct str *const texts[] = {&r->event_name, &r->data, &r->extras, &r->tags, &r->user_id, &r->client_id, &r->message_id, &r->cache_event, &r->lengths};
-    if (!unpack_u64(&in, &version) || version != REMOTE_VERSION || !unpack_text(&in, &r->app_id) || !unpack_text(&in, &r->channel) ||
+    if (!unpack_text(&in, &r->app_id) || !unpack_text(&in, &r->channel) ||
         !unpack_text(&in, &r->stream_id) || !read_numbers(&in, r))
         return false;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)

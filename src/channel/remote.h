@@ -17,6 +17,16 @@
 
 enum { REMOTE_VERSION = 1, REMOTE_OPERATIONS_MAX = 65536 };
 
+/* Every payload on the bus begins with the version and its kind. */
+enum remote_kind {
+    REMOTE_OPERATION, REMOTE_MEMBER, REMOTE_CONTROL,                         /* published to a topic */
+    REMOTE_ASK_MEMBERS, REMOTE_MEMBERS, REMOTE_QUESTION, REMOTE_ANSWER,      /* sent to nodes; a place follows */
+    REMOTE_KINDS
+};
+void remote_begin(struct buf *out, enum remote_kind kind);
+/* Takes it off the front; REMOTE_KINDS = of another version, or unknown. */
+enum remote_kind remote_kind_take(struct str *payload);
+
 struct remote {
     struct str app_id, channel, stream_id; /* stream_id "" = no positions */
     enum store_action action;
@@ -38,7 +48,7 @@ struct remote {
     struct str lengths;          /* packed: of each fragment in `data`; empty unless count > 1 */
 };
 void remote_put(struct buf *out, const struct remote *r);
-/* False if the payload is none of ours, or of another version. Views of it. */
+/* The rest of a REMOTE_OPERATION. False if it is none. Views of it. */
 bool remote_read(struct str payload, struct remote *r);
 
 /* What of a committed operation goes to other nodes; views of ch and p. */

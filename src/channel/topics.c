@@ -63,6 +63,7 @@ void topic_leave(struct channel *ch)
     struct topic *t = topic_at(ch->env, ch->topic);
     list_remove(&ch->topic_link);
     ch->in_topic = ch->follows = false;
+    peers_forget(ch);
     if (--t->channels > 0)
         return;
     t->on = false;
@@ -86,9 +87,12 @@ void hub_listening(struct env *env, unsigned number)
 void hub_missed(struct env *env)
 {
     size_t at = 0;
-    for (struct channel *ch; (ch = map_next(&env->hub->owned, &at)) != NULL;)
+    for (struct channel *ch; (ch = map_next(&env->hub->owned, &at)) != NULL;) {
         if (ch->follows)
             repair_doubt(ch);
+        if (ch->in_topic)
+            peers_ask_again(ch);
+    }
 }
 
 void channel_look_at_bus(struct channel *ch)
@@ -133,11 +137,11 @@ static struct channel *channel_of(struct env *env, const struct remote *r)
     return app != NULL ? owner_find(env->hub, app, r->channel) : NULL;
 }
 
-void hub_published(struct env *env, unsigned topic, struct str payload)
+static void take_operations(struct env *env, struct str payload)
 {
     struct remote r;
     if (!remote_read(payload, &r))
-        return; /* the bus counts it */
+        return;
     struct channel *ch = channel_of(env, &r);
     if (ch == NULL || (r.stored && !ch->follows) || !ch->in_topic)
         return; /* nobody here needs it; whoever comes reads the head */
@@ -149,4 +153,21 @@ void hub_published(struct env *env, unsigned topic, struct str payload)
         foreign_take(ch, p);
     }
     owner_drain(ch);
+}
+
+void hub_published(struct env *env, struct str node, unsigned topic, struct str payload)
+{
+    switch (remote_kind_take(&payload)) {
+    case REMOTE_OPERATION:
+        take_operations(env, payload);
+        break;
+    case REMOTE_MEMBER:
+        peers_take_member(env, node, payload);
+        break;
+    case REMOTE_CONTROL:
+        peers_take_control(env, payload);
+        break;
+    default:
+        break; /* of a version that we do not speak */
+    }
 }

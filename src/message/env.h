@@ -20,7 +20,8 @@ struct notice;  /* message/notice.h: what webhooks are told */
 struct env;
 
 /* The other nodes (cluster/bus.h), as one shard of the core reaches them. Payloads are borrowed for the call. What comes back is said
- * by hub_published(), hub_listening() and hub_missed(), on the shard that the topic belongs to: topic modulo shards. */
+ * by hub_published(), hub_listening(), hub_missed(), hub_received() and hub_peer_left(); the first two on the shard that the topic
+ * belongs to (topic modulo shards), hub_received() on the one that hub_place() names modulo shards, the others on all. */
 enum { BUS_NOBODY = -1 };
 struct env_bus {
     unsigned topics;
@@ -28,6 +29,8 @@ struct env_bus {
     void (*publish)(struct env *env, unsigned topic, struct str payload);
     void (*listen)(struct env *env, unsigned topic, unsigned window); /* may be repeated with a smaller one */
     void (*leave)(struct env *env, unsigned topic);
+    size_t (*peers)(struct env *env);               /* other nodes that are alive */
+    void (*send)(struct env *env, struct str node, struct str payload); /* to one; node absent = to all */
 };
 
 struct env {

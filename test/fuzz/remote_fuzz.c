@@ -29,11 +29,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct remote r, again;
     struct buf bytes = {0};
-    if (!remote_read(str_make((const char *)data, size), &r))
+    struct str rest = str_make((const char *)data, size);
+    if (remote_kind_take(&rest) != REMOTE_OPERATION || !remote_read(rest, &r))
         return 0;
     take_apart(&r);
     remote_put(&bytes, &r);
-    require(remote_read(buf_view(&bytes), &again));
+    rest = buf_view(&bytes);
+    require(remote_kind_take(&rest) == REMOTE_OPERATION && remote_read(rest, &again));
     require(again.first == r.first && again.count == r.count && str_eq(again.data, r.data) && str_eq(again.extras, r.extras));
     buf_free(&bytes);
     return 0;

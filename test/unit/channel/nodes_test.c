@@ -10,7 +10,9 @@
 
 enum { NODES = 2, WIRE_MAX = 256 };
 
+enum route { TO_TOPIC, TO_NODE, LISTENING };
 struct payload {
+    enum route route;
     unsigned from, topic;
     struct buf bytes;
 };
@@ -19,12 +21,13 @@ struct node {
     struct sink *sink;
     struct subscription *sub;
     uint64_t attached_at;
+    struct buf members; /* as the acknowledgement showed them */
 };
 struct fixture {
     struct node nodes[NODES];
     struct payload wire[WIRE_MAX];
     unsigned sent, wanted_window;
-    bool cut, hold;
+    bool cut, hold, alone;
     struct message_id message;
     uint64_t delivery;
     enum publish_result result;
@@ -43,33 +46,52 @@ static int wanted(struct env *env, unsigned topic)
     return f->nodes[1 - node_of(env)].sub != NULL ? (int)f->wanted_window : BUS_NOBODY;
 }
 
-static void bus_publishes(struct env *env, unsigned topic, struct str payload)
+static void travels(struct env *env, enum route route, unsigned topic, struct str payload)
 {
     if (f->cut)
         return;
     struct payload *p = &f->wire[f->sent++];
-    *p = (struct payload){.from = node_of(env), .topic = topic};
+    *p = (struct payload){.route = route, .from = node_of(env), .topic = topic};
     buf_str(&p->bytes, payload);
+}
+
+static void bus_publishes(struct env *env, unsigned topic, struct str payload)
+{
+    travels(env, TO_TOPIC, topic, payload);
+}
+
+static void bus_sends(struct env *env, struct str node, struct str payload)
+{
+    travels(env, TO_NODE, 0, payload);
+}
+
+static size_t bus_peers(struct env *env)
+{
+    return f->alone ? 0 : 1;
 }
 
 static void bus_listen(struct env *env, unsigned topic, unsigned window)
 {
     struct payload *p = &f->wire[f->sent++];
-    *p = (struct payload){.from = NODES + node_of(env), .topic = topic}; /* a confirmation for itself */
+    *p = (struct payload){.route = LISTENING, .from = node_of(env), .topic = topic};
 }
 
 static void bus_leave(struct env *env, unsigned topic)
 {
 }
 
-static const struct env_bus bus = {64, wanted, bus_publishes, bus_listen, bus_leave};
+static const struct env_bus bus = {64, wanted, bus_publishes, bus_listen, bus_leave, bus_peers, bus_sends};
 
 static void arrive(struct payload *p)
 {
-    if (p->from >= NODES)
-        hub_listening(&f->nodes[p->from - NODES].core->env, p->topic);
+    static const struct str names[] = {STR("node-a"), STR("node-b")};
+    struct env *other = &f->nodes[1 - p->from].core->env;
+    if (p->route == LISTENING)
+        hub_listening(&f->nodes[p->from].core->env, p->topic);
+    else if (p->route == TO_TOPIC)
+        hub_published(other, names[p->from], p->topic, buf_view(&p->bytes));
     else
-        hub_published(&f->nodes[1 - p->from].core->env, p->topic, buf_view(&p->bytes));
+        hub_received(other, names[p->from], buf_view(&p->bytes));
 }
 
 static void forget(struct payload *p)
@@ -130,7 +152,7 @@ static int teardown(void **state)
     core_free(f->nodes[1].core);
     core_free(f->nodes[0].core);
     for (unsigned i = 0; i < NODES; i++)
-        sink_free(f->nodes[i].sink);
+        buf_free(&f->nodes[i].members), sink_free(f->nodes[i].sink);
     free(f);
     return 0;
 }
@@ -141,6 +163,9 @@ static void attached(void *user, struct subscription *s, const struct attached *
     uint64_t last = 0;
     assert_int_equal(a->code, 0);
     n->attached_at = a->head.delivery;
+    buf_clear(&n->members);
+    if (a->presence.p != NULL)
+        buf_str(&n->members, a->presence);
     subscription_open(&n->core->env, s, a->head.delivery, &last);
 }
 
@@ -149,16 +174,28 @@ static void overflow(void *user, struct subscription *s)
     abort();
 }
 
-static void attach(unsigned node, enum lane_mode mode, unsigned window)
+static void attach_to(unsigned node, const char *channel, const char *user, enum lane_mode mode, unsigned window)
 {
     struct node *n = &f->nodes[node];
     struct arena arena = {0};
-    struct attach_request r = {.app = n->core->app, .channel = STR("ai-a"), .attached = attached, .overflow = overflow, .user = n,
+    struct attach_request r = {.app = n->core->app, .channel = str_of(channel), .member = {user ? str_of(user) : STR_NONE, STR("{}")}, .attached = attached, .overflow = overflow, .user = n,
                                .sink = n->sink, .socket = {1, node + 1}, .lane = lane_of(mode, window)};
     channel_name_check(n->core->app, r.channel, &r.name, &arena);
     n->sub = hub_attach(&n->core->env, &r);
     settle();
     arena_free(&arena);
+}
+
+static void attach(unsigned node, enum lane_mode mode, unsigned window)
+{
+    attach_to(node, "ai-a", NULL, mode, window);
+}
+
+static void detach(unsigned node)
+{
+    hub_detach(&f->nodes[node].core->env, f->nodes[node].sub, 0);
+    f->nodes[node].sub = NULL;
+    settle();
 }
 
 static void published(struct publish *p)
@@ -378,6 +415,121 @@ static void v1_gets_creates_only(void **state)
     assert_true(str_find(buf_view(&f->nodes[1].sink->got), STR("{\"event\":\"ai-output\",\"channel\":\"ai-a\",\"data\":\"x\"}")) >= 0);
 }
 
+/* ---- beside operations ---- */
+
+static bool heard(unsigned node, const char *needle)
+{
+    return str_find(buf_view(&f->nodes[node].sink->got), str_of(needle)) >= 0;
+}
+
+static bool lists(unsigned node, const char *needle)
+{
+    return str_find(buf_view(&f->nodes[node].members), str_of(needle)) >= 0;
+}
+
+static void members_of_all_nodes_are_one_list(void **state)
+{
+    attach_to(0, "presence-a", "u1", LANE_DELTA, 0);
+    assert_true(lists(0, "\"count\":1"));
+    attach_to(1, "presence-a", "u2", LANE_DELTA, 0);
+    assert_true(lists(1, "\"count\":2") && lists(1, "u1") && lists(1, "u2"));
+    assert_true(heard(0, "member_added") && heard(0, "u2"));
+    assert_false(heard(1, "member_added"));
+    detach(1);
+    assert_true(heard(0, "member_removed"));
+}
+
+static void a_user_at_two_nodes_comes_and_goes_once(void **state)
+{
+    attach_to(0, "presence-a", "u1", LANE_DELTA, 0);
+    attach_to(1, "presence-a", "u1", LANE_DELTA, 0);
+    assert_true(lists(1, "\"count\":1"));
+    detach(1);
+    assert_false(heard(0, "member_added") || heard(0, "member_removed"));
+}
+
+static void members_of_a_dead_node_are_gone(void **state)
+{
+    attach_to(0, "presence-a", "u1", LANE_DELTA, 0);
+    attach_to(1, "presence-a", "u2", LANE_DELTA, 0);
+    f->cut = f->alone = true; /* node-b says nothing more */
+    hub_peer_left(&f->nodes[0].core->env, STR("node-b"), true);
+    settle();
+    assert_true(heard(0, "member_removed"));
+}
+
+static void what_was_missed_of_members_is_asked_for(void **state)
+{
+    attach_to(0, "presence-a", "u1", LANE_DELTA, 0);
+    f->cut = true;
+    attach_to(1, "presence-a", "u2", LANE_DELTA, 0);
+    advance_ms(1100);
+    f->cut = false;
+    assert_false(heard(0, "member_added"));
+    hub_missed(&f->nodes[0].core->env);
+    settle();
+    assert_true(heard(0, "member_added"));
+}
+
+static int controlled;
+static void control(void *sink, int code, struct str reason)
+{
+    controlled = code;
+}
+
+static void a_word_to_a_user_reaches_him_at_any_node(void **state)
+{
+    controlled = 0;
+    hub_on_control(f->nodes[1].core->env.hub, control);
+    attach_to(1, "#server-to-user-u1", NULL, LANE_DELTA, 0);
+    hub_terminate_user(&f->nodes[0].core->env, f->nodes[0].core->app, STR("u1"), 4009, STR("enough"));
+    settle();
+    assert_int_equal(controlled, 4009);
+}
+
+static struct query *answer;
+static void answered(struct query *q)
+{
+    answer = q;
+}
+
+static struct query *ask(unsigned node, enum query_kind kind, const char *channel)
+{
+    struct core *c = f->nodes[node].core;
+    struct query *q = query_new(&c->env, kind, c->app, answered);
+    answer = NULL;
+    q->channel = str_of(channel);
+    hub_ask(&c->env, q);
+    settle();
+    return answer;
+}
+
+static void questions_are_answered_for_all_nodes(void **state)
+{
+    attach_to(0, "presence-a", "u1", LANE_DELTA, 0);
+    attach_to(1, "presence-a", "u2", LANE_DELTA, 0);
+    struct query *q = ask(0, QUERY_CHANNEL, "presence-a");
+    assert_true(q->subscription_count == 2 && q->user_count == 2);
+    query_free(q);
+    q = ask(1, QUERY_USERS, "presence-a");
+    assert_int_equal(q->users_count, 2);
+    query_free(q);
+    q = ask(0, QUERY_CHANNELS, "presence-");
+    assert_true(q->channels_count == 1 && q->channels[0].subscription_count == 2 && q->channels[0].user_count == 2);
+    query_free(q);
+}
+
+static void a_silent_node_does_not_hold_up_an_answer(void **state)
+{
+    attach_to(0, "presence-a", "u1", LANE_DELTA, 0);
+    f->cut = true;
+    assert_null(ask(0, QUERY_CHANNEL, "presence-a"));
+    advance_ms(1100);
+    assert_non_null(answer);
+    assert_int_equal(answer->subscription_count, 1);
+    query_free(answer);
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -394,6 +546,13 @@ int main(void)
         T(full_subscribers_get_whole_texts_of_both),
         T(a_lost_tail_is_found_when_the_bus_says_that_it_was_away),
         T(v1_gets_creates_only),
+        T(members_of_all_nodes_are_one_list),
+        T(a_user_at_two_nodes_comes_and_goes_once),
+        T(members_of_a_dead_node_are_gone),
+        T(what_was_missed_of_members_is_asked_for),
+        T(a_word_to_a_user_reaches_him_at_any_node),
+        T(questions_are_answered_for_all_nodes),
+        T(a_silent_node_does_not_hold_up_an_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,7 +11,7 @@ struct fixture {
     struct buf gone; /* ids that expired(), each followed by a space */
 };
 
-static void expired(void *user, struct str user_id, struct socket_id socket)
+static void expired(void *user, struct str user_id, struct socket_id socket, bool gone)
 {
     struct fixture *f = user;
     buf_str(&f->gone, user_id);

@@ -1,0 +1,263 @@
+/* peers.c - what nodes say to each other of a channel beside its operations: members, control words.
+ *
+ *      first attach to a presence channel -> ask all -> their members ... or PEERS_WAIT_MS -> the attach goes on
+ *      a user's first place here, or the last one gone -> to the topic
+ *
+ * A node tells of its own places only; each keeps for each member at which nodes it has some. So nobody has to agree on
+ * anything: a member is there while any node has a place for it. What a break of the bus has swallowed is asked for again.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "base/pack.h"
+#include "channel/internal.h"
+#include "channel/questions.h"
+#include "channel/remote.h"
+
+enum { PEERS_WAIT_MS = 1000, MEMBERS_MAX = 100000 };
+
+struct peers {
+    struct channel *ch;
+    struct timer timer; /* set = answers are waited for */
+    size_t answers;     /* that have not come */
+    bool known;
+};
+
+/* ---- saying ---- */
+
+static void put_channel(struct buf *out, const struct app *app, struct str channel)
+{
+    pack_text(out, app->id);
+    pack_text(out, channel);
+}
+
+static void publish(struct env *env, unsigned topic, struct buf *payload)
+{
+    env->bus->publish(env, topic, buf_view(payload));
+    buf_free(payload);
+}
+
+void peers_tell_member(struct channel *ch, enum member_change what, struct str user_id, struct str user_info)
+{
+    struct buf payload = {0};
+    if (ch->env->bus == NULL)
+        return;
+    remote_begin(&payload, REMOTE_MEMBER);
+    put_channel(&payload, ch->app, ch->name);
+    pack_u64(&payload, what);
+    pack_text(&payload, user_id);
+    pack_text(&payload, user_info);
+    publish(ch->env, ch->topic, &payload);
+}
+
+void peers_tell_control(struct env *env, const struct app *app, struct str channel, int code, struct str reason)
+{
+    struct buf payload = {0};
+    if (env->bus == NULL)
+        return;
+    remote_begin(&payload, REMOTE_CONTROL);
+    put_channel(&payload, app, channel);
+    pack_u64(&payload, (uint64_t)code);
+    pack_text(&payload, reason);
+    publish(env, hub_topic(env, app, channel), &payload);
+}
+
+/* ---- hearing ---- */
+
+/* The channel's record on this node; NULL: none, or the payload names no channel. */
+static struct channel *take_channel(struct env *env, struct str *payload)
+{
+    struct str app_id, name;
+    if (!unpack_text(payload, &app_id) || !unpack_text(payload, &name))
+        return NULL;
+    struct app *app = apps_by_id(env->apps, app_id);
+    return app != NULL ? owner_find(env->hub, app, name) : NULL;
+}
+
+void peers_take_member(struct env *env, struct str node, struct str payload)
+{
+    struct channel *ch = take_channel(env, &payload);
+    uint64_t what;
+    struct str user_id, user_info;
+    if (ch == NULL || !ch->in_topic || !unpack_u64(&payload, &what) || !unpack_text(&payload, &user_id) ||
+        !unpack_text(&payload, &user_info) || user_id.n == 0)
+        return;
+    struct presence *presence = member_presence(ch);
+    if (what == MEMBER_CAME && presence_join_at(presence, node, user_id, user_info))
+        member_came(ch, user_id, user_info);
+    else if (what == MEMBER_WENT && presence_leave_at(presence, node, user_id))
+        member_went(ch, user_id);
+    else if (what == MEMBER_CHANGED && presence_inform(presence, user_id, user_info))
+        member_changed(ch, user_id, user_info);
+}
+
+void peers_take_control(struct env *env, struct str payload)
+{
+    struct channel *ch = take_channel(env, &payload);
+    uint64_t code;
+    struct str reason;
+    if (ch != NULL && unpack_u64(&payload, &code) && unpack_text(&payload, &reason))
+        channel_control(ch, (int)code, reason);
+}
+
+/* ---- who is there already ---- */
+
+static void settled(struct peers *p)
+{
+    p->known = true;
+    wheel_cancel(p->ch->env->wheel, &p->timer);
+    if (!list_empty(&p->ch->attaching))
+        attach_topic_on(p->ch);
+}
+
+static void waited_enough(struct timer *timer)
+{
+    settled(list_of(timer, struct peers, timer));
+}
+
+static void ask(struct channel *ch)
+{
+    struct env *env = ch->env;
+    struct buf payload = {0};
+    struct peers *p = ch->peers;
+    if (p == NULL) {
+        p = ch->peers = mem_new(struct peers);
+        p->ch = ch;
+        p->timer.fire = waited_enough;
+    }
+    p->answers = env->bus->peers(env);
+    remote_begin(&payload, REMOTE_ASK_MEMBERS);
+    pack_u64(&payload, ch->topic);
+    put_channel(&payload, ch->app, ch->name);
+    env->bus->send(env, STR_NONE, buf_view(&payload));
+    buf_free(&payload);
+    if (p->answers > 0)
+        wheel_set(env->wheel, &p->timer, env_now_ms(env) + PEERS_WAIT_MS);
+    else
+        p->known = true;
+}
+
+bool peers_known(struct channel *ch)
+{
+    if (ch->env->bus == NULL || ch->kind.kind != CHANNEL_PRESENCE)
+        return true;
+    if (ch->peers == NULL)
+        ask(ch);
+    return ch->peers->known;
+}
+
+void peers_ask_again(struct channel *ch)
+{
+    if (ch->env->bus != NULL && ch->kind.kind == CHANNEL_PRESENCE)
+        ask(ch);
+}
+
+void peers_forget(struct channel *ch)
+{
+    if (presence_count_here(ch->presence) == 0) {
+        presence_free(ch->presence); /* whoever comes asks again */
+        ch->presence = NULL;
+    }
+    if (ch->peers == NULL)
+        return;
+    wheel_cancel(ch->env->wheel, &ch->peers->timer);
+    free(ch->peers);
+    ch->peers = NULL;
+}
+
+/* A node asks: every member that has a place here. */
+static void answer_members(struct env *env, struct str node, uint64_t place, struct str payload)
+{
+    struct str app_id, name, id, info;
+    struct str asked = payload;
+    struct channel *ch = take_channel(env, &payload);
+    struct buf answer = {0};
+    size_t at = 0;
+    if (!unpack_text(&asked, &app_id) || !unpack_text(&asked, &name))
+        return;
+    remote_begin(&answer, REMOTE_MEMBERS);
+    pack_u64(&answer, place);
+    pack_text(&answer, app_id);
+    pack_text(&answer, name);
+    pack_u64(&answer, ch != NULL ? presence_count_here(ch->presence) : 0);
+    while (ch != NULL && (id = presence_next_info(ch->presence, &at, &info)).p != NULL)
+        if (presence_has_here(ch->presence, id)) {
+            pack_text(&answer, id);
+            pack_text(&answer, info);
+        }
+    env->bus->send(env, node, buf_view(&answer));
+    buf_free(&answer);
+}
+
+static void place_changed(void *user, struct str user_id, struct str user_info, bool added)
+{
+    if (added)
+        member_came(user, user_id, user_info);
+    else
+        member_went(user, user_id);
+}
+
+static void take_members(struct env *env, struct str node, struct str payload)
+{
+    struct channel *ch = take_channel(env, &payload);
+    uint64_t count;
+    if (ch == NULL || ch->peers == NULL || !unpack_u64(&payload, &count) || count > MEMBERS_MAX)
+        return;
+    struct presence_place *places = mem_alloc((count + 1) * sizeof *places);
+    size_t n = 0;
+    while (n < count && unpack_text(&payload, &places[n].user_id) && unpack_text(&payload, &places[n].user_info))
+        n++;
+    if (n == count)
+        presence_set_at(member_presence(ch), node, places, n, place_changed, ch);
+    free(places);
+    if (!ch->peers->known && --ch->peers->answers == 0)
+        settled(ch->peers);
+}
+
+/* ---- nodes ---- */
+
+unsigned hub_place(struct str payload)
+{
+    uint64_t place = 0;
+    return remote_kind_take(&payload) != REMOTE_KINDS && unpack_u64(&payload, &place) ? (unsigned)place : 0;
+}
+
+void hub_received(struct env *env, struct str node, struct str payload)
+{
+    enum remote_kind kind = remote_kind_take(&payload);
+    uint64_t place;
+    if (!unpack_u64(&payload, &place))
+        return;
+    if (kind == REMOTE_ASK_MEMBERS)
+        answer_members(env, node, place, payload);
+    else if (kind == REMOTE_MEMBERS)
+        take_members(env, node, payload);
+    else if (kind == REMOTE_QUESTION)
+        questions_asked(env, node, payload);
+    else if (kind == REMOTE_ANSWER)
+        questions_answered(env, payload);
+}
+
+struct departure {
+    struct channel *ch;
+    bool leads;
+};
+
+static void left_with_node(void *user, struct str user_id, struct str user_info, bool added)
+{
+    const struct departure *d = user;
+    if (d->leads)
+        member_lost(d->ch, user_id);
+    else
+        member_went(d->ch, user_id);
+}
+
+void hub_peer_left(struct env *env, struct str node, bool leads)
+{
+    size_t at = 0;
+    for (struct channel *ch; (ch = map_next(&env->hub->owned, &at)) != NULL;)
+        if (ch->presence != NULL)
+            presence_set_at(ch->presence, node, NULL, 0, left_with_node, &(struct departure){ch, leads});
+}
