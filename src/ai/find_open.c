@@ -18,6 +18,7 @@ struct finder {
     unsigned tries;
     size_t found;
     bool shared;           /* asks for ever, for what is silent */
+    bool once_more;        /* something may have been opened behind its back */
 };
 
 struct found_mail {
@@ -90,7 +91,7 @@ static void take_stream(struct finder *f, struct str app_id, struct str channel,
 static void ends(struct finder *f)
 {
     f->env->streams->finder = NULL;
-    if (f->found > 0 && !f->shared)
+    if (f->found > 0)
         log_info("ai", "%zu streams are open", f->found);
     buf_free(&f->after);
     free(f);
@@ -114,12 +115,18 @@ static void page_failed(struct finder *f, struct str culprit)
     wheel_set(f->env->wheel, &f->again, env_now_ms(f->env) + STREAM_RETRY_MS);
 }
 
+static void from_the_start(struct finder *f, uint64_t after_ms)
+{
+    f->once_more = false;
+    f->found = 0;
+    next_page(f, STR(""));
+    wheel_set(f->env->wheel, &f->again, env_now_ms(f->env) + after_ms);
+}
+
 /* Nodes do not all ask at the same time. */
 static void sweep_later(struct finder *f)
 {
-    uint64_t jitter_ms = random_below(&f->env->random, STREAM_SWEEP_MS / 2);
-    next_page(f, STR(""));
-    wheel_set(f->env->wheel, &f->again, env_now_ms(f->env) + STREAM_SWEEP_MS * 3 / 4 + jitter_ms);
+    from_the_start(f, STREAM_SWEEP_MS * 3 / 4 + random_below(&f->env->random, STREAM_SWEEP_MS / 2));
 }
 
 static void page_read(struct store_op *op)
@@ -138,6 +145,8 @@ static void page_read(struct store_op *op)
         ask(f);
     } else if (f->shared) {
         sweep_later(f);
+    } else if (f->once_more) {
+        from_the_start(f, STREAM_DOUBT_MS);
     } else {
         ends(f);
     }
@@ -158,15 +167,32 @@ static void asks_again(struct timer *again)
     ask(list_of(again, struct finder, again));
 }
 
-void streams_find(struct env *env, enum streams_store store)
+static struct finder *finder_new(struct env *env)
 {
     struct finder *f = mem_new(struct finder);
     f->env = env;
+    f->again.fire = asks_again;
+    env->streams->finder = f;
+    return f;
+}
+
+void streams_find_again(struct env *env)
+{
+    struct streams *all = env->streams;
+    if (!all || all->stopped || all->shared)
+        return; /* a shared store is swept anyway */
+    if (all->finder)
+        all->finder->once_more = true;
+    else
+        from_the_start(finder_new(env), STREAM_DOUBT_MS);
+}
+
+void streams_find(struct env *env, enum streams_store store)
+{
+    struct finder *f = finder_new(env);
     f->shared = store == STORE_SHARED;
     for (unsigned i = 0; i < env->shards; i++)
         env->all[i]->streams->shared = f->shared; /* nothing runs on them yet */
-    f->again.fire = asks_again;
-    env->streams->finder = f;
     ask(f);
 }
 

@@ -477,6 +477,12 @@ static void bypassed(struct channel *ch)
     ch->texts = NULL;
 }
 
+static void doubted(struct channel *ch)
+{
+    if (ch->policy.ai && ch->policy.versioned)
+        streams_find_again(ch->env);
+}
+
 static const struct egress egress_rollup = {
     .committed = committed,
     .ready = ready,
@@ -484,6 +490,7 @@ static const struct egress egress_rollup = {
     .flush = rollup_flush,
     .closed = closed,
     .bypassed = bypassed,
+    .doubted = doubted,
     .forgotten = streams_doubt,
 };
 

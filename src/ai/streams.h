@@ -20,7 +20,7 @@
 #pragma once
 #include "channel/channel.h"
 
-enum { STREAM_CHECKS_MAX = 64, STREAM_RETRY_MS = 1000, STREAM_SWEEP_MS = 1000, STREAM_PAGE = 64, STREAM_PAGE_TRIES = 5 };
+enum { STREAM_CHECKS_MAX = 64, STREAM_RETRY_MS = 1000, STREAM_SWEEP_MS = 1000, STREAM_DOUBT_MS = 2000, STREAM_PAGE = 64, STREAM_PAGE_TRIES = 5 };
 
 struct streams;
 /* Sets env->streams. */
@@ -41,6 +41,9 @@ enum streams_store { STORE_OF_THIS_NODE, STORE_SHARED };
  * been opened. */
 void streams_find(struct env *env, enum streams_store store);
 
+/* A write of this shard failed and may have opened a stream all the same, of which nobody will speak again: the store is asked once
+ * more, a little later. Many such calls are one question. */
+void streams_find_again(struct env *env);
 /* A reset or purge has changed the channel: its streams are looked up once more. */
 void streams_doubt(struct env *env, struct str channel_key);
 

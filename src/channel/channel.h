@@ -112,6 +112,8 @@ struct egress {
     void (*closed)(struct channel *ch);
     /* Operations were delivered without passing by: what is kept of texts is not whole any more. Optional. */
     void (*bypassed)(struct channel *ch);
+    /* A write failed, and may have been stored all the same. Optional. */
+    void (*doubted)(struct channel *ch);
     /* A reset or purge has changed the channel of that key, of which there need not be a record. Optional. */
     void (*forgotten)(struct env *env, struct str key);
 };

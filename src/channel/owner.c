@@ -276,8 +276,12 @@ static void finish(struct channel *ch, struct publish *p)
         drop_frame(p);
     } else if (p->stored && p->result >= PUBLISH_BUSY) {
         metrics_count(ch->env, ch->app, history_write_failures, 1);
-        if (p->result == PUBLISH_FAILED)
+        if (p->result == PUBLISH_FAILED) {
+            const struct egress *egress = ch->env->hub->egress;
             repair_doubt(ch);
+            if (egress->doubted != NULL)
+                egress->doubted(ch);
+        }
     }
     if (p->reserves_stream)
         atomic_fetch_sub(&ch->app->open_streams, 1);

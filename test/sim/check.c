@@ -118,6 +118,17 @@ static void versions_read(struct store_op *op)
     arena_free(&op->arena);
 }
 
+static void open_read(struct store_op *op)
+{
+    struct verdict_read *read = list_of(op, struct verdict_read, op);
+    judged = true;
+    for (size_t i = 0; op->result == STORE_OK && i < op->found.count; i++)
+        if (str_eq(op->found.open_channels[i], str_of(read->world->channels[0]))) /* the other is no AI channel */
+            world_fail(read->world, "a stream of create %llu is open, and nobody watches it",
+                       (unsigned long long)op->found.items[i].message.create_delivery);
+    arena_free(&op->arena);
+}
+
 static void judge_streams(struct world *w)
 {
     size_t open = 0;
@@ -160,10 +171,15 @@ static void ask(struct verdict_read *read, enum store_op_kind kind, void (*done)
 void check(struct world *w)
 {
     w->home.deliver = deliver_at_once;
-    if (w->orphan_ttl_ms > 0)
+    if (w->orphan_ttl_ms > 0) {
+        struct verdict_read read = {.world = w, .message = &w->messages[0]};
         judge_streams(w);
+        ask(&read, STORE_OPEN, open_read);
+    }
     for (unsigned i = 0; i < w->messages_count && w->failure.n == 0; i++) {
         struct verdict_read read = {.world = w, .message = &w->messages[i]};
+        if (!read.message->created)
+            continue; /* its publisher gave up */
         ask(&read, STORE_LATEST, text_read);
         if (w->orphan_ttl_ms > 0 && read.message->channel == 0) /* the other is no AI channel */
             ask(&read, STORE_VERSIONS, versions_read);

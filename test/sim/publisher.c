@@ -127,12 +127,23 @@ struct timeout {
     uint64_t number;
 };
 
+/* A backend that dies before it knows of its message: nobody else will ever speak of it, if it was stored. */
+static bool gives_up(const struct publisher *p)
+{
+    struct world *w = p->world;
+    for (unsigned i = 0; i < PUBLISHERS; i++)
+        if (&w->publishers[i] != p && w->publishers[i].message == p->message)
+            return false;
+    return p->creating && w->orphan_ttl_ms > 0 && world_chance(w, 2);
+}
+
 static void times_out(struct world *w, void *what)
 {
     struct timeout *t = what;
     struct publisher *p = t->publisher;
     if (p->busy && t->number == p->attempt) {
         p->busy = false;
+        p->done = gives_up(p);
         schedule_next(p, 0);
     }
     free(t);

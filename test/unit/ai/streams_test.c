@@ -177,6 +177,26 @@ static void page_that_fails_is_asked_for_again_and_at_last_without_what_fails(vo
     assert_int_equal(open_now(f), 2);
 }
 
+/* Found by the simulation: the create "failed", was stored, and its publisher never asked again. */
+static void stream_whose_create_failed_and_was_stored_is_found(void **state)
+{
+    struct fixture *f = *state;
+    struct publish *p = publish_make(f, "ai-chat", ACTION_CREATE, "ai-output", STATUS("streaming"));
+    p->op.write.data = STR("\"\"");
+    hub_publish(&f->core->env, p);
+    core_step(f->core);
+    store_step(f->core->env.store);
+    f->core->home_first->result = STORE_FAILED; /* it is in the store all the same */
+    core_settle(f->core);
+    assert_int_equal(f->result, PUBLISH_FAILED);
+    assert_int_equal(open_now(f), 0);
+    advance(f, STREAM_DOUBT_MS + 1);
+    assert_int_equal(open_now(f), 1);
+    advance(f, TTL_MS + 1);
+    assert_int_equal(open_now(f), 0);
+    assert_int_equal(figure(f, orphans_closed), 1);
+}
+
 /* [4.36] */
 static void deleted_stream_is_not_open_and_an_append_revives_it(void **state)
 {
@@ -427,6 +447,7 @@ int main(void)
         T(open_streams_of_an_earlier_process_are_closed),
         T(stream_that_ended_before_the_list_came_is_not_open),
         T(page_that_fails_is_asked_for_again_and_at_last_without_what_fails),
+        T(stream_whose_create_failed_and_was_stored_is_found),
         T(deleted_stream_is_not_open_and_an_append_revives_it),
         T(clearing_the_extras_ends_a_stream),
         T(replaced_extras_without_status_end_a_stream),
