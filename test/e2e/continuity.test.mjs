@@ -403,6 +403,59 @@ describe('the two tiers of a resume', () => {
     assert.deepEqual(versions.items.map(i => i.data).join(''), 'axxxxxx');
   });
 
+  test('a client page is capped at 1000 whatever the policy [S77]', async () => {
+    const channel = fresh(), client = await connect();
+    await client.subscribe(channel);
+    for (const limit of [5000, 1001, 1000]) {
+      const from = client.frames.length;
+      client.send('sockudo:channel_history', { channel, limit });
+      assert.equal((await client.next(f => f.event === 'sockudo:channel_history', { from })).data.limit, 1000);
+    }
+  });
+
+  test('a serial as text is taken, and a failed channel is named inside the data too [1.42]', async () => {
+    const channel = fresh(), client = await wasAway('app-key', channel);
+    client.positions.get(channel).serial = '1';
+    const { recovered } = await client.reconnect();
+    assert.deepEqual(recovered.map(r => r.replayed), [2]);
+    client.positions.get(channel).serial = '9007199254740993';
+    const from = client.frames.length, { failed } = await client.reconnect();
+    const said = await client.next(f => f.event === 'sockudo:resume_failed', { from });
+    assert.deepEqual([said.channel, JSON.parse(said.data).channel, JSON.parse(said.data)], [channel, channel, failed[0]]);
+    const events = client.frames.slice(from).map(f => f.event);
+    assert.ok(events.indexOf('sockudo:resume_failed') < events.indexOf('sockudo:resume_success'));
+  });
+
+  test('ten thousand publishes racing subscribes: none before its success, none lost after it [1.40] [S74]', { timeout: 60_000 }, async () => {
+    const channel = fresh(), api = apis['app-key'], total = 10_000;
+    let next = 1;
+    const publisher = async () => {
+      while (next <= total) {
+        const first = next;
+        next += 10;
+        ok(await api.post('/batch_events', { batch: Array.from({ length: 10 }, (_, j) => ({ channel, name: 'n', data: first + j })) }));
+      }
+    };
+    const writing = Promise.all(Array.from({ length: 4 }, publisher));
+    const clients = [];
+    for (let i = 0; i < 20; i++) {
+      const client = await connect('app-key', { params: i % 3 ? '' : 'append_rollup_window=500' });
+      const ack = await client.subscribe(channel);
+      const before = client.frames.slice(0, client.frames.indexOf(ack)).filter(f => f.channel === channel);
+      assert.deepEqual(before, []);
+      clients.push([client, ack]);
+      await sleep(20);
+    }
+    await writing;
+    const { newest_available_serial: newest } = ok(await api.history(channel, { limit: 1 })).continuity;
+    assert.equal(newest, total);
+    for (const [client, ack] of clients) {
+      await until(() => client.positions.get(channel).serial === total, () => `${client.positions.get(channel).serial} to be ${total}`, 10_000);
+      assert.deepEqual(client.of(channel).filter(f => f.event === 'n').map(f => f.serial), Array.from({ length: total - ack.serial }, (_, i) => ack.serial + 1 + i));
+    }
+    noFaults(...clients.map(([client]) => client));
+  });
+
   test('a gate that is full ends the connection, and nothing was out of order before [3.25]', { timeout: 60_000 }, async () => {
     const channel = fresh(), client = await connect(), api = apis['app-key'], filling = 'x'.repeat(9000);
     for (let i = 1; i <= 1700; i += 10)
