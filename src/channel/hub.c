@@ -33,6 +33,7 @@ void hub_free(struct hub *hub)
         owner_free(ch);
     map_free(&hub->owned);
     hot_tier_free(hub);
+    heads_free(hub);
     topics_free(hub);
     questions_free(hub);
     local_free(hub);

@@ -25,6 +25,7 @@ struct hub {
     size_t hot_bytes;              /* of all of them */
     struct timer hot_sweep;
     uint64_t hot_sweep_ms;
+    struct heads *heads;           /* heads.c; NULL = no bus, or nothing follows yet */
     struct questions *questions;   /* questions.c; NULL = none asked yet */
     struct topic *topics;          /* topics.c; NULL = no bus, or nothing heard yet */
     uint64_t publishes;            /* in flight, of all channels owned here */
@@ -195,6 +196,10 @@ void peers_tell_member(struct channel *ch, enum member_change what, struct str u
 void peers_take_member(struct env *env, struct str node, struct str payload);
 void peers_tell_control(struct env *env, const struct app *app, struct str channel, int code, struct str reason);
 void peers_take_control(struct env *env, struct str payload);
+
+/* heads.c */
+void heads_watch(struct env *env); /* from now on */
+void heads_free(struct hub *hub);
 
 /* foreign.c */
 /* An operation of another node; taken over. owner_drain() brings it to its subscribers. */

@@ -312,6 +312,8 @@ static struct publish *next(struct channel *ch)
 
 static void leave(struct channel *ch, struct publish *p)
 {
+    if (ch->env->bus != NULL)
+        ch->moved_ms = env_now_ms(ch->env);
     if (p->foreign) {
         finish_foreign(ch, p);
         return;

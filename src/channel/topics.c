@@ -47,6 +47,7 @@ bool topic_join(struct channel *ch, unsigned window)
     if (!ch->in_topic)
         t->channels++;
     ch->in_topic = true;
+    heads_watch(env);
     if (first || window < t->window) {
         t->window = (uint8_t)window;
         env->bus->listen(env, ch->topic, window);

@@ -1,0 +1,101 @@
+/* heads.c - a lost tail shows no gap: so heads are compared with the store (design, "Cluster").
+ *
+ *      every HEAD_CHECK_MS     the channels that follow, have listeners and moved in the last minute or have an open stream,
+ *                              many per question -> what lies above is waited for, then read from the store (repair.c)
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "channel/internal.h"
+
+enum { HEAD_CHECK_MS = 1000, QUIET_MS = 60000 };
+
+struct heads {
+    struct timer timer;
+    struct env *env;
+    struct store_op op;
+    bool asking;
+};
+
+static bool is_worth_it(struct channel *ch, uint64_t now_ms)
+{
+    bool moves = now_ms - ch->moved_ms < QUIET_MS || ch->head.open_streams > 0;
+    return ch->follows && ch->policy.history && moves && ch->repair == NULL && channel_has_listeners(ch);
+}
+
+static void again(struct heads *h)
+{
+    wheel_set(h->env->wheel, &h->timer, env_now_ms(h->env) + HEAD_CHECK_MS);
+}
+
+static void heads_read(struct store_op *op)
+{
+    struct heads *h = list_of(op, struct heads, op);
+    struct hub *hub = h->env->hub;
+    h->asking = false;
+    if (hub == NULL) { /* closed meanwhile */
+        arena_free(&op->arena);
+        free(h);
+        return;
+    }
+    for (size_t i = 0; op->result == STORE_OK && i < op->read.names_count; i++) {
+        const struct store_name *name = &op->read.names[i];
+        struct app *app = apps_by_id(h->env->apps, name->app_id);
+        struct channel *ch = app != NULL ? owner_find(hub, app, name->channel) : NULL;
+        const struct store_head *head = &op->found.heads[i];
+        if (ch != NULL && ch->follows && head->delivery > ch->head.delivery && strcmp(head->stream_id, ch->head.stream_id) == 0)
+            repair_gap(ch, head->delivery + 1);
+    }
+    arena_free(&op->arena);
+    again(h);
+}
+
+static void ask(struct heads *h)
+{
+    struct env *env = h->env;
+    uint64_t now_ms = env_now_ms(env);
+    struct store_name *names = arena_alloc(&h->op.arena, STORE_HEADS_MAX * sizeof *names);
+    size_t count = 0, at = 0;
+    for (struct channel *ch; count < STORE_HEADS_MAX && (ch = map_next(&env->hub->owned, &at)) != NULL;)
+        if (is_worth_it(ch, now_ms))
+            names[count++] = (struct store_name){ch->app->id, arena_copy(&h->op.arena, ch->name)};
+    if (count == 0) {
+        arena_free(&h->op.arena);
+        again(h);
+        return;
+    }
+    h->asking = true;
+    h->op.kind = STORE_HEADS;
+    h->op.shard = env->shard;
+    h->op.done = heads_read;
+    h->op.read = (struct store_read){.names = names, .names_count = count};
+    store_submit(env->store, &h->op);
+}
+
+static void is_time(struct timer *timer)
+{
+    ask(list_of(timer, struct heads, timer));
+}
+
+void heads_watch(struct env *env)
+{
+    struct hub *hub = env->hub;
+    if (hub->heads != NULL)
+        return;
+    hub->heads = mem_new(struct heads);
+    hub->heads->env = env;
+    hub->heads->timer.fire = is_time;
+    again(hub->heads);
+}
+
+void heads_free(struct hub *hub)
+{
+    struct heads *h = hub->heads;
+    if (h == NULL)
+        return;
+    wheel_cancel(hub->env->wheel, &h->timer);
+    if (!h->asking)
+        free(h);
+}
