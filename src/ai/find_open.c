@@ -18,6 +18,7 @@ struct finder {
     unsigned tries;
     size_t found;
     bool shared;           /* asks for ever, for what is silent */
+    bool warned;           /* of streams whose app is gone */
     bool once_more;        /* something may have been opened behind its back */
 };
 
@@ -81,9 +82,10 @@ static void take_stream(struct finder *f, struct str app_id, struct str channel,
     struct app *app = apps_by_id(f->env->apps, app_id);
     struct arena arena = {0};
     struct channel_name name;
-    if (!app)
-        log_warn("ai", "an open stream belongs to app '%.*s', which is not configured: it stays open", STR_ARG(app_id));
-    else if (!channel_name_check(app, channel, &name, &arena) && channel_policy(app, channel, &name).ai)
+    if (!app && !f->warned)
+        log_warn("ai", "open streams of app '%.*s', which is not configured, stay open", STR_ARG(app_id));
+    f->warned |= !app;
+    if (app && !channel_name_check(app, channel, &name, &arena) && channel_policy(app, channel, &name).ai)
         post_found(f, app, channel, item);
     arena_free(&arena);
 }
