@@ -22,7 +22,7 @@ endif
 CFLAGS  := $(BASE) $(WARN) $($(VARIANT)_FLAGS) -MMD -MP
 CXXFLAGS:= -std=c++17 -Isrc -g -fno-omit-frame-pointer $($(VARIANT)_FLAGS) -MMD -MP
 LDFLAGS := $($(VARIANT)_FLAGS)
-LDLIBS  := -lrocksdb -lcurl -lcrypto -lxxhash -lmsgpackc -lprotobuf-c -lstdc++ -lpthread -lm
+LDLIBS  := -lrocksdb -lcurl -lhiredis -lssl -lcrypto -lxxhash -lmsgpackc -lprotobuf-c -lstdc++ -lpthread -lm
 
 # Every .c below src is the server's, but for main.c (the program) and src/load (another program).
 LIB_SRC  := $(filter-out src/main.c,$(wildcard src/*.c src/[a-km-z]*/*.c src/l[a-np-z]*/*.c))

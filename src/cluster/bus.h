@@ -10,8 +10,8 @@
  * another while nothing breaks; what is lost in a break is announced by missed(), and then the store tells what it was.
  *
  * Ownership: payloads are copied. Threads: every bus_*() any; handlers on the bus's own thread, one at a time.
- * Limits: BUS_QUEUE_MAX payloads wait to be sent (dropped() for each beyond), BUS_PEERS_MAX peers, payloads of BUS_PAYLOAD_MAX
- * bytes. Metrics: horizontal_transport_queue_depth, _messages_dropped_total, _reconnections_total, horizontal_broadcast_published_total,
+ * Limits: BUS_QUEUE_MAX payloads of BUS_QUEUE_BYTES_MAX in all wait to be sent (dropped() for each beyond), BUS_PEERS_MAX peers (with
+ * more of them this node publishes everything, as if all were wanted), payloads of BUS_PAYLOAD_MAX bytes (larger ones: dropped()). Metrics: horizontal_transport_queue_depth, _messages_dropped_total, _reconnections_total, horizontal_broadcast_published_total,
  * _received_total, all with label driver.
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/metric.h"
 #include "message/env.h"
+#include "net/tls.h"
 
 enum {
     BUS_TOPICS_MAX = 4096,
@@ -28,6 +29,8 @@ enum {
     BUS_PEERS_MAX = 256,
     BUS_PAYLOAD_MAX = 1 << 20,
     BUS_NODE_SIZE = 36, /* a UUID, new at each start */
+    BUS_QUEUE_BYTES_MAX = 64 << 20,
+    BUS_NO_TOPIC = -1,
 };
 
 struct bus;
@@ -43,8 +46,10 @@ struct bus_handlers {
     void (*peer_joined)(void *user, struct str node);
     /* clean: it has said good-bye. Every node is told; leads: this node is the one that does what only one may do. */
     void (*peer_left)(void *user, struct str node, bool clean, bool leads);
-    /* The queue was full. */
-    void (*dropped)(void *user, unsigned topic, struct str payload);
+    /* The queue was full, or a break leaves open whether the payload has arrived. topic: BUS_NO_TOPIC for those of bus_send().
+     * payload: absent when so many were dropped at once that they could not be kept for this call; one call then stands for
+     * all of that topic. May be NULL. */
+    void (*dropped)(void *user, int topic, struct str payload);
 };
 
 struct bus_options {
@@ -58,12 +63,11 @@ struct bus_options {
     struct bus_redis {
         struct str host, username, password; /* username, password absent = none */
         uint16_t port;
-        uint32_t db;
-        struct { struct str host; uint16_t port; } *sentinels; /* ask them for `master_name` at each connect */
+        uint32_t db; /* selected, though Pub/Sub does not know databases */
+        struct bus_sentinel { struct str host; uint16_t port; } *sentinels; /* ask them for `master_name` at each connect */
         size_t sentinels_count;
         struct str master_name, sentinel_username, sentinel_password;
-        bool tls, accept_invalid_certs;
-        struct str ca_path, client_cert_path, client_key_path;
+        struct tls_options tls, sentinel_tls;
     } redis;
 };
 

@@ -1,0 +1,543 @@
+/* bus.c - the bus as its users see it, the queue of what is to be sent, and the course of a connection.
+ *
+ *      DOWN -> SUBSCRIBING -> GREETING -> SETTLED
+ *        up: all topics that      all confirmed:    as many answers as HELLO has reached connections of others,
+ *        are listened to          HELLO             or BUS_ANSWER_WAIT_MS: listening(); missed() if it is not the first time
+ *
+ * A heartbeat goes to all, ourselves included: one that does not come back says that the connection is none, whatever TCP thinks.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <assert.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "cluster/bus_internal.h"
+
+/* ---- items ---- */
+
+static struct bus_item *item_alloc(struct bus *bus, unsigned to, size_t size)
+{
+    struct bus_item *item = mem_alloc(sizeof *item + size);
+    *item = (struct bus_item){.bus = bus, .to = to, .size = size};
+    return item;
+}
+
+struct bus_item *bus_item_new(struct bus *bus, enum bus_kind kind, unsigned to, size_t size)
+{
+    struct bus_item *item = item_alloc(bus, to, BUS_HEAD_BYTES + size);
+    item->bytes[0] = BUS_WIRE_VERSION;
+    item->bytes[1] = (char)kind;
+    memcpy(item->bytes + 2, bus->id, BUS_ID_BYTES);
+    return item;
+}
+
+void bus_item_free(struct bus_item *item)
+{
+    struct bus *bus = item->bus;
+    if (item->counted) {
+        atomic_fetch_sub(&bus->queued_bytes, item->size);
+        atomic_fetch_sub(&bus->queued, 1);
+    }
+    if (item->refused) {
+        atomic_fetch_sub(&bus->refused_bytes, item->size);
+        atomic_fetch_sub(&bus->refused, 1);
+    }
+    free(item);
+}
+
+void bus_item_dropped(struct bus_item *item)
+{
+    struct bus *bus = item->bus;
+    if (item->counted || item->refused) {
+        metric_add(bus->dropped, METRIC_SHARD_BUS, 1);
+        if (bus->options.handlers.dropped != NULL && !bus->closing)
+            bus->options.handlers.dropped(bus->options.user, item->to < BUS_TOPICS_MAX ? (int)item->to : BUS_NO_TOPIC,
+                                          str_from(str_make(item->bytes, item->size), BUS_HEAD_BYTES));
+    }
+    bus_item_free(item);
+}
+
+static void item_waits(struct bus *bus, struct bus_item *item)
+{
+    list_append(&bus->unsent, &item->link);
+    bus->waiting++;
+    bus_flush_soon(bus);
+}
+
+static void item_arrives(struct task *task)
+{
+    struct bus_item *item = list_of(task, struct bus_item, task);
+    if (item->refused)
+        bus_item_dropped(item);
+    else
+        item_waits(item->bus, item);
+}
+
+void bus_send_message(struct bus *bus, const struct bus_message *m, const char *target)
+{
+    struct buf bytes = {0};
+    if (bus->phase == BUS_DOWN)
+        return;
+    bus_put(&bytes, m);
+    struct bus_item *item = item_alloc(bus, target != NULL ? BUS_TO_NODE : BUS_TO_ALL, bytes.n);
+    memcpy(item->bytes, bytes.p, bytes.n);
+    if (target != NULL)
+        memcpy(item->target, target, BUS_ID_BYTES);
+    buf_free(&bytes);
+    item_waits(bus, item);
+}
+
+/* ---- any thread ---- */
+
+/* Takes n off what is left below the limits; false if it does not fit. */
+static bool reserve(_Atomic uint64_t *count, _Atomic uint64_t *bytes, size_t n)
+{
+    uint64_t items = atomic_fetch_add(count, 1), size = atomic_fetch_add(bytes, n);
+    if (items < BUS_QUEUE_MAX && size + n <= BUS_QUEUE_BYTES_MAX)
+        return true;
+    atomic_fetch_sub(bytes, n);
+    atomic_fetch_sub(count, 1);
+    return false;
+}
+
+/* Under the lock. */
+static void wish_changed(struct bus *bus, unsigned number)
+{
+    struct bus_wish *wish = &bus->wishes[number];
+    if (!wish->dirty)
+        bus->dirty[bus->dirty_count++] = number;
+    wish->dirty = true;
+    if (bus->posted)
+        return;
+    bus->posted = true;
+    enum mailbox_result result = mailbox_post(loop_mailbox(bus->loop), &bus->wishes_task);
+    assert(result == MAILBOX_OK); /* BUS_MAILBOX_TASKS is more than may be posted */
+    (void)result;
+}
+
+static void lose(struct bus *bus, unsigned to)
+{
+    unsigned slot = to < BUS_TOPICS_MAX ? to : bus->options.topics;
+    pthread_mutex_lock(&bus->lock);
+    bus->wishes[slot].lost = true;
+    wish_changed(bus, slot);
+    pthread_mutex_unlock(&bus->lock);
+}
+
+static void submit(struct bus *bus, enum bus_kind kind, unsigned to, const char *target, struct str payload)
+{
+    size_t size = BUS_HEAD_BYTES + payload.n;
+    bool counted = payload.n <= BUS_PAYLOAD_MAX && reserve(&bus->queued, &bus->queued_bytes, size);
+    if (!counted && !reserve(&bus->refused, &bus->refused_bytes, size)) {
+        lose(bus, to);
+        return;
+    }
+    struct bus_item *item = bus_item_new(bus, kind, to, payload.n);
+    if (payload.n > 0)
+        memcpy(item->bytes + BUS_HEAD_BYTES, payload.p, payload.n);
+    if (target != NULL)
+        memcpy(item->target, target, BUS_ID_BYTES);
+    item->counted = counted;
+    item->refused = !counted;
+    item->task.run = item_arrives;
+    enum mailbox_result result = mailbox_post(loop_mailbox(bus->loop), &item->task);
+    assert(result == MAILBOX_OK); /* as above */
+    (void)result;
+}
+
+void bus_publish(struct bus *bus, unsigned topic, struct str payload)
+{
+    assert(topic < bus->options.topics);
+    submit(bus, BUS_PUBLISHED, topic, NULL, payload);
+}
+
+void bus_send(struct bus *bus, struct str node, struct str payload)
+{
+    char target[BUS_ID_BYTES];
+    if (node.p == NULL)
+        submit(bus, BUS_SENT, BUS_TO_ALL, NULL, payload);
+    else if (bus_id_read(node, target))
+        submit(bus, BUS_SENT, BUS_TO_NODE, target, payload);
+}
+
+void bus_listen(struct bus *bus, unsigned topic, int window)
+{
+    assert(topic < bus->options.topics && window >= 0 && window <= BUS_WINDOW_MAX);
+    pthread_mutex_lock(&bus->lock);
+    struct bus_wish *wish = &bus->wishes[topic];
+    if (!wish->on)
+        wish->epoch++;
+    wish->on = true;
+    wish->window = window;
+    wish_changed(bus, topic);
+    pthread_mutex_unlock(&bus->lock);
+}
+
+void bus_leave(struct bus *bus, unsigned topic)
+{
+    assert(topic < bus->options.topics);
+    pthread_mutex_lock(&bus->lock);
+    bus->wishes[topic].on = false;
+    wish_changed(bus, topic);
+    pthread_mutex_unlock(&bus->lock);
+}
+
+int bus_wanted(const struct bus *bus, unsigned topic)
+{
+    assert(topic < bus->options.topics);
+    return atomic_load(&bus->everything) ? 0 : atomic_load(&bus->wanted[topic]);
+}
+
+struct str bus_node(const struct bus *bus)
+{
+    return str_make(bus->node, BUS_NODE_SIZE);
+}
+
+bool bus_is_up(const struct bus *bus)
+{
+    return atomic_load(&bus->up);
+}
+
+size_t bus_peers(const struct bus *bus)
+{
+    return atomic_load(&bus->peers_alive);
+}
+
+/* ---- the course of a connection ---- */
+
+static void finish(struct bus *bus)
+{
+    loop_stop(bus->loop);
+}
+
+/* At the end of a turn: one announcement for all that it has changed, then everything goes to the transport. */
+static void turn_ends(struct turn_hook *hook)
+{
+    struct bus *bus = list_of(hook, struct bus, hook);
+    interest_announce(bus);
+    metric_set(bus->depth, METRIC_SHARD_BUS, (int64_t)atomic_load(&bus->queued));
+    if (bus->phase != BUS_DOWN && bus->waiting > BUS_CONTROL_MAX)
+        bus->transport->restart(bus, "too much waits to be sent");
+    if (bus->phase != BUS_DOWN)
+        bus->transport->send(bus);
+    if (bus->closing && bus->waiting == 0)
+        finish(bus);
+}
+
+void bus_flush_soon(struct bus *bus)
+{
+    loop_at_end(bus->loop, &bus->hook);
+}
+
+static void settled(struct bus *bus)
+{
+    bool again = bus->was_up;
+    wheel_cancel(loop_wheel(bus->loop), &bus->answers);
+    bus->phase = BUS_SETTLED;
+    bus->was_up = true;
+    peers_up(bus);
+    peers_refresh(bus);
+    atomic_store(&bus->up, true);
+    log_info("cluster", "connected as node %s, %zu peers", bus->node, bus->peers.count);
+    if (again && bus->options.handlers.missed != NULL)
+        bus->options.handlers.missed(bus->options.user);
+    interest_settled(bus);
+}
+
+void bus_settle(struct bus *bus)
+{
+    if (bus->phase == BUS_GREETING && bus->hello_answered &&
+        peers_acked(bus, bus->hello_generation) + 1 >= bus->hello_reached)
+        settled(bus);
+}
+
+static void answers_are_late(struct timer *timer)
+{
+    struct bus *bus = list_of(timer, struct bus, answers);
+    if (bus->phase == BUS_GREETING)
+        settled(bus);
+    else
+        interest_acked(bus);
+}
+
+static void heartbeat(struct timer *timer)
+{
+    struct bus *bus = list_of(timer, struct bus, heartbeat);
+    uint64_t now_ms = loop_now_ms(bus->loop);
+    struct bus_message m = {.kind = BUS_HEARTBEAT, .node = bus->id, .nonce = bus->nonce, .generation = bus->generation};
+    wheel_set(loop_wheel(bus->loop), timer, now_ms + bus->options.heartbeat_ms);
+    if (bus->phase != BUS_SETTLED)
+        return;
+    if (bus->heartbeat_seen_ms < bus->heartbeat_sent_ms && !bus->transport->is_behind(bus)) {
+        bus->transport->restart(bus, "our own heartbeat has not come back");
+        return;
+    }
+    bus->heartbeat_sent_ms = now_ms;
+    interest_announce(bus); /* what the heartbeat says of our generation comes behind what it counts */
+    m.generation = bus->generation;
+    bus_send_message(bus, &m, NULL);
+}
+
+void bus_transport_up(struct bus *bus)
+{
+    memcpy(bus->nonce_before, bus->nonce, BUS_NONCE_BYTES);
+    struct random fresh;
+    random_from_kernel(&fresh); /* a clone of this process draws another one */
+    uint64_t nonce = random_u64(&fresh);
+    memcpy(bus->nonce, &nonce, BUS_NONCE_BYTES);
+    bus->phase = BUS_SUBSCRIBING;
+    bus->heartbeat_seen_ms = bus->heartbeat_sent_ms = loop_now_ms(bus->loop);
+    if (bus->was_up)
+        metric_add(bus->reconnections, METRIC_SHARD_BUS, 1);
+    interest_up(bus);
+}
+
+/* Of what was being sent nobody knows how much has arrived; what is for the connection itself is of no use any more. */
+void bus_transport_down(struct bus *bus)
+{
+    struct list doubtful, kept;
+    bus->phase = BUS_DOWN;
+    atomic_store(&bus->up, false);
+    wheel_cancel(loop_wheel(bus->loop), &bus->answers);
+    peers_down(bus);
+    interest_down(bus);
+    list_init(&doubtful);
+    list_init(&kept);
+    list_splice(&doubtful, &bus->unanswered);
+    for (struct list *link; (link = list_take(&bus->unsent)) != NULL;) {
+        struct bus_item *item = list_of(link, struct bus_item, link);
+        list_append(item->counted ? &kept : &doubtful, link);
+    }
+    list_splice(&bus->unsent, &kept);
+    for (struct list *link; (link = list_take(&doubtful)) != NULL; bus->waiting--)
+        bus_item_dropped(list_of(link, struct bus_item, link));
+    if (bus->closing)
+        finish(bus);
+}
+
+void bus_transport_subscribed(struct bus *bus, unsigned topic)
+{
+    interest_subscribed(bus, topic);
+}
+
+void bus_transport_answered(struct bus *bus, int64_t reached)
+{
+    struct list *link = list_take(&bus->unanswered);
+    assert(link != NULL);
+    struct bus_item *item = list_of(link, struct bus_item, link);
+    bus->waiting--;
+    bus_flush_soon(bus);
+    if (reached < 0) {
+        bus_item_dropped(item);
+        return;
+    }
+    if (item->counted && item->to < BUS_TOPICS_MAX)
+        metric_add(bus->published, METRIC_SHARD_BUS, 1);
+    bool hello = item->bytes[1] == BUS_HELLO;
+    bus_item_free(item);
+    if (!hello || bus->phase != BUS_GREETING)
+        return;
+    if (reached == 0) {
+        bus->transport->restart(bus, "what is published does not reach our own subscription: two brokers?");
+        return;
+    }
+    bus->hello_answered = true;
+    bus->hello_reached = (size_t)reached;
+    bus_settle(bus);
+}
+
+/* Two living processes with our id, as a container that was copied while it ran makes them: only one can stay, and both of them
+ * choose the same one. */
+void bus_conflict(struct bus *bus, const char *nonce)
+{
+    if (bus->refusing || memcmp(nonce, bus->nonce, BUS_NONCE_BYTES) == 0 || memcmp(nonce, bus->nonce_before, BUS_NONCE_BYTES) == 0)
+        return;
+    if (memcmp(bus->nonce, nonce, BUS_NONCE_BYTES) < 0) {
+        log_warn("cluster", "another process has this node's id %s; it is the one that gives up the bus", bus->node);
+        return;
+    }
+    log_error("cluster", "another process has this node's id %s (a copy of this one?): the bus stays off until a restart", bus->node);
+    bus->refusing = true;
+    bus->transport->restart(bus, "node id in use");
+}
+
+static void own_message(struct bus *bus, const struct bus_message *m)
+{
+    if (m->nonce == NULL)
+        return;
+    if (m->kind == BUS_HEARTBEAT && memcmp(m->nonce, bus->nonce, BUS_NONCE_BYTES) == 0)
+        bus->heartbeat_seen_ms = loop_now_ms(bus->loop);
+    bus_conflict(bus, m->nonce);
+}
+
+static bool agrees(struct bus *bus, const struct bus_message *m, unsigned to)
+{
+    return m->kind == BUS_PUBLISHED ? to < bus->options.topics : to >= BUS_TOPICS_MAX;
+}
+
+void bus_transport_received(struct bus *bus, unsigned to, struct str bytes)
+{
+    struct bus_message m;
+    if (!bus_read(bytes, &m) || !agrees(bus, &m, to)) {
+        metric_add(bus->undecodable, METRIC_SHARD_BUS, 1);
+        return;
+    }
+    if (memcmp(m.node, bus->id, BUS_ID_BYTES) == 0) {
+        own_message(bus, &m);
+        return;
+    }
+    if (m.kind == BUS_PUBLISHED && bus->topics[to].state == TOPIC_OFF)
+        return; /* left while it was on its way */
+    if (m.kind == BUS_PUBLISHED)
+        metric_add(bus->received, METRIC_SHARD_BUS, 1);
+    peers_take(bus, &m, to);
+}
+
+/* ---- open and close ---- */
+
+static void grace_is_over(struct timer *timer)
+{
+    finish(list_of(timer, struct bus, grace));
+}
+
+static void close_arrives(struct task *task)
+{
+    struct bus *bus = list_of(task, struct bus, close_task);
+    struct bus_message bye = {.kind = BUS_BYE, .node = bus->id};
+    bus->closing = true;
+    if (bus->phase == BUS_DOWN) {
+        finish(bus);
+        return;
+    }
+    bus->grace.fire = grace_is_over;
+    wheel_set(loop_wheel(bus->loop), &bus->grace, loop_now_ms(bus->loop) + bus->grace_ms);
+    bus_send_message(bus, &bye, NULL);
+}
+
+static void *run(void *arg)
+{
+    struct bus *bus = arg;
+    bus->transport->start(bus);
+    wheel_set(loop_wheel(bus->loop), &bus->heartbeat, loop_now_ms(bus->loop) + bus->options.heartbeat_ms);
+    loop_run(bus->loop);
+    bus->transport->stop(bus);
+    return NULL;
+}
+
+/* Signals are the main thread's. */
+static void start_thread(struct bus *bus)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    if (pthread_create(&bus->thread, NULL, run, bus) != 0) {
+        perror("pthread_create");
+        abort();
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static struct metric_series *series(struct bus *bus, struct metric_family *family)
+{
+    return metric_series(family, (struct str[]){str_of(bus->transport->name)});
+}
+
+static void register_metrics(struct bus *bus)
+{
+    struct metric_registry *r = bus->options.metrics;
+    bus->depth = series(bus, metric_gauge(r, "horizontal_transport_queue_depth", "Payloads that wait for the bus", "driver"));
+    bus->dropped = series(bus, metric_counter(r, "horizontal_transport_messages_dropped_total",
+                                              "Payloads that were not sent, or may not have arrived", "driver"));
+    bus->reconnections = series(bus, metric_counter(r, "horizontal_transport_reconnections_total", "Connections after the first", "driver"));
+    bus->published = series(bus, metric_counter(r, "horizontal_broadcast_published_total", "Payloads published to topics", "driver"));
+    bus->received = series(bus, metric_counter(r, "horizontal_broadcast_received_total", "Payloads of other nodes in topics", "driver"));
+    bus->undecodable = series(bus, metric_counter(r, "horizontal_transport_messages_undecodable_total",
+                                                  "Payloads that no node of ours has sent", "driver"));
+}
+
+static void make_tables(struct bus *bus)
+{
+    unsigned topics = bus->options.topics;
+    bus->wanted = mem_zalloc(topics * sizeof *bus->wanted);
+    bus->topics = mem_zalloc(topics * sizeof *bus->topics);
+    bus->wishes = mem_zalloc((topics + 1) * sizeof *bus->wishes);
+    bus->dirty = mem_zalloc((topics + 1) * sizeof *bus->dirty);
+    for (unsigned i = 0; i < topics; i++) {
+        atomic_store(&bus->wanted[i], BUS_NOBODY);
+        list_init(&bus->topics[i].link);
+    }
+    list_init(&bus->announced);
+    list_init(&bus->unsent);
+    list_init(&bus->unanswered);
+    atomic_store(&bus->everything, true);
+}
+
+struct bus *bus_new(const struct bus_options *options, const struct bus_transport *transport, struct str node)
+{
+    struct bus *bus = mem_new(struct bus);
+    bus->options = *options;
+    bus->transport = transport;
+    bus->options.prefix = arena_copy(&bus->arena, options->prefix);
+    pthread_mutex_init(&bus->lock, NULL);
+    random_from_kernel(&bus->random);
+    if (node.p == NULL || !bus_id_read(node, bus->id)) {
+        char uuid[37];
+        random_uuid(&bus->random, uuid);
+        bus_id_read(str_of(uuid), bus->id);
+    }
+    bus_id_write(bus->id, bus->node);
+    make_tables(bus);
+    register_metrics(bus);
+    bus->loop = loop_new(options->clock, BUS_MAILBOX_TASKS);
+    bus->hook.run = turn_ends;
+    bus->wishes_task.run = interest_wishes_arrive;
+    bus->close_task.run = close_arrives;
+    bus->heartbeat.fire = heartbeat;
+    bus->answers.fire = answers_are_late;
+    return bus;
+}
+
+void bus_start(struct bus *bus)
+{
+    start_thread(bus);
+}
+
+static void free_items(struct list *items)
+{
+    for (struct list *link; (link = list_take(items)) != NULL;)
+        bus_item_dropped(list_of(link, struct bus_item, link));
+}
+
+/* What was posted while the thread came to its end. */
+static void take_late_mail(struct bus *bus)
+{
+    struct task *task;
+    bus->closing = true;
+    while (mailbox_take(loop_mailbox(bus->loop), &task, 1) == 1)
+        if (task->run == item_arrives)
+            bus_item_dropped(list_of(task, struct bus_item, task));
+}
+
+void bus_close(struct bus *bus, uint32_t grace_ms)
+{
+    bus->grace_ms = grace_ms;
+    mailbox_post(loop_mailbox(bus->loop), &bus->close_task);
+    pthread_join(bus->thread, NULL);
+    take_late_mail(bus);
+    free_items(&bus->unanswered);
+    free_items(&bus->unsent);
+    metric_set(bus->depth, METRIC_SHARD_BUS, 0);
+    peers_free(bus);
+    loop_free(bus->loop);
+    pthread_mutex_destroy(&bus->lock);
+    free(bus->topics);
+    free(bus->wishes);
+    free(bus->dirty);
+    free(bus->wanted);
+    arena_free(&bus->arena);
+    free(bus);
+}
