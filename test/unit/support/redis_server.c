@@ -85,7 +85,7 @@ void redis_server_restart(struct redis_server *server)
 static void make_place(struct redis_server *server)
 {
     server->port = redis_free_port();
-    strcpy(server->folder, "/tmp/sockudo-redis-XXXXXX");
+    snprintf(server->folder, sizeof server->folder, "/tmp/sockudo-redis-XXXXXX");
     assert_non_null(mkdtemp(server->folder));
 }
 
