@@ -420,10 +420,6 @@ static void committed(struct channel *ch, struct publish *p)
 {
     bool append = p->op.write.action == ACTION_APPEND;
     change_origin(ch, p);
-    if (ch->policy.ai && p->ai_event)
-        ai_event_committed(ch->env, p);
-    if (ch->policy.ai && p->stored && p->versioned && !p->foreign)
-        streams_committed(ch, p);
     if (wants_full(ch, p))
         full_text_append(ch->texts, p);
     if (is_rolled(ch, p) && can_wait(p) && has_room(ch, p)) {
@@ -477,6 +473,19 @@ static void bypassed(struct channel *ch)
     ch->texts = NULL;
 }
 
+/* Figures and webhooks are those of the node that committed. */
+static void noted(struct channel *ch, const struct publish *p)
+{
+    if (!ch->policy.ai)
+        return;
+    if (p->ai_event && !p->foreign)
+        ai_event_committed(ch->env, p);
+    if (p->stored && p->versioned && p->foreign)
+        streams_heard(ch, p);
+    else if (p->stored && p->versioned)
+        streams_committed(ch, p);
+}
+
 static void doubted(struct channel *ch)
 {
     if (ch->policy.ai && ch->policy.versioned)
@@ -485,6 +494,7 @@ static void doubted(struct channel *ch)
 
 static const struct egress egress_rollup = {
     .committed = committed,
+    .noted = noted,
     .ready = ready,
     .admit = streams_admit,
     .flush = rollup_flush,

@@ -198,6 +198,19 @@ void streams_committed(struct channel *ch, const struct publish *p)
     }
 }
 
+void streams_heard(struct channel *ch, const struct publish *p)
+{
+    struct streams *all = ch->env->streams;
+    const struct store_written *w = &p->op.written;
+    struct stream *s = all ? stream_find(all, ch->key, w->message.history) : NULL;
+    if (!s || s->message.stream8 != w->message.stream8)
+        return;
+    if (w->status == STREAM_OPEN && p->op.write.action != ACTION_DELETE)
+        stream_touch(all, s, w->delivery);
+    else
+        stream_forget(all, s);
+}
+
 void streams_doubt(struct env *env, struct str channel_key)
 {
     struct streams *all = env->streams;

@@ -36,6 +36,8 @@ void streams_close(struct env *env);
 enum publish_result streams_admit(struct channel *ch, struct publish *p);
 /* p, a versioned operation on an AI channel, is committed. */
 void streams_committed(struct channel *ch, const struct publish *p);
+/* The same, by another node: what was opened here goes on or has ended there. */
+void streams_heard(struct channel *ch, const struct publish *p);
 enum streams_store { STORE_OF_THIS_NODE, STORE_SHARED };
 /* Asks the store for what an earlier process, or another node, has left open, and tells the owners. On one shard, when all have
  * been opened. */

@@ -103,6 +103,8 @@ bool channel_has_listeners(struct channel *ch);
 struct egress {
     /* p is committed (or needs no store): deliver it now or keep what is needed of it. */
     void (*committed)(struct channel *ch, struct publish *p);
+    /* p is committed, here or on another node, whether it still has to be delivered or has been. Before committed(). Optional. */
+    void (*noted)(struct channel *ch, const struct publish *p);
     /* False: not yet; the channel has been held, and will be released. Optional. */
     bool (*ready)(struct channel *ch, struct publish *p);
     /* p has come and goes to the store next: PUBLISH_OK, or why not. Optional. */

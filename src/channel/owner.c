@@ -231,10 +231,18 @@ static bool was_delivered(const struct channel *ch, const struct publish *p)
     return ch->follows && p->op.written.delivery <= ch->head.delivery && strcmp(p->op.head.stream_id, ch->head.stream_id) == 0;
 }
 
+static void note(struct channel *ch, const struct publish *p)
+{
+    const struct egress *egress = ch->env->hub->egress;
+    if (egress->noted != NULL)
+        egress->noted(ch, p);
+}
+
 /* p, of another node, is next in order. */
 static void finish_foreign(struct channel *ch, struct publish *p)
 {
     foreign_delivered(ch, p);
+    note(ch, p);
     hot_committed(ch, p);
     ch->env->hub->egress->committed(ch, p);
     if (p->cache_event.p != NULL)
@@ -261,14 +269,17 @@ static void finish(struct channel *ch, struct publish *p)
             ch->head.state_reason = p->op.head.state_reason;
         }
     }
-    if (delivered) {
-        if (channel_bus_wants(ch, ALL_LANES))
-            channel_send_publish(ch, p);
-    } else if (p->result == PUBLISH_OK) {
+    if (p->result == PUBLISH_OK) {
         if (p->stored)
             count_stored(ch, p);
         if (p->versioned)
             tell_version_created(ch, p);
+        note(ch, p);
+    }
+    if (delivered) {
+        if (channel_bus_wants(ch, ALL_LANES))
+            channel_send_publish(ch, p);
+    } else if (p->result == PUBLISH_OK) {
         hot_committed(ch, p);
         ch->env->hub->egress->committed(ch, p);
         if (p->cache_event.p != NULL)

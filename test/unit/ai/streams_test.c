@@ -354,6 +354,32 @@ static void append_to_the_stream_of_another_node_does_not_count_it_twice(void **
     assert_int_equal(open_now(f), 0);
 }
 
+/* What the bus brings of a stream that was opened here. */
+static void hear(struct fixture *f, enum store_action action, enum stream_status status, uint64_t delivery)
+{
+    struct channel ch = {.env = &f->core->env, .app = f->core->app, .key = STR("app-id\0ai-chat")};
+    struct publish *p = publish_new(&f->core->env, f->core->app, NULL);
+    p->op.write.action = action;
+    p->op.written = (struct store_written){.message = f->messages[0], .delivery = delivery, .status = status};
+    streams_heard(&ch, p);
+    publish_free(p);
+    streams_check(f->core->env.streams);
+}
+
+static void stream_opened_here_is_counted_here_until_another_node_ends_it(void **state)
+{
+    struct fixture *f = *state;
+    streams_find(&f->core->env, STORE_SHARED);
+    create(f, 0);
+    advance(f, TTL_MS - 1000);
+    hear(f, ACTION_APPEND, STREAM_OPEN, 2);
+    assert_int_equal(open_now(f), 1);
+    hear(f, ACTION_APPEND, STREAM_COMPLETE, 3);
+    assert_int_equal(open_now(f), 0);
+    hear(f, ACTION_UPDATE, STREAM_OPEN, 4); /* another node opened it anew: it is counted there */
+    assert_int_equal(open_now(f), 0);
+}
+
 /* ---- caps ---- */
 
 static enum publish_result open_another(struct fixture *f, const char *channel, const char *key)
@@ -457,6 +483,7 @@ int main(void)
         T(silent_stream_of_a_dead_node_is_closed_by_the_stores_clock),
         T(stream_opened_here_and_continued_elsewhere_lives),
         T(append_to_the_stream_of_another_node_does_not_count_it_twice),
+        T(stream_opened_here_is_counted_here_until_another_node_ends_it),
         T(app_has_so_many_open_streams_over_all_channels),
         T(what_is_under_way_counts_for_the_app),
         T(fragment_may_be_so_long_and_no_longer),
