@@ -200,8 +200,6 @@ static void mark_suspects(struct embedded *s)
     s->suspects_count = 0;
     pthread_mutex_unlock(&s->lock);
     for (size_t i = 0; i < count; i++) {
-        log_error("store", "rows of channel %.*s of app %.*s are damaged or missing; it is degraded until its history is reset",
-                  STR_ARG(taken[i].channel), STR_ARG(taken[i].app_id));
         engine_suspect(s->engine, taken[i].app_id, taken[i].channel, str_of(taken[i].stream_id));
         free((void *)taken[i].app_id.p);
         free((void *)taken[i].channel.p);

@@ -9,6 +9,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "store/engine_internal.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -90,6 +91,15 @@ enum stream_fault health_of(const struct engine *e, struct str key)
     return u != NULL ? u->fault : FAULT_NONE;
 }
 
+static void say(struct str key, enum stream_fault fault)
+{
+    struct store_head head;
+    struct str name = key, app_id = str_split(&name, '\0');
+    health_output(fault, &head);
+    log_error("store", "channel %.*s of app %.*s is %s: %.*s. It stays so until its history is reset (POST .../history/reset)",
+              STR_ARG(name), STR_ARG(app_id), head.state == STATE_DEGRADED ? "degraded" : "refused", STR_ARG(head.state_reason));
+}
+
 static void health_key(struct buf *out, struct str key)
 {
     buf_clear(out);
@@ -104,6 +114,7 @@ void health_mark(struct engine *e, struct str key, enum stream_fault fault)
     if (before != FAULT_NONE && before <= fault)
         return; /* that is worse, or the same */
     remember(e, key, fault);
+    say(key, fault);
     if (ch != NULL)
         ch->fault = fault;
     health_key(&e->scratch, key);

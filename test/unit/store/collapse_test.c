@@ -255,6 +255,40 @@ static void many_messages_are_done_in_slices(void **state)
     assert_int_equal(head(f).replay_floor, 2 * MANY + 1);
 }
 
+static struct str page_of(struct fixture *f, const char *channel)
+{
+    struct call *c = call_new(f, STORE_PAGE);
+    c->op.channel = str_of(channel);
+    return show(f, c);
+}
+
+/* 8.6: the windows of apps and namespaces, which each channel's writes name, and not one for all. */
+static void worker_honours_the_window_of_each_channel(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *channel;
+        uint64_t window_ms;
+    } each[] = {{"short", 10000}, {"long", HOUR_MS}, {"forever", 0}};
+    for (int i = 0; i < 3; i++) {
+        f->w = (struct store_write){.event_name = STR("n"), .data = STR("1"), .now_ms = (int64_t)now_ms};
+        f->w.retention.window_ms = each[i].window_ms;
+        struct call *c = write_call(f, ACTION_ORDINARY);
+        c->op.channel = str_of(each[i].channel);
+        run(c);
+        assert_int_equal(c->op.result, STORE_OK);
+        call_free(c);
+    }
+    reopen(f); /* nobody writes to them any more */
+    pass(f, 20000);
+    assert_str(page_of(f, "short"), "");
+    assert_str(page_of(f, "long"), "1:ordinary1");
+    reopen(f);
+    pass(f, 2 * HOUR_MS);
+    assert_str(page_of(f, "long"), "");
+    assert_str(page_of(f, "forever"), "1:ordinary1");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
 
 int main(void)
@@ -267,6 +301,7 @@ int main(void)
         TEST(page_as_of_a_dropped_version_shows_what_became_of_it),
         TEST(retry_of_a_dropped_version_is_still_a_duplicate),
         TEST(retry_upon_an_evicted_message_is_still_a_duplicate),
+        TEST(worker_honours_the_window_of_each_channel),
         TEST(many_messages_are_done_in_slices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
