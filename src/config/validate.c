@@ -195,6 +195,9 @@ static bool check_queue(struct loader *l)
 static bool check_ours(struct loader *l)
 {
     const struct config *c = l->config;
+    if (c->versioned.retention_window_seconds > c->history.retention_window_seconds)
+        load_warn(l, STR("versioned_messages.retention_window_seconds"),
+                  "longer than history.retention_window_seconds: versions go with their message's place in history");
     for (size_t i = 0; i < c->cors.origins_count; i++) {
         const char *problem = origin_pattern_problem(c->cors.origins[i]);
         if (problem)

@@ -209,6 +209,14 @@ static void tuning_keys_share_one_warning(void **state)
     unload(&l);
 }
 
+static void versions_that_would_outlive_their_message_are_warned_of(void **state)
+{
+    struct loaded l = load_toml("versioned_messages.retention_window_seconds=90\nhistory.retention_window_seconds=60", NULL);
+    must_load(&l);
+    assert_says(&l.warnings, "versions go with their message's place in history");
+    unload(&l);
+}
+
 static void origins_of_cors_are_patterns(void **state)
 {
     assert_refused("cors.origin=['*.a*']", "cors.origin: '*.a*' has more than one '*'");
@@ -247,6 +255,7 @@ int main(void)
         cmocka_unit_test(what_is_not_built_is_refused_with_key_and_value),
         cmocka_unit_test(a_key_at_its_default_is_never_refused),
         cmocka_unit_test(tuning_keys_share_one_warning),
+        cmocka_unit_test(versions_that_would_outlive_their_message_are_warned_of),
         cmocka_unit_test(origins_of_cors_are_patterns),
         cmocka_unit_test(versions_may_have_a_window_of_their_own),
     };
