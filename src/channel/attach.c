@@ -97,9 +97,19 @@ static void attach_now(struct channel *ch, struct attach_mail *mail)
     ch->env->post(ch->env, mail->home->shard, &mail->task);
 }
 
+/* Something to attach at: the head, as it is since the topic is heard. */
+static bool is_ready(const struct channel *ch)
+{
+    if (!topic_is_heard(ch))
+        return false;
+    if (!ch->policy.history)
+        return true;
+    return ch->head_known && (ch->head.stream_id[0] != '\0' || !ch->policy.recovery) && (ch->env->bus == NULL || ch->follows);
+}
+
 void attach_head_known(struct channel *ch)
 {
-    if (list_empty(&ch->attaching) || !peers_known(ch) || (ch->policy.annotations && !annotations_ready(ch)))
+    if (list_empty(&ch->attaching) || !is_ready(ch) || !peers_known(ch) || (ch->policy.annotations && !annotations_ready(ch)))
         return;
     for (struct list *link; !ch->held && (link = list_take(&ch->attaching)) != NULL;)
         attach_now(ch, list_of(link, struct attach_mail, link));
@@ -134,7 +144,7 @@ static void head_read_done(struct store_op *op)
     ch->follows |= read_well && ch->in_topic;
     arena_free(&op->arena);
     free(read);
-    if (ch->head_known)
+    if (is_ready(ch))
         attach_head_known(ch);
     else
         attach_store_failed(ch);
@@ -157,19 +167,11 @@ static void load_head(struct channel *ch)
     store_submit(ch->env->store, &read->op);
 }
 
-/* Something to attach at: the head, as it is since the topic is heard. */
-static bool is_ready(const struct channel *ch)
-{
-    if (!ch->policy.history)
-        return true;
-    return ch->head_known && (ch->head.stream_id[0] != '\0' || !ch->policy.recovery) && (ch->env->bus == NULL || ch->follows);
-}
-
 void attach_topic_on(struct channel *ch)
 {
     if (is_ready(ch))
         attach_head_known(ch);
-    else
+    else if (topic_is_heard(ch))
         load_head(ch);
 }
 

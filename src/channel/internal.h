@@ -183,6 +183,8 @@ void repair_free(struct channel *ch);
 /* The channel is in its topic from now on; false: attach_topic_on() will be called when it is heard. */
 bool topic_join(struct channel *ch, unsigned window);
 void topic_leave(struct channel *ch);
+/* It hears what other nodes do, or there are none. */
+bool topic_is_heard(const struct channel *ch);
 void topics_free(struct hub *hub);
 
 /* peers.c */

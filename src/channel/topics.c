@@ -57,6 +57,11 @@ bool topic_join(struct channel *ch, unsigned window)
     return t->on;
 }
 
+bool topic_is_heard(const struct channel *ch)
+{
+    return ch->env->bus == NULL || (ch->in_topic && topic_at(ch->env, ch->topic)->on);
+}
+
 void topic_leave(struct channel *ch)
 {
     if (!ch->in_topic)

@@ -132,10 +132,11 @@ static void open_read(struct store_op *op)
 static void judge_streams(struct world *w)
 {
     size_t open = 0;
-    for (unsigned i = 0; i < w->shards_count; i++) {
-        streams_check(w->envs[i]->streams);
-        open += streams_count(w->envs[i]->streams);
-    }
+    for (unsigned n = 0; n < w->nodes_count; n++)
+        for (unsigned i = 0; i < w->nodes[n].shards_count; i++) {
+            streams_check(w->nodes[n].envs[i]->streams);
+            open += streams_count(w->nodes[n].envs[i]->streams);
+        }
     if (open > 0)
         world_fail(w, "%zu streams are counted as open and are closed", open);
 }

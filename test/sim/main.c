@@ -16,9 +16,11 @@ struct totals { /* shared with the children through a pipe */
     bool failed;
 };
 
+static unsigned nodes = 1;
+
 static struct totals history(uint64_t seed, enum plant plant, bool verbose, bool quiet)
 {
-    struct world *w = world_new(seed, plant, verbose);
+    struct world *w = world_new(seed, nodes, plant, verbose);
     world_run(w);
     if (w->failure.n > 0 && !quiet)
         printf("seed %llu: %.*s", (unsigned long long)seed, STR_ARG(buf_view(&w->failure)));
@@ -105,9 +107,10 @@ static int run_planted(void)
 
 static int usage(int status)
 {
-    printf("usage: sockudo-sim [--seed N] [--count N] [--first N] [--plant] [--fault NAME] [--verbose]\n\n"
+    printf("usage: sockudo-sim [--seed N] [--count N] [--first N] [--nodes N] [--plant] [--fault NAME] [--verbose]\n\n"
            "  --seed N     one history, replayed with its events (--verbose shows frames)\n"
            "  --count N    N histories, seeds from --first (1); 1000 by default\n"
+           "  --nodes N    several nodes on one store, with a bus between them; 1 by default\n"
            "  --plant      plants each fault in turn and demands that it is found within 100 seeds\n"
            "  --fault F    with --seed: plants lose, double, reorder or ack-early\n");
     return status;
@@ -115,7 +118,7 @@ static int usage(int status)
 
 int main(int argc, char **argv)
 {
-    uint64_t seed = 0, count = 1000, first = 1;
+    uint64_t seed = 0, count = 1000, first = 1, many;
     enum plant fault = PLANT_NONE;
     bool plant = false, verbose = false;
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -134,6 +137,10 @@ int main(int argc, char **argv)
             i++;
         else if (str_eq(arg, STR("--first")) && str_to_u64(value, &first))
             i++;
+        else if (str_eq(arg, STR("--nodes")) && str_to_u64(value, &many) && many > 0 && many <= NODES_MAX) {
+            nodes = (unsigned)many;
+            i++;
+        }
         else if (str_eq(arg, STR("--fault")) && i + 1 < argc) {
             for (enum plant p = PLANT_LOSE; p <= PLANT_ACK_EARLY; p++)
                 if (str_eq(value, str_of(plants[p])))

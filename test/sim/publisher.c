@@ -110,11 +110,12 @@ static void request_arrives(struct world *w, void *what)
 {
     struct attempt *a = what;
     struct publisher *p = a->publisher;
-    if (!w->up || a->number != p->attempt) {
+    struct node *node = node_any(w);
+    if (node == NULL || a->number != p->attempt) {
         free(a); /* connection refused: the time-out will notice */
         return;
     }
-    struct env *env = w->envs[world_pick(w, 0, w->shards_count - 1)];
+    struct env *env = node->envs[world_pick(w, 0, node->shards_count - 1)];
     struct publish *op = publish_new(env, w->app, publish_done);
     op->user = a;
     op->arrived_ns = w->now_ns;

@@ -160,7 +160,7 @@ static void frame_at_server(struct world *w, void *what)
     struct client_frame *f = what;
     /* Lines of one text arrive in one read. */
     for (struct str rest = str_of(f->text), line; (line = str_split(&rest, '\n')).n > 0;)
-        if (f->conn->session != NULL && f->conn->life == w->life)
+        if (f->conn->session != NULL && node_lives(w, f->conn->life))
             speaks(f->conn->client, f->conn->session, line);
     free(f->text);
     free(f);
@@ -181,7 +181,7 @@ static void put_subscribes(struct subscriber *s, struct buf *text)
     static const char *const form = "{\"event\":\"sockudo:subscribe\",\"data\":{\"channel\":\"%s%s\"%s}}";
     const char *name = s->world->channels[s->channel];
     char start[4] = "";
-    if (s->resuming_late || s->fresh || !s->positioned || world_chance(s->world, 2)) {
+    if (s->world->nodes_count > 1 || s->resuming_late || s->fresh || !s->positioned || world_chance(s->world, 2)) {
         buf_fmt(text, form, name, "", s->fresh ? ",\"rewind\":100" : "");
         return;
     }
@@ -264,7 +264,7 @@ static void message_comes(struct subscriber *s, struct str event, struct str fra
     struct str data = json_text(json_get(frame, STR("data")), &c);
     uint64_t position = 0;
     json_u64(json_get(frame, STR("serial")), &position);
-    world_say(s->world, "  subscriber %u: %llu %.*s of %.8s %.*s", s->index, (unsigned long long)position, STR_ARG(action),
+    world_say(s->world, "  subscriber %u@%u: %llu %.*s of %.8s %.*s", s->index, s->conn->shard->node->index, (unsigned long long)position, STR_ARG(action),
               serial.p ? serial.p + 12 : "", STR_ARG(data));
     if (str_eq(action, STR("message.append")) && s->mode == LANE_DELTA)
         add_text(s, serial, data);
@@ -426,7 +426,7 @@ void sim_deliver(void *sink, struct frame *frame)
     if (c->queued >= QUEUE_MAX) {
         w->overflows++;
         frame_drop(frame);
-        world_after(w, 0, overflows, c, w->life);
+        world_after(w, 0, overflows, c, c->life);
         return;
     }
     frame = understood(s, frame);
@@ -497,17 +497,17 @@ static void drops_connection(struct subscriber *s, uint64_t back_in_ms)
     s->live = false;
     s->held = NULL;
     world_say(s->world, "  subscriber %u drops at serial %llu", s->index, (unsigned long long)s->serial);
-    if (c->life == s->world->life)
+    if (node_lives(s->world, c->life))
         world_after(s->world, world_pick(s->world, 0, 30000000), server_side_gone, c, c->life);
     world_after(s->world, MS(back_in_ms), connects, s, 0);
 }
 
-void subscriber_server_died(struct subscriber *s)
+void subscriber_node_died(struct subscriber *s, uint32_t life)
 {
-    if (s->conn != NULL)
-        s->conn->session = NULL;
-    if (s->conn != NULL)
-        connection_ends(s->world, s->conn);
+    if (s->conn == NULL || s->conn->life != life)
+        return;
+    s->conn->session = NULL;
+    connection_ends(s->world, s->conn);
 }
 
 static void trouble(struct world *w, void *what)
@@ -530,7 +530,8 @@ static void connects(struct world *w, void *what)
     struct subscriber *s = what;
     if (s->conn != NULL)
         return;
-    if (!w->up) {
+    struct node *node = node_any(w);
+    if (node == NULL) {
         world_after(w, MS(world_pick(w, 10, 60)), connects, s, 0);
         return;
     }
@@ -541,8 +542,8 @@ static void connects(struct world *w, void *what)
                                     .echo = true};
     c->client = s;
     list_init(&c->arriving);
-    c->shard = &w->shards[world_pick(w, 0, w->shards_count - 1)];
-    c->life = w->life;
+    c->shard = &node->shards[world_pick(w, 0, node->shards_count - 1)];
+    c->life = node->life;
     s->conn = c;
     if (s->resuming_late) { /* cut short: what it has is in doubt */
         forget_all(s);

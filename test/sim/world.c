@@ -96,10 +96,10 @@ static uint64_t sim_mono(const struct clock *c)
 
 static int64_t sim_wall(const struct clock *c)
 {
-    return 1767225600000 + (int64_t)(sim_mono(c) / 1000000u);
+    return 1767225600000 + (int64_t)(sim_mono(c) / 1000000u) + ((const struct sim_clock *)c)->wrong_ms;
 }
 
-struct world *world_new(uint64_t seed, enum plant plant, bool verbose)
+struct world *world_new(uint64_t seed, unsigned nodes, enum plant plant, bool verbose)
 {
     struct world *w = mem_new(struct world);
     struct buf warnings = {0}, error = {0};
@@ -109,7 +109,7 @@ struct world *world_new(uint64_t seed, enum plant plant, bool verbose)
     w->verbose = verbose;
     w->plant = plant;
     w->now_ns = w->started_ns = MS(1000000);
-    w->clock = (struct sim_clock){{sim_mono, sim_wall}, w};
+    w->clock = (struct sim_clock){{sim_mono, sim_wall}, w, 0};
     w->config = config_load(&request, &warnings, &error);
     if (w->config == NULL) {
         fprintf(stderr, "%.*s\n", STR_ARG(buf_view(&error)));
@@ -118,8 +118,10 @@ struct world *world_new(uint64_t seed, enum plant plant, bool verbose)
     /* The store alone, both tiers, the buffer for most. */
     static const int64_t ttls_s[] = {0, 1, 120};
     w->config->apps[0].recovery.buffer_ttl_seconds = ttls_s[world_pick(w, 0, 2)];
-    w->shards_count = (unsigned)world_pick(w, 1, SHARDS_MAX);
-    w->apps = apps_new(w->config, w->shards_count, &error);
+    w->nodes_count = nodes;
+    for (unsigned i = 0; i < nodes; i++)
+        w->nodes[i] = (struct node){.world = w, .index = i, .shards_count = (unsigned)world_pick(w, 1, SHARDS_MAX)};
+    w->apps = apps_new(w->config, SHARDS_MAX, &error);
     w->app = apps_at(w->apps, 0);
     w->metrics = metrics_new(w->apps, 9601);
     w->disk = disk_new(w);
@@ -130,17 +132,18 @@ struct world *world_new(uint64_t seed, enum plant plant, bool verbose)
     return w;
 }
 
-static void server_comes_back(struct world *w, void *what)
+static void comes_back(struct world *w, void *node)
 {
-    server_start(w);
+    node_start(node);
 }
 
 static void strike(struct world *w, void *what)
 {
-    if (w->calm || !w->up)
+    struct node *n = node_any(w);
+    if (w->calm || n == NULL)
         return;
-    server_dies(w);
-    world_after(w, MS(world_pick(w, 1, 200)), server_comes_back, NULL, 0);
+    node_dies(n);
+    world_after(w, MS(world_pick(w, 1, 200)), comes_back, n, 0);
 }
 
 static void becomes_calm(struct world *w, void *what)
@@ -152,7 +155,12 @@ static void becomes_calm(struct world *w, void *what)
 static void plan(struct world *w)
 {
     uint64_t length_ms = world_pick(w, 1500, 4000);
-    server_start(w);
+    if (w->nodes_count > 1)
+        store_start(w);
+    for (unsigned i = 0; i < w->nodes_count; i++)
+        node_start(&w->nodes[i]);
+    for (unsigned i = 0; w->nodes_count > 1 && i < w->nodes_count; i++)
+        world_after(w, MS(world_pick(w, 50, 1000)), net_trouble, &w->nodes[i], 0);
     w->messages_count = (unsigned)world_pick(w, 1, MESSAGES_MAX);
     for (unsigned i = 0; i < w->messages_count; i++)
         w->messages[i].channel = (unsigned)world_pick(w, 0, CHANNELS - 1);
@@ -167,7 +175,7 @@ static void plan(struct world *w)
         w->subscribers[i] = subscriber_new(w, i);
         subscriber_start(w, w->subscribers[i]);
     }
-    for (uint64_t n = world_pick(w, 0, 3); n > 0; n--)
+    for (uint64_t n = world_pick(w, 0, 3 * w->nodes_count); n > 0; n--)
         world_after(w, MS(world_pick(w, 50, length_ms)), strike, NULL, 0);
     world_after(w, MS(length_ms), becomes_calm, NULL, 0);
 }
@@ -177,7 +185,10 @@ static bool all_live(const struct world *w)
     for (unsigned i = 0; i < SUBSCRIBERS; i++)
         if (!subscriber_is_live(w->subscribers[i]))
             return false;
-    return w->up;
+    for (unsigned i = 0; i < w->nodes_count; i++)
+        if (w->nodes[i].life == 0)
+            return false;
+    return true;
 }
 
 void world_run(struct world *w)
@@ -187,7 +198,7 @@ void world_run(struct world *w)
     while (w->events_count > 0 && w->failure.n == 0) {
         struct event e = take(w);
         w->now_ns = e.at_ns;
-        if (e.life == 0 || e.life == w->life)
+        if (e.life == 0 || node_lives(w, e.life))
             e.run(w, e.what);
         bool rest = w->calm && publishers_done(w) && all_live(w);
         if (!rest)
