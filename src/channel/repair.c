@@ -81,8 +81,12 @@ static void deliver_missed(struct repair *r)
     if (egress->flush != NULL)
         egress->flush(ch);
     for (size_t i = 0; i < r->op.found.count; i++) {
-        deliver_item(ch, &r->op.found.items[i], &r->op.arena);
-        appends |= r->op.found.items[i].action == ACTION_APPEND;
+        const struct store_item *item = &r->op.found.items[i];
+        if (item->delivery <= ch->head.delivery)
+            continue; /* an attach has read the head meanwhile */
+        deliver_item(ch, item, &r->op.arena);
+        ch->head.delivery = item->delivery;
+        appends |= item->action == ACTION_APPEND;
     }
     if (appends)
         channel_cut(ch, full_lanes());
@@ -97,7 +101,6 @@ static void missed_read(struct store_op *op)
     r->reading = false;
     if (op->result == STORE_OK) {
         deliver_missed(r);
-        ch->head.delivery += op->found.count;
         if (ch->head.delivery < r->upto && op->found.count > 0) {
             ask(r);
             return;
