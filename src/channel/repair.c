@@ -86,6 +86,8 @@ static void deliver_missed(struct repair *r)
             continue; /* an attach has read the head meanwhile */
         deliver_item(ch, item, &r->op.arena);
         ch->head.delivery = item->delivery;
+        if (item->message.history > ch->head.history)
+            ch->head.history = item->message.history;
         appends |= item->action == ACTION_APPEND;
     }
     if (appends)
