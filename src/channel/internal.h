@@ -18,6 +18,7 @@ struct hub {
     void (*control)(void *sink, int code, struct str reason);
     struct watches *watches;       /* watch.c; NULL = no wildcard on any shard yet */
     uint64_t watch_generation;     /* counts their changes */
+    uint64_t log_rows;             /* presence_log.c: transitions that wait or are being written */
     struct map doubts;             /* presence_log.c: channels whose log has a hole */
     bool doubts_overflow;
     size_t metas;                  /* [meta] channels owned here that have subscribers */

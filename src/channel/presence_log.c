@@ -7,12 +7,13 @@
 #include "channel/internal.h"
 #include <stdlib.h>
 
-enum { LOG_PAGE = 1000 };
+enum { LOG_PAGE = 1000, PAUSE_MIN_MS = 250, PAUSE_MAX_MS = 5000, RECEIPT_TTL_MS = 600000 };
 
 enum log_state {
     LOG_UNKNOWN, /* nothing has been read yet */
     LOG_READING, /* rows from before, or a reset: what comes waits */
     LOG_OPEN,
+    LOG_FAILING, /* rows have failed and wait for the timer, and others behind them */
 };
 
 struct presence_log {
@@ -20,6 +21,12 @@ struct presence_log {
     struct list waiting;       /* struct row.link */
     uint32_t waiting_count;
     uint32_t submitted;        /* writes and reads that are not back */
+    struct list failed;        /* struct row.link: to be written again, in front of those that wait */
+    uint32_t failed_count;
+    struct timer timer;        /* when it is tried again */
+    uint32_t pause_ms;
+    bool hole;                 /* a transition is lost, or out of its order */
+    struct channel *ch;
     uint64_t retained_events, retained_bytes; /* as the gauges have them */
 };
 
@@ -39,11 +46,16 @@ struct doubt {
     char text[];
 };
 
+static void try_again(struct timer *timer);
+
 static struct presence_log *log_of(struct channel *ch)
 {
     if (ch->presence_log == NULL) {
         ch->presence_log = mem_new(struct presence_log);
+        ch->presence_log->ch = ch;
+        ch->presence_log->timer.fire = try_again;
         list_init(&ch->presence_log->waiting);
+        list_init(&ch->presence_log->failed);
     }
     return ch->presence_log;
 }
@@ -51,7 +63,8 @@ static struct presence_log *log_of(struct channel *ch)
 bool presence_log_busy(const struct channel *ch)
 {
     const struct presence_log *log = ch->presence_log;
-    return log != NULL && (log->submitted > 0 || log->waiting_count > 0 || log->state == LOG_READING);
+    return log != NULL &&
+           (log->submitted > 0 || log->waiting_count > 0 || log->failed_count > 0 || log->state == LOG_READING);
 }
 
 static void note_retained(struct channel *ch, uint64_t events, uint64_t bytes)
@@ -67,8 +80,18 @@ static void row_free(struct row *row)
 {
     metrics_gauge(row->ch->env, row->ch->app, presence_queue, -1);
     row->ch->env->hub->publishes--;
+    row->ch->env->hub->log_rows--;
     arena_free(&row->op.arena);
     free(row);
+}
+
+static void forget_rows(struct presence_log *log)
+{
+    struct list *link;
+    while ((link = list_take(&log->failed)) != NULL || (link = list_take(&log->waiting)) != NULL)
+        row_free(list_of(link, struct row, link));
+    log->failed_count = log->waiting_count = 0;
+    wheel_cancel(log->ch->env->wheel, &log->timer);
 }
 
 void presence_log_free(struct channel *ch)
@@ -77,8 +100,7 @@ void presence_log_free(struct channel *ch)
     if (log == NULL)
         return;
     note_retained(ch, 0, 0);
-    for (struct list *link; (link = list_take(&log->waiting)) != NULL;)
-        row_free(list_of(link, struct row, link));
+    forget_rows(log);
     free(log);
     ch->presence_log = NULL;
 }
@@ -92,23 +114,37 @@ static void count_doubt(const struct channel *ch, enum stream_state state, int c
         metrics_gauge(ch->env, ch->app, presence_reset_required, change);
 }
 
-static void doubt(struct channel *ch)
+static void doubt(struct channel *ch, enum stream_state state)
 {
     struct hub *hub = ch->env->hub;
-    metrics_count(ch->env, ch->app, presence_write_failures, 1);
-    if (map_get(&hub->doubts, ch->key) != NULL)
+    struct doubt *d = map_get(&hub->doubts, ch->key);
+    if (d != NULL && (d->state == state || d->state == STATE_RESET_REQUIRED))
         return;
+    if (d != NULL) {
+        count_doubt(ch, d->state, -1);
+        d->state = state;
+        count_doubt(ch, state, 1);
+        return;
+    }
     if (hub->doubts.count >= DOUBTS_MAX) {
         hub->doubts_overflow = true;
         return;
     }
-    struct doubt *d = mem_zalloc(sizeof(*d) + ch->key.n);
+    d = mem_zalloc(sizeof(*d) + ch->key.n);
     memcpy(d->text, ch->key.p, ch->key.n);
     d->key = str_make(d->text, ch->key.n);
     d->app = ch->app;
-    d->state = ch->presence_log->retained_events > 0 ? STATE_RESET_REQUIRED : STATE_DEGRADED;
+    d->state = state;
     map_put(&hub->doubts, d->key, d);
     count_doubt(ch, d->state, 1);
+}
+
+/* Something is lost, or not where it belongs. */
+static void give_up(struct channel *ch)
+{
+    struct presence_log *log = ch->presence_log;
+    log->hole = true;
+    doubt(ch, log->retained_events > 0 ? STATE_RESET_REQUIRED : STATE_DEGRADED);
 }
 
 static void doubt_no_more(struct channel *ch)
@@ -156,22 +192,65 @@ void presence_log_free_doubts(struct hub *hub)
 
 /* ---- writing ---- */
 
+static void pause_then_try_again(struct presence_log *log)
+{
+    log->pause_ms = log->pause_ms == 0 ? PAUSE_MIN_MS : log->pause_ms * 2;
+    if (log->pause_ms > PAUSE_MAX_MS)
+        log->pause_ms = PAUSE_MAX_MS;
+    wheel_set(log->ch->env->wheel, &log->timer, env_now_ms(log->ch->env) + log->pause_ms);
+}
+
+static void row_written(struct row *row)
+{
+    struct channel *ch = row->ch;
+    struct presence_log *log = ch->presence_log;
+    const struct store_written *w = &row->op.written;
+    note_retained(ch, row->op.head.retained_messages, row->op.head.retained_bytes);
+    metrics_count(ch->env, ch->app, presence_writes, 1);
+    metrics_count(ch->env, ch->app, presence_evictions, w->evicted_messages);
+    metrics_count(ch->env, ch->app, presence_evicted_bytes, w->evicted_bytes);
+    log->pause_ms = 0;
+    if (log->failed_count > 0)
+        give_up(ch); /* one that belongs before it comes after it */
+    row_free(row);
+}
+
+static void row_failed(struct row *row)
+{
+    struct channel *ch = row->ch;
+    struct presence_log *log = ch->presence_log;
+    bool again = row->op.result == STORE_FAILED || row->op.result == STORE_BUSY;
+    metrics_count(ch->env, ch->app, presence_write_failures, 1);
+    if (log->state == LOG_READING) { /* it was of the log that is being reset */
+        row_free(row);
+        return;
+    }
+    if (!again) {
+        row_free(row);
+        give_up(ch);
+        return;
+    }
+    doubt(ch, STATE_DEGRADED);
+    list_append(&log->failed, &row->link);
+    log->failed_count++;
+    log->state = LOG_FAILING;
+}
+
 static void row_stored(struct store_op *op)
 {
     struct row *row = list_of(op, struct row, op);
     struct channel *ch = row->ch;
-    const struct store_written *w = &op->written;
-    ch->presence_log->submitted--;
+    struct presence_log *log = ch->presence_log;
+    log->submitted--;
     metrics_observe(ch->env, ch->app, presence_write_latency, (double)(clock_mono_ns(ch->env->clock) - row->begun_ns) / 1e6);
-    if (op->result == STORE_OK) {
-        note_retained(ch, op->head.retained_messages, op->head.retained_bytes);
-        metrics_count(ch->env, ch->app, presence_writes, 1);
-        metrics_count(ch->env, ch->app, presence_evictions, w->evicted_messages);
-        metrics_count(ch->env, ch->app, presence_evicted_bytes, w->evicted_bytes);
-    } else {
-        doubt(ch);
-    }
-    row_free(row);
+    if (op->result == STORE_OK || op->result == STORE_DUPLICATE)
+        row_written(row);
+    else
+        row_failed(row);
+    if (log->state == LOG_FAILING && log->submitted == 0)
+        pause_then_try_again(log);
+    if (!presence_log_busy(ch) && !log->hole)
+        doubt_no_more(ch);
     owner_settle(ch);
 }
 
@@ -180,6 +259,13 @@ static void submit(struct row *row)
     row->begun_ns = clock_mono_ns(row->ch->env->clock);
     row->ch->presence_log->submitted++;
     store_submit(row->ch->env->store, &row->op);
+}
+
+static struct hash128 receipt_of(struct env *env)
+{
+    char unique[37];
+    random_uuid(&env->random, unique);
+    return hash128(str_of(unique));
 }
 
 static struct row *row_new(struct channel *ch, const struct presence_event *e)
@@ -199,10 +285,13 @@ static struct row *row_new(struct channel *ch, const struct presence_event *e)
     w->event_name = presence_event_word(e->event);
     w->data = arena_copy(&row->op.arena, buf_view(&json));
     w->now_ms = e->at_ms;
+    w->receipt_key = w->fingerprint = receipt_of(ch->env);
+    w->receipt_ttl_ms = RECEIPT_TTL_MS;
     w->retention = (struct store_retention){policy.window_ms, policy.events_max, policy.bytes_max, 0};
     buf_free(&json);
     metrics_gauge(ch->env, ch->app, presence_queue, 1);
     ch->env->hub->publishes++; /* a stop waits for it */
+    ch->env->hub->log_rows++;
     return row;
 }
 
@@ -214,6 +303,20 @@ static void submit_waiting(struct channel *ch)
         log->waiting_count--;
         submit(list_of(link, struct row, link));
     }
+}
+
+/* What has failed goes first, in its order. */
+static void write_again(struct channel *ch)
+{
+    struct presence_log *log = ch->presence_log;
+    while (!list_empty(&log->failed)) {
+        struct list *link = log->failed.prev;
+        list_remove(link);
+        list_prepend(&log->waiting, link);
+    }
+    log->waiting_count += log->failed_count;
+    log->failed_count = 0;
+    submit_waiting(ch);
 }
 
 /* ---- who is left from before ---- */
@@ -281,6 +384,18 @@ static void look_ends(struct look_back *l)
     owner_settle(ch);
 }
 
+/* What waits goes on waiting. */
+static void look_fails(struct look_back *l)
+{
+    struct presence_log *log = l->ch->presence_log;
+    doubt(l->ch, STATE_DEGRADED);
+    for (struct list *link; (link = list_take(&l->rows)) != NULL;)
+        row_free(list_of(link, struct row, link));
+    look_free(l);
+    log->state = LOG_UNKNOWN;
+    pause_then_try_again(log);
+}
+
 static void looked(struct store_op *op)
 {
     struct look_back *l = list_of(op, struct look_back, op);
@@ -288,8 +403,7 @@ static void looked(struct store_op *op)
     struct presence_event newest;
     l->ch->presence_log->submitted--;
     if (op->result != STORE_OK) {
-        doubt(l->ch); /* whether somebody is left is not known */
-        look_ends(l);
+        look_fails(l);
         return;
     }
     if (op->read.after == 0 && found->count > 0 && presence_event_read(found->items[0].data, &l->arena, &newest))
@@ -327,6 +441,15 @@ static void look_back(struct channel *ch)
     look(l, 0);
 }
 
+static void try_again(struct timer *timer)
+{
+    struct presence_log *log = list_of(timer, struct presence_log, timer);
+    if (log->state == LOG_FAILING)
+        write_again(log->ch);
+    else if (log->state == LOG_UNKNOWN)
+        look_back(log->ch);
+}
+
 /* ---- recording ---- */
 
 void presence_log_add(struct channel *ch, enum transition event, const char *cause, struct str user_id, struct str user_info,
@@ -349,8 +472,9 @@ void presence_log_add(struct channel *ch, enum transition event, const char *cau
         socket_id_print(socket_text, socket);
         e.connection_id = str_of(socket_text);
     }
-    if (log->waiting_count >= LOG_WAITING_MAX) {
-        doubt(ch);
+    bool full = log->waiting_count + log->failed_count >= LOG_WAITING_MAX || ch->env->hub->log_rows >= LOG_ROWS_MAX;
+    if (log->state != LOG_OPEN && full) {
+        give_up(ch);
         return;
     }
     struct row *row = row_new(ch, &e);
@@ -360,7 +484,7 @@ void presence_log_add(struct channel *ch, enum transition event, const char *cau
     }
     list_append(&log->waiting, &row->link);
     log->waiting_count++;
-    if (log->state == LOG_UNKNOWN)
+    if (log->state == LOG_UNKNOWN && !timer_is_set(&log->timer))
         look_back(ch);
 }
 
@@ -391,6 +515,7 @@ static void reset_stored(struct store_op *op)
     struct presence_log *log = ch->presence_log;
     log->submitted--;
     if (op->result == STORE_OK) {
+        log->hole = false;
         doubt_no_more(ch);
         note_retained(ch, 0, 0);
     }
@@ -398,6 +523,8 @@ static void reset_stored(struct store_op *op)
         row_free(list_of(list_take(&log->waiting), struct row, link));
         log->waiting_count--;
     }
+    if (log->hole)
+        give_up(ch);
     if (op->result == STORE_OK || mail->known)
         submit_waiting(ch);
     else
@@ -443,7 +570,10 @@ static void reset_arrives(struct task *task)
         ch->env->post(ch->env, reset->reply_shard, &mail->task);
         return;
     }
-    mail->known = log->state == LOG_OPEN;
+    mail->known = log->state == LOG_OPEN || log->state == LOG_FAILING;
+    if (log->failed_count + log->waiting_count > 0)
+        log->hole = true; /* unless the reset succeeds */
+    forget_rows(log);
     log->state = LOG_READING;
     ch->env->hub->publishes++;
     mail->ch = ch;

@@ -6,11 +6,12 @@
  *              |                                       as removed (orphan_cleanup), since he went with the process that had him
  *              `-> known: one row, behind those that wait
  *
- * Presence never waits for it. A row that cannot be written leaves a hole: the channel is in doubt until its log is reset.
- * A reset begins the new log with the members who are there.
+ * Presence never waits for it. While the store cannot write, the rows wait, in their order, and are tried again (each has a receipt, so
+ * one that was written all the same is not written twice); so long the channel is in doubt (degraded). A row that is given up leaves
+ * a hole: the channel is in doubt until its log is reset. A reset begins the new log with the members who are there.
  *
- * Limits: LOG_WAITING_MAX transitions wait per channel, DOUBTS_MAX channels in doubt per shard; beyond, the transition is lost
- * and the channel in doubt; all channels of the shard are.
+ * Limits: LOG_WAITING_MAX transitions wait per channel and LOG_ROWS_MAX per shard: beyond, they are lost. DOUBTS_MAX channels are in
+ * doubt per shard: beyond, all of them are.
  * Metrics: presence_history_*.
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -19,7 +20,7 @@
 #include "channel/channel.h"
 #include "message/presence_event.h"
 
-enum { LOG_WAITING_MAX = 4096, DOUBTS_MAX = 10000 };
+enum { LOG_WAITING_MAX = 4096, LOG_ROWS_MAX = 1 << 16, DOUBTS_MAX = 10000 };
 
 /* Does nothing where the policy says so. Texts are copied. socket: zero = none. */
 void presence_log_add(struct channel *ch, enum transition event, const char *cause, struct str user_id, struct str user_info,

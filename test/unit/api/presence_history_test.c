@@ -273,7 +273,7 @@ static void reset_begins_anew_with_who_is_there(void **state)
     assert_contains(get(f, PATH "/snapshot", ""), "\"member_count\":0,\"events_replayed\":2");
 }
 
-/* Presence goes on; the log says that it cannot be trusted until it is reset. */
+/* Presence goes on, and the log makes up for it when the store is there again. */
 static void failed_write_never_blocks_presence(void **state)
 {
     struct fixture *f = *state;
@@ -281,34 +281,61 @@ static void failed_write_never_blocks_presence(void **state)
     broken = true;
     struct subscription *b = join(f, "u2", 6);
     assert_contains(get(f, "/channels/presence-a/users", ""), "\"id\":\"u2\"");
-    broken = false;
-    core_advance_ms(f->core, 200); /* the store opens anew */
     const char *page = get(f, PATH, "");
     assert_starts(page, "200 ");
+    assert_contains(page, "\"retained_events\":1,");
     assert_contains(page, "\"degraded\":true,\"complete\":false");
-    assert_contains(page, "\"durable_state\":\"reset_required\",\"continuity_proven\":false,\"reset_required\":true,"
-                          "\"reason\":\"presence_history_reset_required_after_write_failure\"");
-    leave(f, b, 0);
+    assert_contains(page, "\"durable_state\":\"degraded\",\"continuity_proven\":false,\"reset_required\":false,"
+                          "\"reason\":\"presence_history_write_failed\"");
     assert_starts(get(f, PATH "/snapshot", ""), "200 ");
     assert_contains(plain(f, "GET", "/stats"), "\"presence_history\":{\"enabled\":true,\"backend\":\"rocksdb\",\"state_authority\":"
-                                               "\"durable_store\",\"degraded_channels\":1,\"reset_required_channels\":1");
+                                               "\"durable_store\",\"degraded_channels\":1,\"reset_required_channels\":0");
+    leave(f, b, 0);
+    core_advance_ms(f->core, 3000);
+    broken = false;
+    core_advance_ms(f->core, 6000);
+    assert_string_equal(log_of(f), "member_added u1 join|member_added u2 join|member_removed u2 disconnect");
+    page = get(f, PATH, "");
+    assert_contains(page, "\"degraded\":false,\"complete\":true");
+    assert_contains(plain(f, "GET", "/stats"), "\"durable_store\",\"degraded_channels\":0");
+    leave(f, a, 0);
+    assert_contains(get(f, PATH "/snapshot", ""), "\"member_count\":0,\"events_replayed\":4");
+}
+
+/* More than may wait: something is lost, and the log says so until it is reset. */
+static void transitions_beyond_the_limit_are_lost_and_the_log_says_so(void **state)
+{
+    struct fixture *f = *state;
+    f->core->config->presence.update_rate_limit_per_member_per_second = 100000;
+    struct subscription *a = join(f, "u1", 5);
+    broken = true;
+    for (int i = 0; i < 4200; i++)
+        update(f, "u1", "1");
+    broken = false;
+    core_advance_ms(f->core, 6000);
+    const char *page = get(f, PATH, "limit=1");
+    assert_contains(page, "\"retained_events\":4097,");
+    assert_contains(page, "\"durable_state\":\"reset_required\",\"continuity_proven\":false,\"reset_required\":true,"
+                          "\"reason\":\"presence_history_reset_required_after_write_failure\"");
     assert_starts(post(f, PATH "/reset", "{\"confirm_channel\":\"presence-a\",\"confirm_operation\":\"reset\",\"reason\":\"r\"}"), "200 ");
     page = get(f, PATH, "");
+    assert_contains(page, "\"retained_events\":1,");
     assert_contains(page, "\"degraded\":false,\"complete\":true");
     leave(f, a, 0);
 }
 
-static void nothing_retained_is_only_degraded(void **state)
+static void reset_that_fails_keeps_the_log(void **state)
 {
     struct fixture *f = *state;
-    f->core->config->presence_history.max_bytes_per_channel = 1; /* less than a row */
     struct subscription *a = join(f, "u1", 5);
     broken = true;
-    update(f, "u1", "1");
+    assert_starts(post(f, PATH "/reset", "{\"confirm_channel\":\"presence-a\",\"confirm_operation\":\"reset\",\"reason\":\"r\"}"), "503 ");
     broken = false;
-    assert_contains(get(f, PATH, ""), "\"durable_state\":\"degraded\",\"continuity_proven\":false,\"reset_required\":false,"
-                                      "\"reason\":\"presence_history_write_failed\"");
+    core_advance_ms(f->core, 200);
+    assert_string_equal(log_of(f), "member_added u1 join");
     leave(f, a, 0);
+    assert_string_equal(log_of(f), "member_added u1 join|member_removed u1 disconnect");
+    assert_contains(get(f, PATH, ""), "\"degraded\":false,\"complete\":true");
 }
 
 /* ---- who is left from a process that died ---- */
@@ -372,7 +399,8 @@ int main(void)
         T(snapshot_is_the_fold_of_the_first_events),
         T(reset_begins_anew_with_who_is_there),
         T(failed_write_never_blocks_presence),
-        T(nothing_retained_is_only_degraded),
+        T(transitions_beyond_the_limit_are_lost_and_the_log_says_so),
+        T(reset_that_fails_keeps_the_log),
         T(members_of_a_dead_process_are_removed_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
