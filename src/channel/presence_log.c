@@ -305,15 +305,18 @@ static void submit_waiting(struct channel *ch)
     }
 }
 
+/* Moves all of `from` before `to`. */
+static void put_in_front(struct list *to, struct list *from)
+{
+    list_splice(from, to);
+    list_splice(to, from);
+}
+
 /* What has failed goes first, in its order. */
 static void write_again(struct channel *ch)
 {
     struct presence_log *log = ch->presence_log;
-    while (!list_empty(&log->failed)) {
-        struct list *link = log->failed.prev;
-        list_remove(link);
-        list_prepend(&log->waiting, link);
-    }
+    put_in_front(&log->waiting, &log->failed);
     log->waiting_count += log->failed_count;
     log->failed_count = 0;
     submit_waiting(ch);
@@ -372,12 +375,8 @@ static void look_ends(struct look_back *l)
 {
     struct channel *ch = l->ch;
     struct presence_log *log = ch->presence_log;
-    while (!list_empty(&l->rows)) { /* in front of what waits, in their order */
-        struct list *link = l->rows.prev;
-        list_remove(link);
-        list_prepend(&log->waiting, link);
-        log->waiting_count++;
-    }
+    put_in_front(&log->waiting, &l->rows);
+    log->waiting_count += (uint32_t)l->found;
     note_retained(ch, l->op.head.retained_messages, l->op.head.retained_bytes);
     look_free(l);
     submit_waiting(ch);
