@@ -3,12 +3,14 @@
 // conformance.test.mjs - the checklist AIT-S (chapter 3, appendix A), each row a test that bears its number.
 //
 // Rows that need a setting of their own stand in other files: `node --test` with the number finds them (S6 to S11 are about rows in
-// the store: test/unit/store).
+// the store: test/unit/store). The last test sees to it that no row is forgotten.
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
+import fs from 'node:fs';
+import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { Api, cancelled, complete, streaming } from './lib/api.mjs';
-import { appWith, demoApp, fresh, oneServer, sleep, until } from './lib/server.mjs';
+import { Api, cancelled, complete, streaming, userAuth } from './lib/api.mjs';
+import { appWith, demoApp, fresh, oneServer, root, Server, sleep, until } from './lib/server.mjs';
 import { V1, V2 } from './lib/v2.mjs';
 
 const uuid = () => crypto.randomUUID();
@@ -446,6 +448,40 @@ describe('conformance', () => {
       await api.create(channel, '', { extras: streaming() });
     });
 
+    const client = async id => {
+      const c = await connect(), userData = JSON.stringify({ id });
+      c.send('sockudo:signin', { auth: userAuth(demoApp, c.socketId, userData), user_data: userData });
+      await c.next(f => f.event === 'sockudo:signin_success');
+      return c;
+    };
+    const says = async (c, event, channel, transport) => {
+      const from = c.frames.length;
+      c.send(event, '{}', { channel, extras: T(transport) });
+      return c.next(f => f.event === 'sockudo:error' || f.event === event, { from });
+    };
+
+    test('S63 a client-id header equals the verified identity, unless the app key is trusted', async () => {
+      const channel = fresh('private-ai'), anna = await client('anna');
+      await anna.subscribe(channel);
+      assert.equal((await says(anna, 'ai-input', channel, { 'run-client-id': 'bob' })).data.code, 104002);
+      assert.equal((await says(anna, 'ai-input', channel, { 'run-client-id': '' })).data.code, 104002);
+      assert.equal((await says(anna, 'ai-input', channel, { 'run-client-id': 'anna' })).event, 'ai-input');
+      ok(await api.publish(channel, 'ai-input', 'x', { extras: T({ 'run-client-id': 'bob' }) }));
+    });
+
+    test('S64 clients publish ai-input and ai-cancel only', async () => {
+      const channel = fresh('private-ai'), anna = await client('anna');
+      await anna.subscribe(channel);
+      for (const event of ['ai-input', 'ai-cancel']) assert.equal((await says(anna, event, channel, {})).event, event);
+      for (const event of ['ai-output', 'ai-run-start', 'ai-run-end', 'ai-step-start']) assert.equal((await says(anna, event, channel, {})).data.code, 104003);
+    });
+
+    test('S88 a mutation that is not permitted is 93002, with its text', async () => {
+      const channel = fresh('private-ai'), nobody = await connect(), { message_serial: serial } = await api.create(channel, 'x');
+      const answer = await api.append(channel, serial, 'y', { socket_id: nobody.socketId });
+      assert.deepEqual(answer.body, { error: 'mutations not permitted on this channel', code: 'mutable_not_permitted', ai_code: 93002, status: 403 });
+    });
+
     test('S94 a terminal status stays in the aggregate', async () => {
       const channel = fresh('ai'), { message_serial: serial } = await api.create(channel, '', { extras: streaming() });
       ok(await api.append(channel, serial, 'end', { extras: complete }));
@@ -475,13 +511,55 @@ describe('conformance without AI Transport', () => {
   });
 });
 
+/* What a V1 client is sent, socket ids aside, in a story with presence, client events, publishes and a mutable message. */
+async function v1Story(config) {
+  const server = await Server.start({ config }), api = new Api(server), app = server.apps[0];
+  const lines = [], raw = (name, text) => lines.push(`${name} ${text.toString().replace(/\d+\.\d+(?=\\")/g, 'ID')}`);
+  try {
+    const [a, b] = await Promise.all([V1.connect(server), V1.connect(server)]);
+    for (const [name, client] of [['a', a], ['b', b]]) { const take = client.take.bind(client); client.take = text => { raw(name, text); take(text); }; }
+    for (const client of [a, b]) await client.subscribe('presence-story', { channel_data: JSON.stringify({ user_id: client === a ? 'ua' : 'ub', user_info: { n: 1 } }) });
+    await a.subscribe('ai-story');
+    a.send('client-typing', { x: [1, 2.50, '\u00e9'] }, { channel: 'presence-story' });
+    await b.next(f => f.event === 'client-typing');
+    const serial = (await api.create('ai-story', '{"k": 1}', { name: 'ai-output', tags: { a: 'b' }, extras: streaming() })).message_serial;
+    if (serial) await api.append('ai-story', serial, 'more');
+    await api.publish('ai-story', 'plain', 'text \u2028 \"q\"', { extras: { headers: { h: 1 } } });
+    await a.next(f => f.event === 'plain');
+    await api.publish('presence-story', 'bye', 'x');
+    await b.next(f => f.event === 'bye');
+    b.unsubscribe('presence-story');
+    await a.next(f => f.event === 'pusher_internal:member_removed');
+    await Promise.all([a.settle(), b.settle()]);
+    await Promise.all([a.close(), b.close()]);
+    return lines;
+  } finally { api.close(); await server.stop(); }
+}
+
+test('S89 what V1 clients are sent is the same, byte for byte, with all of V2 on or off', async () => {
+  const everything = await v1Story({ connection_recovery: { enabled: true } });
+  const nothing = await v1Story({ ai_transport: { enabled: false }, versioned_messages: { enabled: false }, history: { enabled: false }, connection_recovery: { enabled: false } });
+  const of = (lines, name) => lines.filter(line => line.startsWith(`${name} `));
+  for (const name of ['a', 'b']) assert.deepEqual(of(everything, name), of(nothing, name));
+  assert.ok(of(everything, 'a').includes('a {"event":"plain","channel":"ai-story","data":"text \u2028 \\"q\\""}'));
+});
+
 /* Push is a later stage (chapter 4, 7.3): what matters here is that nobody is left in doubt. */
 test('S49 S50 S51 S52 P1 P2 P3 P4 P5 push says that it is not built', async () => {
-  const { Server } = await import('./lib/server.mjs');
   const server = await Server.start(), api = new Api(server, demoApp);
   try {
     for (const [method, route] of [['POST', 'deviceRegistrations'], ['POST', 'channelSubscriptions'], ['POST', 'publish'], ['GET', 'deadLetters']])
       assert.equal((await api.call(method, `/push/${route}`, method === 'POST' ? { body: {} } : {})).status, 501, route);
   } finally { api.close(); await server.stop(); }
   await assert.rejects(Server.start({ config: { push_rules: [{ channel_pattern: '*', event_filter: ['e'] }] } }), /push_rules/);
+});
+
+test('every row of the checklist has a test that bears its number', () => {
+  const named = new Set(), folders = ['test/e2e', 'test/unit/store', 'test/unit/ai', 'test/unit/session', 'test/unit/app'];
+  for (const folder of folders)
+    for (const file of fs.readdirSync(path.join(root, folder)).filter(f => /_test\.c$|\.test\.mjs$/.test(f)))
+      for (const line of fs.readFileSync(path.join(root, folder, file), 'utf8').split('\n'))
+        if (/test\(|\['S|^static void|T\(/.test(line)) for (const [row] of line.matchAll(/(?<![A-Za-z0-9])(?:S\d{1,3}|P[1-5])(?![A-Za-z0-9])/g)) named.add(row);
+  const rows = [...Array.from({ length: 100 }, (_, i) => `S${i + 1}`), 'P1', 'P2', 'P3', 'P4', 'P5'];
+  assert.deepEqual(rows.filter(row => !named.has(row)), []);
 });

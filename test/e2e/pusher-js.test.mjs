@@ -43,7 +43,7 @@ describe('pusher-js', () => {
     return channel;
   }
 
-  test('connects and has a socket id', async () => {
+  test('connects and has a socket id, AI Transport being on and unused [S90]', async () => {
     const pusher = await connected();
     assert.match(pusher.connection.socket_id, /^\d+\.\d+$/);
   });
