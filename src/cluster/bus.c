@@ -71,7 +71,7 @@ static void item_waits(struct bus *bus, struct bus_item *item)
 static void item_arrives(struct task *task)
 {
     struct bus_item *item = list_of(task, struct bus_item, task);
-    if (item->refused)
+    if (item->refused || item->bus->closing)
         bus_item_dropped(item);
     else
         item_waits(item->bus, item);
@@ -80,8 +80,8 @@ static void item_arrives(struct task *task)
 void bus_send_message(struct bus *bus, const struct bus_message *m, const char *target)
 {
     struct buf bytes = {0};
-    if (bus->phase == BUS_DOWN)
-        return;
+    if (bus->phase == BUS_DOWN || (bus->closing && m->kind != BUS_BYE))
+        return; /* what comes behind a good-bye would make a peer of us again */
     bus_put(&bytes, m);
     struct bus_item *item = item_alloc(bus, target != NULL ? BUS_TO_NODE : BUS_TO_ALL, bytes.n);
     memcpy(item->bytes, bytes.p, bytes.n);

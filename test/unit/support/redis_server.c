@@ -38,14 +38,24 @@ uint16_t redis_free_port(void)
     return ntohs(address.sin_port);
 }
 
-/* PING is answered by an error, too, while a password is missing: any answer will do. */
-static bool answers(uint16_t port)
+static bool has_argument(const struct redis_server *server, const char *word)
 {
+    for (size_t i = 0; server->arguments[i] != NULL; i++)
+        if (strcmp(server->arguments[i], word) == 0)
+            return true;
+    return false;
+}
+
+/* PING is answered by an error, too, while a password is missing: any answer will do. Of TLS, that somebody listens. */
+static bool answers(const struct redis_server *server)
+{
+    uint16_t port = server->port;
     struct sockaddr_in address = address_of(port);
     char answer;
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-    bool ok = connect(fd, (struct sockaddr *)&address, sizeof address) == 0 && send(fd, "PING\r\n", 6, MSG_NOSIGNAL) == 6 &&
-              recv(fd, &answer, 1, 0) == 1;
+    bool ok = connect(fd, (struct sockaddr *)&address, sizeof address) == 0;
+    if (!has_argument(server, "--tls-cert-file"))
+        ok = ok && send(fd, "PING\r\n", 6, MSG_NOSIGNAL) == 6 && recv(fd, &answer, 1, 0) == 1;
     close(fd);
     return ok;
 }
@@ -64,7 +74,7 @@ static void run(struct redis_server *server, char *const *words)
         execvp(words[0], words);
         _exit(127);
     }
-    for (int i = 0; !answers(server->port); i++) {
+    for (int i = 0; !answers(server); i++) {
         if (i == 500 || waitpid(server->pid, NULL, WNOHANG) == server->pid)
             fail_msg("redis-server does not answer on port %u; see %s/log", server->port, server->folder);
         sleep_ms(20);
@@ -74,7 +84,7 @@ static void run(struct redis_server *server, char *const *words)
 void redis_server_restart(struct redis_server *server)
 {
     char port[8];
-    const char *words[48] = {"redis-server", "--port", port, "--dir", server->folder, "--save", "", "--bind", "127.0.0.1"};
+    const char *words[48] = {"redis-server", has_argument(server, "--tls-cert-file") ? "--tls-port" : "--port", port, "--dir", server->folder, "--save", "", "--bind", "127.0.0.1"};
     size_t count = 9;
     snprintf(port, sizeof port, "%u", server->port);
     for (size_t i = 0; server->arguments[i] != NULL; i++)
@@ -89,10 +99,15 @@ static void make_place(struct redis_server *server)
     assert_non_null(mkdtemp(server->folder));
 }
 
-void redis_server_start(struct redis_server *server, const char *const *arguments)
+void redis_server_place(struct redis_server *server)
 {
     *server = (struct redis_server){0};
     make_place(server);
+}
+
+void redis_server_start(struct redis_server *server, const char *const *arguments)
+{
+    redis_server_place(server);
     for (size_t i = 0; arguments != NULL && arguments[i] != NULL; i++)
         server->arguments[i] = arguments[i];
     redis_server_restart(server);

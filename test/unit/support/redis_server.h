@@ -16,11 +16,13 @@ struct redis_server {
 
 /* A port that nobody listens on just now. */
 uint16_t redis_free_port(void);
-/* A new folder and port; arguments: as on redis-server's command line, NULL-terminated. Returns when it answers. */
+/* A new folder and port, nothing started yet: the caller fills arguments, then redis_server_restart(). */
+void redis_server_place(struct redis_server *server);
+/* The same, and started; arguments: as on redis-server's command line, NULL-terminated. Returns when it answers. */
 void redis_server_start(struct redis_server *server, const char *const *arguments);
 /* The same, with the words "redis-server <folder>/sentinel.conf --sentinel". */
 void redis_sentinel_start(struct redis_server *server, uint16_t master_port);
-/* Again on the same port, empty. */
+/* Again on the same port, empty. With --tls-cert-file among its arguments the port speaks TLS only. */
 void redis_server_restart(struct redis_server *server);
 void redis_server_kill(struct redis_server *server); /* SIGKILL */
 /* Kills it if it runs, and removes the folder. */
