@@ -152,7 +152,7 @@ void member_came(struct channel *ch, struct str user_id, struct str user_info);
 void member_went(struct channel *ch, struct str user_id);
 void member_changed(struct channel *ch, struct str user_id, struct str user_info);
 /* A node died with the user's last place. */
-void member_lost(struct channel *ch, struct str user_id);
+void member_lost(struct channel *ch, struct str user_id, struct str node);
 /* Takes a place for the member of an attach, if it has one, and fills in answer.presence. False: the channel is full. */
 bool member_joins(struct channel *ch, struct attach_mail *mail);
 void member_leaves(struct channel *ch, struct str user_id, struct socket_id socket, uint64_t lease_ms);

@@ -59,10 +59,11 @@ static void announce_member(struct channel *ch, uint32_t lanes, const char *even
 /* ---- edges ---- */
 
 /* left: the connection that was the last one. except: it is not told, being there still; or nobody. */
-static void removed(struct channel *ch, const char *cause, struct str user_id, struct socket_id left, struct socket_id except)
+static void removed(struct channel *ch, const char *cause, struct str user_id, struct socket_id left, struct socket_id except,
+                    struct str dead_node)
 {
     announce_member(ch, ALL_LANES, "member_removed", user_id, STR_NONE, except);
-    presence_log_add(ch, MEMBER_REMOVED_EVENT, cause, user_id, STR_NONE, left);
+    presence_log_add(ch, MEMBER_REMOVED_EVENT, cause, user_id, STR_NONE, left, dead_node);
     tell_member_removed(ch, user_id);
 }
 
@@ -70,7 +71,7 @@ static void lease_expired(void *user, struct str user_id, struct socket_id socke
 {
     struct channel *ch = user;
     if (gone)
-        removed(ch, "timeout", user_id, socket, nobody);
+        removed(ch, "timeout", user_id, socket, nobody, STR_NONE);
     peers_tell_member(ch, MEMBER_WENT, user_id, STR_NONE);
     owner_settle(ch);
 }
@@ -99,9 +100,9 @@ void member_changed(struct channel *ch, struct str user_id, struct str user_info
     announce_member(ch, V2_LANES, "presence_update", user_id, user_info, nobody);
 }
 
-void member_lost(struct channel *ch, struct str user_id)
+void member_lost(struct channel *ch, struct str user_id, struct str node)
 {
-    removed(ch, "orphan_cleanup", user_id, nobody, nobody);
+    removed(ch, "orphan_cleanup", user_id, nobody, nobody, node);
 }
 
 /* ---- here ---- */
@@ -127,7 +128,7 @@ bool member_joins(struct channel *ch, struct attach_mail *mail)
         mail->added = presence_join(ch->presence, mail->member_id, mail->member_info);
     if (mail->added) {
         announce_member(ch, ALL_LANES, "member_added", mail->member_id, mail->member_info, mail->socket);
-        presence_log_add(ch, MEMBER_ADDED_EVENT, "join", mail->member_id, mail->member_info, mail->socket);
+        presence_log_add(ch, MEMBER_ADDED_EVENT, "join", mail->member_id, mail->member_info, mail->socket, STR_NONE);
     }
     struct buf json = {0};
     presence_json(ch->presence, &json);
@@ -139,7 +140,7 @@ bool member_joins(struct channel *ch, struct attach_mail *mail)
 void member_leaves(struct channel *ch, struct str user_id, struct socket_id socket, uint64_t lease_ms)
 {
     if (presence_leave(ch->presence, user_id, socket, lease_ms))
-        removed(ch, "disconnect", user_id, socket, socket);
+        removed(ch, "disconnect", user_id, socket, socket, STR_NONE);
     tell_if_gone_here(ch, user_id);
 }
 
@@ -174,7 +175,7 @@ static enum member_result update(struct env *env, const struct member_update *u)
         break;
     }
     announce_member(ch, V2_LANES, "presence_update", u->user_id, u->user_info, nobody);
-    presence_log_add(ch, MEMBER_UPDATED_EVENT, "join", u->user_id, u->user_info, u->socket);
+    presence_log_add(ch, MEMBER_UPDATED_EVENT, "join", u->user_id, u->user_info, u->socket, STR_NONE);
     tell_member_updated(ch, u->user_id, u->user_info);
     peers_tell_member(ch, MEMBER_CHANGED, u->user_id, u->user_info);
     return MEMBER_UPDATED;

@@ -242,6 +242,7 @@ void hub_received(struct env *env, struct str node, struct str payload)
 
 struct departure {
     struct channel *ch;
+    struct str node;
     bool leads;
 };
 
@@ -249,7 +250,7 @@ static void left_with_node(void *user, struct str user_id, struct str user_info,
 {
     const struct departure *d = user;
     if (d->leads)
-        member_lost(d->ch, user_id);
+        member_lost(d->ch, user_id, d->node);
     else
         member_went(d->ch, user_id);
 }
@@ -259,5 +260,5 @@ void hub_peer_left(struct env *env, struct str node, bool leads)
     size_t at = 0;
     for (struct channel *ch; (ch = map_next(&env->hub->owned, &at)) != NULL;)
         if (ch->presence != NULL)
-            presence_set_at(ch->presence, node, NULL, 0, left_with_node, &(struct departure){ch, leads});
+            presence_set_at(ch->presence, node, NULL, 0, left_with_node, &(struct departure){ch, node, leads});
 }

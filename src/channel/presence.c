@@ -236,6 +236,12 @@ bool presence_has_here(const struct presence *p, struct str user_id)
     return m != NULL && m->places > 0;
 }
 
+bool presence_has_elsewhere(const struct presence *p, struct str user_id)
+{
+    const struct member *m = p != NULL ? map_get(&p->members, user_id) : NULL;
+    return m != NULL && !list_empty(&m->elsewhere);
+}
+
 size_t presence_count_here(const struct presence *p)
 {
     return p != NULL ? p->here : 0;

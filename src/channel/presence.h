@@ -34,6 +34,8 @@ struct presence_place {
 };
 /* Whether the user holds a place here. */
 bool presence_has_here(const struct presence *p, struct str user_id);
+/* Whether he holds one at another node. */
+bool presence_has_elsewhere(const struct presence *p, struct str user_id);
 size_t presence_count_here(const struct presence *p);
 /* True if the user was not there at all. */
 bool presence_join_at(struct presence *p, struct str node, struct str user_id, struct str user_info);

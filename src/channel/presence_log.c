@@ -332,6 +332,7 @@ struct look_back {
     struct map seen;   /* users whose newest row was seen; keys in the arena */
     struct arena arena;
     struct list rows;  /* struct row.link: the removals to record */
+    uint32_t rows_count;
 };
 
 static void look(struct look_back *l, uint64_t below);
@@ -345,7 +346,7 @@ static void look_free(struct look_back *l)
     free(l);
 }
 
-/* Nobody else writes to this log, so whoever is in it and was not put there by this record went with its process. */
+/* Whoever is in the log, was not put there by this record, and is at no other node either, went with its process. */
 static void orphan(struct look_back *l, const struct presence_event *e)
 {
     struct presence_event removal = {
@@ -356,9 +357,10 @@ static void orphan(struct look_back *l, const struct presence_event *e)
         .dead_node_id = e->node_id,
         .node_id = l->ch->env->config->process_id,
         .at_ms = clock_wall_ms(l->ch->env->clock),
-        .members = l->wanted - ++l->found,
+        .members = l->wanted - l->found,
     };
     list_append(&l->rows, &row_new(l->ch, &removal)->link);
+    l->rows_count++;
 }
 
 static void look_at(struct look_back *l, const struct store_item *item)
@@ -367,7 +369,10 @@ static void look_at(struct look_back *l, const struct store_item *item)
     if (!presence_event_read(item->data, &l->arena, &e) || map_get(&l->seen, e.user_id) != NULL)
         return;
     map_put(&l->seen, arena_copy(&l->arena, e.user_id), l);
-    if (e.event != MEMBER_REMOVED_EVENT)
+    if (e.event == MEMBER_REMOVED_EVENT)
+        return;
+    l->found++;
+    if (!presence_has_elsewhere(l->ch->presence, e.user_id))
         orphan(l, &e);
 }
 
@@ -376,7 +381,7 @@ static void look_ends(struct look_back *l)
     struct channel *ch = l->ch;
     struct presence_log *log = ch->presence_log;
     put_in_front(&log->waiting, &l->rows);
-    log->waiting_count += (uint32_t)l->found;
+    log->waiting_count += l->rows_count;
     note_retained(ch, l->op.head.retained_messages, l->op.head.retained_bytes);
     look_free(l);
     submit_waiting(ch);
@@ -452,7 +457,7 @@ static void try_again(struct timer *timer)
 /* ---- recording ---- */
 
 void presence_log_add(struct channel *ch, enum transition event, const char *cause, struct str user_id, struct str user_info,
-                      struct socket_id socket)
+                      struct socket_id socket, struct str dead_node)
 {
     char socket_text[SOCKET_ID_TEXT];
     if (!presence_history_policy(ch->app, &ch->kind).on)
@@ -462,6 +467,7 @@ void presence_log_add(struct channel *ch, enum transition event, const char *cau
         .event = event,
         .cause = str_of(cause),
         .user_id = user_id,
+        .dead_node_id = dead_node,
         .node_id = ch->env->config->process_id,
         .user_info = user_info,
         .at_ms = clock_wall_ms(ch->env->clock),
