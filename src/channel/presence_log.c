@@ -38,14 +38,6 @@ struct row {
     uint64_t begun_ns;
 };
 
-/* A channel whose log has a hole. */
-struct doubt {
-    struct app *app;
-    struct str key;            /* text[] */
-    enum stream_state state;
-    char text[];
-};
-
 static void try_again(struct timer *timer);
 
 static struct presence_log *log_of(struct channel *ch)
@@ -105,89 +97,12 @@ void presence_log_free(struct channel *ch)
     ch->presence_log = NULL;
 }
 
-/* ---- doubts ---- */
-
-static void count_doubt(const struct channel *ch, enum stream_state state, int change)
-{
-    metrics_gauge(ch->env, ch->app, presence_degraded, change);
-    if (state == STATE_RESET_REQUIRED)
-        metrics_gauge(ch->env, ch->app, presence_reset_required, change);
-}
-
-static void doubt(struct channel *ch, enum stream_state state)
-{
-    struct hub *hub = ch->env->hub;
-    struct doubt *d = map_get(&hub->doubts, ch->key);
-    if (d != NULL && (d->state == state || d->state == STATE_RESET_REQUIRED))
-        return;
-    if (d != NULL) {
-        count_doubt(ch, d->state, -1);
-        d->state = state;
-        count_doubt(ch, state, 1);
-        return;
-    }
-    if (hub->doubts.count >= DOUBTS_MAX) {
-        hub->doubts_overflow = true;
-        return;
-    }
-    d = mem_zalloc(sizeof(*d) + ch->key.n);
-    memcpy(d->text, ch->key.p, ch->key.n);
-    d->key = str_make(d->text, ch->key.n);
-    d->app = ch->app;
-    d->state = state;
-    map_put(&hub->doubts, d->key, d);
-    count_doubt(ch, d->state, 1);
-}
-
 /* Something is lost, or not where it belongs. */
 static void give_up(struct channel *ch)
 {
     struct presence_log *log = ch->presence_log;
     log->hole = true;
-    doubt(ch, log->retained_events > 0 ? STATE_RESET_REQUIRED : STATE_DEGRADED);
-}
-
-static void doubt_no_more(struct channel *ch)
-{
-    struct doubt *d = map_del(&ch->env->hub->doubts, ch->key);
-    if (d == NULL)
-        return;
-    count_doubt(ch, d->state, -1);
-    free(d);
-}
-
-enum stream_state presence_log_doubt(const struct hub *hub, const struct app *app, struct str channel)
-{
-    struct buf key = {0};
-    if (hub->doubts.count == 0)
-        return STATE_HEALTHY;
-    channel_key(&key, app, channel);
-    const struct doubt *d = map_get(&hub->doubts, buf_view(&key));
-    buf_free(&key);
-    if (d != NULL)
-        return d->state;
-    return hub->doubts_overflow ? STATE_DEGRADED : STATE_HEALTHY;
-}
-
-void presence_log_count_doubts(const struct hub *hub, const struct app *app, uint64_t *degraded, uint64_t *reset_required)
-{
-    size_t at = 0;
-    for (const struct doubt *d; (d = map_next(&hub->doubts, &at)) != NULL;) {
-        if (app != NULL && d->app != app)
-            continue;
-        ++*degraded;
-        *reset_required += d->state == STATE_RESET_REQUIRED;
-    }
-}
-
-void presence_log_free_doubts(struct hub *hub)
-{
-    size_t at = 0;
-    for (struct doubt *d; (d = map_next(&hub->doubts, &at)) != NULL;) {
-        map_del(&hub->doubts, d->key);
-        free(d);
-    }
-    map_free(&hub->doubts);
+    presence_doubt(ch, log->retained_events > 0 ? STATE_RESET_REQUIRED : STATE_DEGRADED);
 }
 
 /* ---- writing ---- */
@@ -230,7 +145,7 @@ static void row_failed(struct row *row)
         give_up(ch);
         return;
     }
-    doubt(ch, STATE_DEGRADED);
+    presence_doubt(ch, STATE_DEGRADED);
     list_append(&log->failed, &row->link);
     log->failed_count++;
     log->state = LOG_FAILING;
@@ -250,7 +165,7 @@ static void row_stored(struct store_op *op)
     if (log->state == LOG_FAILING && log->submitted == 0)
         pause_then_try_again(log);
     if (!presence_log_busy(ch) && !log->hole)
-        doubt_no_more(ch);
+        presence_doubt_end(ch);
     owner_settle(ch);
 }
 
@@ -392,7 +307,7 @@ static void look_ends(struct look_back *l)
 static void look_fails(struct look_back *l)
 {
     struct presence_log *log = l->ch->presence_log;
-    doubt(l->ch, STATE_DEGRADED);
+    presence_doubt(l->ch, STATE_DEGRADED);
     for (struct list *link; (link = list_take(&l->rows)) != NULL;)
         row_free(list_of(link, struct row, link));
     look_free(l);
@@ -521,7 +436,7 @@ static void reset_stored(struct store_op *op)
     log->submitted--;
     if (op->result == STORE_OK) {
         log->hole = false;
-        doubt_no_more(ch);
+        presence_doubt_end(ch);
         note_retained(ch, 0, 0);
     }
     for (; op->result != STORE_OK && mail->again > 0; mail->again--) {

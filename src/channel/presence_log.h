@@ -28,7 +28,10 @@ void presence_log_add(struct channel *ch, enum transition event, const char *cau
 /* The channel may not be freed yet. */
 bool presence_log_busy(const struct channel *ch);
 void presence_log_free(struct channel *ch);
-/* On the channel's owner shard. */
+/* ---- presence_doubt.c: on the channel's owner shard ---- */
+/* The log has a hole, or may have; a worse state stays. */
+void presence_doubt(struct channel *ch, enum stream_state state);
+void presence_doubt_end(struct channel *ch);
 enum stream_state presence_log_doubt(const struct hub *hub, const struct app *app, struct str channel);
 /* How many channels of the app are in doubt, and how many of them need a reset. */
 void presence_log_count_doubts(const struct hub *hub, const struct app *app, uint64_t *degraded, uint64_t *reset_required);

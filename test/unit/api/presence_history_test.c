@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "api_fixture.h"
+#include "channel/internal.h"
 #include "message/presence_event.h"
 
 #define PATH "/channels/presence-a/presence/history"
@@ -386,6 +387,24 @@ static void members_of_a_dead_process_are_removed_first(void **state)
     leave(f, b, 0);
 }
 
+/* A second node must not bury the members of the first. */
+static void members_at_other_nodes_are_no_orphans(void **state)
+{
+    struct fixture *f = *state;
+    struct channel_name name = {0};
+    struct arena arena = {0};
+    record(f, MEMBER_ADDED_EVENT, "u1", 1);
+    record(f, MEMBER_ADDED_EVENT, "u3", 2);
+    channel_name_check(f->core->app, STR("presence-a"), &name, &arena);
+    struct channel *ch = owner_channel(&f->core->env, f->core->app, STR("presence-a"), &name);
+    presence_join_at(member_presence(ch), STR("node-b"), STR("u1"), STR("{}"));
+    struct subscription *a = join(f, "u2", 5);
+    assert_string_equal(log_of(f), "member_added u1 join|member_added u3 join|member_removed u3 orphan_cleanup|member_added u2 join");
+    leave(f, a, 0);
+    presence_leave_at(ch->presence, STR("node-b"), STR("u1"));
+    arena_free(&arena);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup_recording, teardown_recording)
 int main(void)
 {
@@ -402,6 +421,7 @@ int main(void)
         T(transitions_beyond_the_limit_are_lost_and_the_log_says_so),
         T(reset_that_fails_keeps_the_log),
         T(members_of_a_dead_process_are_removed_first),
+        T(members_at_other_nodes_are_no_orphans),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
