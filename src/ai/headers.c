@@ -273,6 +273,9 @@ void ai_limit_failure(const struct config *config, enum ai_limit limit, struct a
     case AI_LIMIT_FRAGMENT:
         over_limit(failure, "append fragment exceeds %llu bytes", (unsigned long long)config->ai.max_append_bytes);
         break;
+    case AI_LIMIT_DURATION:
+        over_limit(failure, "stream duration exceeds %llu ms", (unsigned long long)config->ai.max_stream_duration_ms);
+        break;
     }
 }
 

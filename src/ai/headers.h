@@ -37,7 +37,7 @@ struct ai_publish {
 bool ai_publish_check(const struct config *config, const struct ai_publish *p, struct ai_failure *failure);
 
 /* Which limit of chapter 4, 5.3, is reached: 40009. */
-enum ai_limit { AI_LIMIT_BYTES, AI_LIMIT_APPENDS, AI_LIMIT_OPEN, AI_LIMIT_APP_OPEN, AI_LIMIT_FRAGMENT };
+enum ai_limit { AI_LIMIT_BYTES, AI_LIMIT_APPENDS, AI_LIMIT_OPEN, AI_LIMIT_APP_OPEN, AI_LIMIT_FRAGMENT, AI_LIMIT_DURATION };
 void ai_limit_failure(const struct config *config, enum ai_limit limit, struct ai_failure *failure);
 
 /* Text of a transport header; absent if there is none. A view of the extras, or in the arena if it has

@@ -141,6 +141,15 @@ static void reserve(struct app *app, struct publish *p, uint32_t max)
     }
 }
 
+static bool is_too_old(struct channel *ch, const struct publish *p, uint64_t max_ms)
+{
+    const struct store_write *w = &p->op.write;
+    if (max_ms == 0 || w->action != ACTION_APPEND || w->status == STREAM_COMPLETE || w->status == STREAM_CANCELLED)
+        return false;
+    const struct stream *s = stream_find(ch->env->streams, ch->key, w->target.history);
+    return s != NULL && (int64_t)env_now_ms(ch->env) - s->opened_ms > (int64_t)max_ms;
+}
+
 enum publish_result streams_admit(struct channel *ch, struct publish *p)
 {
     const struct config *config = ch->env->config;
@@ -149,6 +158,7 @@ enum publish_result streams_admit(struct channel *ch, struct publish *p)
     if (config->ai.max_append_bytes > 0 && p->op.write.action == ACTION_APPEND &&
         json_text_size(p->op.write.data) > config->ai.max_append_bytes)
         return PUBLISH_FRAGMENT_MAX;
+    p->too_old = is_too_old(ch, p, config->ai.max_stream_duration_ms);
     if (config->ai.max_open_streams_per_app > 0 && may_open(ch, p))
         reserve(ch->app, p, config->ai.max_open_streams_per_app);
     return PUBLISH_OK;

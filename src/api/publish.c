@@ -97,6 +97,9 @@ struct failure publish_failure(struct call *c, enum publish_result result, bool 
     case PUBLISH_FRAGMENT_MAX:
         ai_limit_failure(config, AI_LIMIT_FRAGMENT, &limit);
         break;
+    case PUBLISH_TOO_OLD:
+        ai_limit_failure(config, AI_LIMIT_DURATION, &limit);
+        break;
     case PUBLISH_NOT_FOUND:
         return fail(404, "not_found", STR("Message was not found"));
     case PUBLISH_BUSY:

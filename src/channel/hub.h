@@ -46,7 +46,7 @@ enum publish_result {
     PUBLISH_NOT_FOUND, PUBLISH_TERMINAL, PUBLISH_NOT_STRING,
     PUBLISH_CHANGED,       /* not the version, or not the length of text, that the operation expects */
     PUBLISH_APPENDS_MAX, PUBLISH_BYTES_MAX, PUBLISH_OPEN_MAX, /* the 40009 of chapter 4, 5.3 */
-    PUBLISH_APP_OPEN_MAX, PUBLISH_FRAGMENT_MAX,
+    PUBLISH_APP_OPEN_MAX, PUBLISH_FRAGMENT_MAX, PUBLISH_TOO_OLD,
     PUBLISH_BUSY,          /* too many waiting, or the store's queue is full: 503 backpressure */
     PUBLISH_FAILED,        /* the store failed or timed out: 503 backpressure */
     PUBLISH_UNHEALTHY,     /* stream needs a reset: 503 service_unavailable */
@@ -66,6 +66,7 @@ struct publish {
     struct extras_facts extras;  /* of op.write.extras */
     bool ai_event;               /* the event is one of the eleven */
     enum data_form form;         /* of op.write.data: what live subscribers of a binary format get */
+    bool too_old;                /* the hub's: its stream has been open for too long, only a repetition may pass */
     bool by_server;              /* the server's own: the limits of AI channels do not apply */
     struct socket_id except;     /* not delivered to it; zero = nobody. Of a publish only: whoever missed a
                                   * mutation could not follow the text, so mutations go to everybody */

@@ -372,6 +372,8 @@ static void publish_stored(struct store_op *op)
     p->result = result_of(op->result);
     if (p->result == PUBLISH_OPEN_MAX && op->write.refuse_opening)
         p->result = PUBLISH_APP_OPEN_MAX;
+    if (p->result == PUBLISH_APPENDS_MAX && p->too_old)
+        p->result = PUBLISH_TOO_OLD;
     p->completed = true;
     drain(p->channel);
 }
@@ -388,7 +390,7 @@ static void set_limits(struct channel *ch, struct publish *p)
     if (create && !p->ai_event && !p->extras.has_ai)
         return;
     w->bytes_max = config->ai.max_accumulated_message_bytes;
-    w->appends_max = config->ai.max_appends_per_message;
+    w->appends_max = p->too_old ? 1 : config->ai.max_appends_per_message; /* receipts come first in the store */
     w->open_max = config->ai.max_open_streaming_messages_per_channel;
     w->refuse_append_after_terminal = true;
 }

@@ -229,6 +229,7 @@ struct config {
         uint32_t max_transport_value_bytes;
         uint32_t max_steer_codec_message_ids_bytes;
         uint32_t max_open_streams_per_app; /* of this node; 0 = no limit */
+        uint64_t max_stream_duration_ms;   /* from its opening; appends that do not end it are refused then; 0 = no limit */
         uint64_t max_append_bytes;         /* of one fragment; 0 = no limit */
         struct {
             bool enabled;

@@ -362,6 +362,7 @@ static const struct config_key rows[] = {
     ACTS("ai_transport.max_transport_value_bytes", NULL, U32, "256", ai.max_transport_value_bytes),
     ACTS("ai_transport.max_steer_codec_message_ids_bytes", NULL, U32, "2048", ai.max_steer_codec_message_ids_bytes),
     ACTS("ai_transport.max_open_streams_per_app", NULL, U32, "0", ai.max_open_streams_per_app),
+    ACTS("ai_transport.max_stream_duration_ms", NULL, U64, "0", ai.max_stream_duration_ms),
     ACTS("ai_transport.max_append_bytes", NULL, U64, "0", ai.max_append_bytes),
     ACTS("ai_transport.rollup.enabled", "AI_TRANSPORT_ROLLUP_ENABLED", BOOL, "true", ai.rollup.enabled),
     ACTS("ai_transport.rollup.default_window_ms", "AI_TRANSPORT_ROLLUP_DEFAULT_WINDOW_MS", U32, "40",

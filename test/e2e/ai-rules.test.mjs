@@ -459,6 +459,19 @@ describe('caps', () => {
     await server.stop();
   });
 
+  test('a stream that lasts too long takes its end, and repetitions, but no more appends', { timeout: 30_000 }, async () => {
+    const server = await Server.start({ config: { ai_transport: { max_stream_duration_ms: 300 } } }), api = new Api(server), channel = fresh('ai');
+    const { message_serial: serial } = await api.create(channel, '', { extras: streaming() });
+    for (const part of ['a', 'b']) ok(await api.append(channel, serial, part, { op_id: part }));
+    await sleep(350);
+    refused(await api.append(channel, serial, 'c'), 413, 40009, 'stream duration exceeds 300 ms');
+    assert.equal(ok(await api.append(channel, serial, 'b', { op_id: 'b' })).status, 'duplicate');
+    ok(await api.append(channel, serial, 'end', { extras: complete }));
+    assert.equal((await api.latest(channel, serial)).data, 'abend');
+    api.close();
+    await server.stop();
+  });
+
   test('a full shard delivers at once, in order', async () => {
     const server = await Server.start({ config: { ai_transport: { rollup: { max_shard_pending_bytes: 1 } } } }), api = new Api(server);
     const channel = fresh('ai'), client = await V2.connect(server, { params: 'append_rollup_window=500' });
