@@ -97,25 +97,25 @@ static void put_head(struct collapsing *c)
     put_floor(e, ch);
 }
 
-static bool collapse(struct engine *e, struct message *m, int64_t now_ms)
+static void collapse(struct engine *e, struct message *m, int64_t now_ms, struct eviction *done)
 {
     struct arena arena = {0};
     struct collapsing c = {.e = e, .m = m, .src = {.kv = e->kv, .arena = &arena}};
-    bool ok = load_all(&c);
-    if (ok) {
+    if (load_all(&c)) {
         receipts_drop(e, &c.v, &c.rows, now_ms);
         struct view_rows older = {c.rows.at, c.rows.count - 1};
         del_rows(e, &c.v, &older);
         put_base(&c);
         put_text(&c);
         put_head(&c);
+        done->messages++;
+        done->rows += c.rows.count;
     } else if (c.src.failed) {
         e->failed = true;
     } else {
         fault_met(e, FAULT_ROWS);
     }
     arena_free(&arena);
-    return ok;
 }
 
 /* ---- which ---- */
@@ -157,22 +157,22 @@ static size_t find_due(struct engine *e, struct stored_channel *ch, int64_t befo
     return count;
 }
 
-bool collapse_old(struct engine *e, struct stored_channel *ch, int64_t now_ms, uint32_t messages_max, uint64_t *done)
+bool collapse_old(struct engine *e, struct stored_channel *ch, int64_t now_ms, uint32_t messages_max, struct eviction *done)
 {
     enum { AT_ONCE = 256 };
     uint64_t places[AT_ONCE];
     int64_t before_ms = now_ms - (int64_t)ch->record.versions_window_ms;
-    bool some = false;
     if (ch->record.versions_window_ms == 0 || ch->fault != FAULT_NONE)
-        return false;
+        return true;
     /* Who was silent since before the window has no newer row that would fold it; it is looked at again in the next run. */
     if (ch->dirty_count > 0 && list_of(ch->dirty.next, struct message, dirty)->h.at_ms < before_ms)
         channel_checkpoint(e, ch);
-    size_t count = find_due(e, ch, before_ms, places, messages_max < AT_ONCE ? messages_max : AT_ONCE);
-    for (size_t i = 0; i < count && !e->failed; i++) {
+    size_t max = messages_max < AT_ONCE ? messages_max : AT_ONCE, i = 0;
+    size_t count = find_due(e, ch, before_ms, places, max);
+    for (; i < count && !e->failed && done->rows < EVICT_ROWS; i++) {
         struct message *m = message_get(e, ch, places[i]);
-        some |= m != NULL && !e->failed && collapse(e, m, now_ms);
+        if (m != NULL && !e->failed)
+            collapse(e, m, now_ms, done);
     }
-    *done += count;
-    return some;
+    return e->failed || (i == count && count < max);
 }

@@ -139,28 +139,30 @@ bool engine_commit(struct engine *e, bool sync, struct buf *error)
 
 enum { WORK_CHANNELS = 256, WORK_RECEIPTS = 4096 };
 
-static void work_channel(struct engine *e, struct str key, int64_t now_ms, uint32_t messages_max, uint64_t *dropped)
+/* False: there is more to do in it than fits into one slice. */
+static bool work_channel(struct engine *e, struct str key, int64_t now_ms, uint32_t messages_max, uint64_t *dropped)
 {
     struct eviction done = {0};
     struct str rest = str_from(key, 1);
     struct str app_id = str_split(&rest, '\0');
     if (health_of(e, str_from(key, 1)) != FAULT_NONE)
-        return;
+        return true;
     struct stored_channel *ch = channel_get(e, app_id, rest);
     if (ch == NULL) {
         if (e->fault != FAULT_NONE)
             health_mark(e, str_from(key, 1), e->fault);
         e->failed = false; /* the others are not to wait for this one */
         e->fault = FAULT_NONE;
-        return;
+        return true;
     }
     if (ch->retention.window_ms == 0)
         ch->retention.window_ms = ch->record.window_ms;
     retain(e, ch, now_ms, messages_max, &done);
+    bool whole = done.messages < messages_max && done.rows < EVICT_ROWS;
+    if (whole && !e->failed)
+        whole = collapse_old(e, ch, now_ms, messages_max - (uint32_t)done.messages, &done);
     *dropped += done.messages;
-    if (!e->failed && *dropped < messages_max)
-        collapse_old(e, ch, now_ms, messages_max - (uint32_t)*dropped, dropped);
-    found_damaged(e, ch);
+    return found_damaged(e, ch) || whole;
 }
 
 static void work_channels(struct engine *e, int64_t now_ms, uint32_t messages_max, uint64_t *dropped)
@@ -178,15 +180,16 @@ static void work_channels(struct engine *e, int64_t now_ms, uint32_t messages_ma
     }
     kv_end(e->kv, cursor);
     struct str rest = buf_view(&keys);
-    for (uint64_t n; *dropped < messages_max && take_varint(&rest, &n); rest = str_from(rest, n)) {
+    bool whole = true;
+    for (uint64_t n; whole && *dropped < messages_max && take_varint(&rest, &n); rest = str_from(rest, n)) {
         uint64_t before = *dropped;
-        work_channel(e, str_first(rest, n), now_ms, messages_max - (uint32_t)before, dropped);
+        whole = work_channel(e, str_first(rest, n), now_ms, messages_max - (uint32_t)before, dropped);
         buf_clear(&e->work_at);
         buf_str(&e->work_at, str_first(rest, n));
-        if (*dropped < messages_max)
+        if (whole && *dropped < messages_max)
             buf_char(&e->work_at, '\0'); /* behind it; else it goes on with this one */
     }
-    e->channels_done = count < WORK_CHANNELS && *dropped < messages_max;
+    e->channels_done = whole && count < WORK_CHANNELS && *dropped < messages_max;
     buf_free(&keys);
 }
 

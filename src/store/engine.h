@@ -21,7 +21,7 @@
 enum { ENGINE_CHANNELS_MAX = 100000, ENGINE_MESSAGES_MAX = 200000 };
 #define ENGINE_MESSAGES_BYTES_MAX ((size_t)256 << 20)
 enum { FOLD_ROWS = 64, FOLD_BYTES = 65536, CHECKPOINT_ROWS = 1024, CHECKPOINT_ROWS_MAX = 32768, FOLDS_PER_WRITE = 4,
-       EVICT_PER_WRITE = 64 };
+       EVICT_PER_WRITE = 64, EVICT_ROWS = 16384 };
 
 struct engine;
 struct engine *engine_new(struct kv *kv, const struct store_options *options, struct store_stats *stats);

@@ -137,19 +137,20 @@ bool dropped_receipt_find(struct engine *e, uint64_t cid, uint64_t history, stru
 
 /* retain.c */
 struct eviction {
-    uint64_t messages, bytes;
+    uint64_t messages, bytes, rows;
 };
 enum evict_open { KEEP_OPEN, DROP_OPEN };
-/* By the retention that the newest write asked for, at most messages_max of them; nothing may be pending. True if something was
- * dropped. */
+/* By the retention that the newest write asked for, at most messages_max of them and about EVICT_ROWS rows; nothing may be pending.
+ * True if something was dropped. */
 bool retain(struct engine *e, struct stored_channel *ch, int64_t now_ms, uint32_t messages_max, struct eviction *done);
 void put_floor(struct engine *e, struct stored_channel *ch);
 void del_rows(struct engine *e, const struct view *v, const struct view_rows *rows);
 void stage_reset(struct engine *e, struct store_op *op);
 enum stage_result stage_purge(struct engine *e, struct store_op *op);
 
-/* collapse.c: versions older than the channel's window, at most messages_max messages; *done grows. True if something is pending. */
-bool collapse_old(struct engine *e, struct stored_channel *ch, int64_t now_ms, uint32_t messages_max, uint64_t *done);
+/* collapse.c: versions older than the channel's window, at most messages_max messages and about EVICT_ROWS rows; *done grows. False:
+ * there is more to do. */
+bool collapse_old(struct engine *e, struct stored_channel *ch, int64_t now_ms, uint32_t messages_max, struct eviction *done);
 
 /* health.c */
 void health_load(struct engine *e); /* anew, from the kv */

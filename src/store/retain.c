@@ -136,6 +136,7 @@ static enum evicted evict(struct engine *e, struct stored_channel *ch, uint64_t 
         forget_place(e, ch, history, v.last, size);
         done->messages++;
         done->bytes += size;
+        done->rows += rows.count;
     }
     if (ok && m != NULL)
         message_drop(e, m);
@@ -169,7 +170,7 @@ bool retain(struct engine *e, struct stored_channel *ch, int64_t now_ms, uint32_
 {
     if (ch->fault != FAULT_NONE)
         return false;
-    while (done->messages < messages_max && ch->retain_at <= ch->history && is_due(ch, now_ms)) {
+    while (done->messages < messages_max && done->rows < EVICT_ROWS && ch->retain_at <= ch->history && is_due(ch, now_ms)) {
         struct place place;
         uint64_t history = next_place(e, ch, ch->retain_at, &place);
         ch->retain_at = history ? history : ch->history + 1;

@@ -245,8 +245,12 @@ static void many_messages_are_done_in_slices(void **state)
         m[i] = begin(f, "\"a\"");
         assert_int_equal(say(f, m[i], ACTION_UPDATE, "\"b\""), STORE_OK);
     }
-    pass(f, WINDOW_MS);
-    pass(f, 0);
+    /* One run of the worker folds, the next one drops: it goes on, slice after slice, until nothing is due. */
+    now_ms += WINDOW_MS + 2000;
+    store_step(f->store);
+    now_ms += 2000;
+    for (int i = 0; i < 20; i++)
+        store_step(f->store);
     for (int i = 0; i < MANY; i++) {
         char expected[64];
         snprintf(expected, sizeof expected, "%d:update\"b\"", 2 * i + 2);
@@ -289,6 +293,30 @@ static void worker_honours_the_window_of_each_channel(void **state)
     assert_str(page_of(f, "forever"), "1:ordinary1");
 }
 
+/* Much that is due at once must neither stand in the way of commits nor wait for the next run. */
+static void long_messages_expire_in_slices_of_one_run(void **state)
+{
+    struct fixture *f = *state;
+    enum { MANY = 20, ROWS = 2000 };
+    for (int i = 0; i < MANY; i++) {
+        f->w.retention.window_ms = WINDOW_MS;
+        f->w.now_ms = (int64_t)now_ms;
+        struct message_id m = create(f, "\"\"");
+        for (int k = 1; k < ROWS; k++) {
+            f->w.retention.window_ms = WINDOW_MS;
+            f->w.now_ms = (int64_t)now_ms;
+            append(f, m, "\"x\"");
+        }
+    }
+    now_ms += WINDOW_MS + 2000;
+    store_step(f->store);
+    assert_in_range(head(f).retained_messages, 1, MANY - 1);
+    for (int i = 0; i < 5; i++)
+        store_step(f->store);
+    assert_int_equal(head(f).retained_messages, 0);
+    assert_int_equal(head(f).replay_floor, MANY * ROWS + 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
 
 int main(void)
@@ -302,6 +330,7 @@ int main(void)
         TEST(retry_of_a_dropped_version_is_still_a_duplicate),
         TEST(retry_upon_an_evicted_message_is_still_a_duplicate),
         TEST(worker_honours_the_window_of_each_channel),
+        TEST(long_messages_expire_in_slices_of_one_run),
         TEST(many_messages_are_done_in_slices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
