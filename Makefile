@@ -23,13 +23,14 @@ endif
 CFLAGS  := $(BASE) $(WARN) $($(VARIANT)_FLAGS) -MMD -MP
 CXXFLAGS:= -std=c++17 -Isrc -g -fno-omit-frame-pointer $($(VARIANT)_FLAGS) -MMD -MP
 LDFLAGS := $($(VARIANT)_FLAGS)
-LDLIBS  := -lrocksdb -lcurl -lhiredis -lssl -lcrypto -lxxhash -lmsgpackc -lprotobuf-c -lstdc++ -lpthread -lm
+LDLIBS  := -lrocksdb -lpq -lcurl -lhiredis -lssl -lcrypto -lxxhash -lmsgpackc -lprotobuf-c -lstdc++ -lpthread -lm
 
 # Every .c below src is the server's, but for main.c (the program) and src/load (another program).
 LIB_SRC  := $(filter-out src/main.c,$(wildcard src/*.c src/[a-km-z]*/*.c src/l[a-np-z]*/*.c))
 LIB_CXX  := $(wildcard src/*/*.cc)
 LIB_OBJ  := $(LIB_SRC:%.c=$(OUT)/%.o) $(LIB_CXX:%.cc=$(OUT)/%.o) \
-            $(OUT)/llhttp/llhttp.o $(OUT)/llhttp/api.o $(OUT)/llhttp/http.o $(OUT)/gen/demo_page.o $(OUT)/gen/envelope.pb-c.o
+            $(OUT)/llhttp/llhttp.o $(OUT)/llhttp/api.o $(OUT)/llhttp/http.o $(OUT)/gen/demo_page.o $(OUT)/gen/envelope.pb-c.o \
+            $(patsubst src/store/%.sql,$(OUT)/gen/%.o,$(wildcard src/store/*.sql))
 LIB      := $(OUT)/libsockudo.a
 LOAD_OBJ := $(patsubst %.c,$(OUT)/%.o,$(wildcard src/load/*.c))
 UNIT_SRC := $(wildcard test/unit/*/*_test.c)
@@ -115,7 +116,14 @@ $(OUT)/%.o: %.cc
 # The demo page travels inside the program.
 $(OUT)/gen/%.c: src/api/%.html tools/embed
 	@mkdir -p $(@D)
-	@tools/embed $* $< > $@
+	@tools/embed $* $< api/$*.h > $@
+
+# So does what is said to PostgreSQL.
+$(OUT)/gen/%.c: src/store/%.sql tools/embed
+	@mkdir -p $(@D)
+	@tools/embed $* $< store/postgres_schema.h > $@
+
+$(OUT)/src/store/postgres.o $(OUT)/src/store/postgres%.o $(OUT)/gen/postgres%.o: CFLAGS += -I/usr/include/postgresql
 
 $(OUT)/gen/%.o: $(OUT)/gen/%.c
 	$(CC) $(CFLAGS) -c -o $@ $<

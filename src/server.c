@@ -50,6 +50,28 @@ static void block_signals(sigset_t *set)
     pthread_sigmask(SIG_BLOCK, set, NULL);
 }
 
+static struct store *open_postgres(const struct config *config, struct store_options *options, struct buf *error)
+{
+    enum { LOCK_TIMEOUT_MS = 500 };
+    struct store_postgres to = {
+        .host = str_dup(config->postgres.host),
+        .port = config->postgres.port,
+        .username = str_dup(config->postgres.username),
+        .password = str_dup(config->postgres.password),
+        .database = str_dup(config->postgres.database),
+        .table_prefix = str_dup(config->postgres.table_prefix),
+        .write_timeout_ms = (uint32_t)config->postgres.write_timeout_ms,
+        .lock_timeout_ms = LOCK_TIMEOUT_MS,
+        .connections_max = config->postgres.connections_max,
+    };
+    options->postgres = &to;
+    struct store *store = store_open_postgres(options, error);
+    const char *owned[] = {to.host, to.username, to.password, to.database, to.table_prefix};
+    for (size_t i = 0; i < sizeof(owned) / sizeof(*owned); i++)
+        free((void *)owned[i]);
+    return store;
+}
+
 static struct store *open_store(struct server *server, struct buf *error)
 {
     const struct config *config = server->config;
@@ -66,8 +88,9 @@ static struct store *open_store(struct server *server, struct buf *error)
         .purge_batch = config->history.purge_batch_size,
         .purge_tick_max = config->history.max_purge_per_tick,
     };
-    bool on_disk = config->history.backend == BACKEND_ROCKSDB;
-    struct store *store = on_disk ? store_open_rocksdb(&options, error) : store_open_memory(&options, error);
+    struct store *store = config->history.backend == BACKEND_POSTGRES  ? open_postgres(config, &options, error)
+                          : config->history.backend == BACKEND_ROCKSDB ? store_open_rocksdb(&options, error)
+                                                                       : store_open_memory(&options, error);
     free(path);
     return store;
 }

@@ -220,6 +220,15 @@ struct config {
     } rocksdb; /* database.rocksdb */
 
     struct {
+        struct str host, username, password, database;
+        uint16_t port;
+        uint32_t connection_pool_size, pool_max; /* pool_max 0 = not set */
+        uint32_t connections_max;                /* of the three keys that say so */
+        struct str table_prefix;                 /* history.postgres */
+        uint64_t write_timeout_ms;
+    } postgres; /* database.postgres */
+
+    struct {
         bool enabled;
         struct str *prefixes; /* ai_transport.channels[].prefix, the empty ones left out */
         size_t prefixes_count;

@@ -45,6 +45,18 @@ static void derive_stores(struct loader *l)
     config->rocksdb.sync = load_is(l, "database.rocksdb.sync", "interval") ? SYNC_INTERVAL : SYNC_ALWAYS;
 }
 
+/* The most special key that is set. */
+static void derive_postgres(struct loader *l)
+{
+    struct config *config = l->config;
+    uint64_t pooled;
+    config->postgres.connections_max = config->postgres.connection_pool_size;
+    if (config->postgres.pool_max > 0)
+        config->postgres.connections_max = config->postgres.pool_max;
+    else if (load_is(l, "database_pooling.enabled", "true") && str_to_u64(load_text(l, "database_pooling.max"), &pooled))
+        config->postgres.connections_max = (uint32_t)pooled;
+}
+
 static void derive_ai_prefixes(struct loader *l)
 {
     struct config *config = l->config;
@@ -133,6 +145,7 @@ void derive(struct loader *l)
     config->rate_limiter.enabled = config->rate_limiter.enabled && !load_is(l, "rate_limiter.driver", "none");
     derive_websocket(config);
     derive_stores(l);
+    derive_postgres(l);
     derive_ai_prefixes(l);
     config->cors.methods = joined(l, "cors.methods");
     config->cors.allowed_headers = joined(l, "cors.allowed_headers");

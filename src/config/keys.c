@@ -40,7 +40,7 @@
     "pubsub=google-pubsub kafka iggy apache-iggy=iggy"
 #define APP_WORDS "mysql pgsql postgres=pgsql postgresql=pgsql dynamodb surrealdb scylladb"
 #define STORE_WORDS                                                                                          \
-    "memory rocksdb | postgres pgsql=postgres postgresql=postgres mysql dynamodb surrealdb scylladb"
+    "memory rocksdb postgres pgsql=postgres postgresql=postgres | mysql dynamodb surrealdb scylladb"
 #define CORS_METHODS "[\"GET\",\"POST\",\"PUT\",\"PATCH\",\"DELETE\",\"OPTIONS\"]"
 #define CORS_HEADERS                                                                                         \
     "[\"Authorization\",\"Content-Type\",\"X-Requested-With\",\"Accept\",\"X-Ably-ClientId\",\"X-Ably-"      \
@@ -199,7 +199,16 @@ static const struct config_key rows[] = {
 
     /* 2.5 */
     SQL_KEYS("database.mysql.", "DATABASE_MYSQL_", "3306", "DATABASE_MYSQL_TABLE_NAME"),
-    SQL_KEYS("database.postgres.", "DATABASE_POSTGRES_", "5432", NULL),
+    ACTS("database.postgres.host", "DATABASE_POSTGRES_HOST", STR, "localhost", postgres.host),
+    ACTS("database.postgres.port", "DATABASE_POSTGRES_PORT", U16, "5432", postgres.port),
+    ACTS("database.postgres.username", "DATABASE_POSTGRES_USERNAME", STR, "root", postgres.username),
+    ACTS("database.postgres.password", "DATABASE_POSTGRES_PASSWORD", STR, "", postgres.password, .flags = KEY_SECRET),
+    ACTS("database.postgres.database", "DATABASE_POSTGRES_DATABASE", STR, "sockudo", postgres.database),
+    ACTS("database.postgres.connection_pool_size", "DATABASE_CONNECTION_POOL_SIZE", U32, "10", postgres.connection_pool_size,
+         .flags = KEY_POSITIVE),
+    ACTS("database.postgres.pool_max", "DATABASE_POSTGRES_POOL_MAX", U32, NULL, postgres.pool_max),
+    TUNES("database.postgres.pool_min", "DATABASE_POSTGRES_POOL_MIN", U32, NULL),
+    SQL_APP_KEYS("database.postgres.", NULL),
     TUNES("database_pooling.enabled", "DATABASE_POOLING_ENABLED", BOOL, "true"),
     TUNES("database_pooling.min", "DATABASE_POOL_MIN", U32, "2"),
     TUNES("database_pooling.max", "DATABASE_POOL_MAX", U32, "10"),
@@ -321,8 +330,9 @@ static const struct config_key rows[] = {
          history.purge_interval_seconds),
     ACTS("history.purge_batch_size", "HISTORY_PURGE_BATCH_SIZE", U32, "1000", history.purge_batch_size),
     ACTS("history.max_purge_per_tick", "HISTORY_MAX_PURGE_PER_TICK", U32, "100000", history.max_purge_per_tick),
-    STORE_TABLE_KEYS("history.postgres.", "HISTORY_POSTGRES_TABLE_PREFIX", "HISTORY_POSTGRES_WRITE_TIMEOUT_MS",
-                     "sockudo_history"),
+    ACTS("history.postgres.table_prefix", "HISTORY_POSTGRES_TABLE_PREFIX", STR, "sockudo_history", postgres.table_prefix),
+    ACTS("history.postgres.write_timeout_ms", "HISTORY_POSTGRES_WRITE_TIMEOUT_MS", U64, "5000", postgres.write_timeout_ms,
+         .flags = KEY_POSITIVE),
     STORE_TABLE_KEYS("history.mysql.", NULL, NULL, "sockudo_history"),
     STORE_TABLE_KEYS("history.dynamodb.", NULL, NULL, "sockudo_history"),
     STORE_TABLE_KEYS("history.surrealdb.", NULL, NULL, "sockudo_history"),

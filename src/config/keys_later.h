@@ -94,10 +94,13 @@
     TUNES(at "username", env "USERNAME", STR, "root"),                                                       \
     TUNES(at "password", env "PASSWORD", STR, "", .flags = KEY_SECRET),                                      \
     TUNES(at "database", env "DATABASE", STR, "sockudo"),                                                    \
-    TUNES(at "table_name", table_env, STR, "applications"),                                                  \
     TUNES(at "connection_pool_size", "DATABASE_CONNECTION_POOL_SIZE", U32, "10"),                            \
     TUNES(at "pool_min", env "POOL_MIN", U32, NULL),                                                         \
     TUNES(at "pool_max", env "POOL_MAX", U32, NULL),                                                         \
+    SQL_APP_KEYS(at, table_env)
+/* Of the app store alone. */
+#define SQL_APP_KEYS(at, table_env)                                                                          \
+    TUNES(at "table_name", table_env, STR, "applications"),                                                  \
     TUNES(at "cache_ttl", "CACHE_TTL_SECONDS", U64, "300"),                                                  \
     TUNES(at "cache_cleanup_interval", "CACHE_CLEANUP_INTERVAL", U64, "60"),                                 \
     TUNES(at "cache_max_capacity", "CACHE_MAX_CAPACITY", U64, "100")

@@ -79,12 +79,12 @@ static struct totals sum_of(const struct survey *s)
 
 static void put_store(struct buf *out, const struct ops *ops, bool on)
 {
-    bool in_memory = ops->config->history.backend == BACKEND_MEMORY;
+    static const struct str backends[] = {[BACKEND_MEMORY] = STR("memory"), [BACKEND_ROCKSDB] = STR("rocksdb"), [BACKEND_POSTGRES] = STR("postgres")};
     put_bool(out, "enabled", on);
-    put_text(out, "backend", !on ? STR("disabled") : in_memory ? STR("memory") : STR("rocksdb"));
+    put_text(out, "backend", on ? backends[ops->config->history.backend] : STR("disabled"));
     put_text(out, "state_authority",
              !on         ? STR("disabled")
-             : in_memory ? STR("in_memory")
+             : ops->config->history.backend == BACKEND_MEMORY ? STR("in_memory")
                          : STR("durable_store"));
 }
 

@@ -239,6 +239,15 @@ struct store_home {
     void (*submitted)(struct store_home *home);
 };
 
+struct store_postgres {         /* C strings, borrowed by the call that opens it */
+    const char *host;           /* names or addresses, comma separated: the first that takes writes; or a socket's directory */
+    uint16_t port;
+    const char *username, *password, *database, *table_prefix;
+    uint32_t write_timeout_ms;  /* of a statement; a little later the connection is given up */
+    uint32_t lock_timeout_ms;   /* how long others wait for a channel that somebody holds */
+    uint32_t connections_max;   /* one writes, the others read; at least 2 */
+};
+
 struct store_options {
     const char *path;          /* directory of an embedded store; unused by memory */
     bool sync_always;
@@ -248,6 +257,7 @@ struct store_options {
     const struct clock *clock;
     uint64_t seed;             /* for stream ids; 0 = from the kernel */
     struct store_home *home;
+    const struct store_postgres *postgres; /* of that store alone */
     uint64_t purge_interval_ms; /* retention worker; 0 = off */
     uint32_t purge_batch, purge_tick_max;
     uint64_t messages_bytes_max; /* of messages held in memory by an embedded store; 0 = 256 MiB */
@@ -269,6 +279,7 @@ struct store;
 /* NULL on failure with a readable message that says how to proceed. */
 struct store *store_open_memory(const struct store_options *options, struct buf *error);
 struct store *store_open_rocksdb(const struct store_options *options, struct buf *error);
+struct store *store_open_postgres(const struct store_options *options, struct buf *error);
 void store_submit(struct store *store, struct store_op *op);
 /* Any thread; see store_home.submitted. */
 void store_kick(struct store *store);

@@ -175,7 +175,7 @@ static void what_is_not_built_is_refused_with_key_and_value(void **state)
         {"rate_limiter.driver='redis'", "rate_limiter.driver = redis"},
         {"cache.driver='redis'", "cache.driver = redis"},
         {"app_manager.driver='postgres'", "app_manager.driver = pgsql"},
-        {"history.backend='pgsql'", "history.backend = postgres"},
+        {"history.backend='mysql'", "history.backend = mysql"},
         {"ssl.enabled=true", "ssl.enabled = true"},
         {"websocket.compression='shared'", "websocket.compression = shared"},
         {"annotations.enabled=true", "requires versioned_messages.enabled"},

@@ -1,6 +1,6 @@
 /* fixture.h - one store under test, and its state as short text.
  *
- * The same tests run over three of them: memory and rocksdb with their threads, and the stepped store of the simulation.
+ * The same tests run over four of them: memory, rocksdb and postgres with their threads, and the stepped store of the simulation.
  * run() submits one operation and waits for it. Directories lie under TMPDIR or /tmp.
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "database.h"
 #include "store/commit.h"
 #include "store/store.h"
 
@@ -25,7 +26,7 @@ const char *__tsan_default_suppressions(void)
     return "called_from_lib:librocksdb\nrace:std::__cxx11::basic_string\n";
 }
 
-enum backend { MEMORY, ROCKSDB, INLINE };
+enum backend { MEMORY, ROCKSDB, INLINE, POSTGRES };
 
 struct fixture {
     enum backend backend;
@@ -33,6 +34,7 @@ struct fixture {
     struct store_home home;
     struct store_options options;
     char dir[128];
+    struct store_postgres postgres;
     pthread_mutex_t lock;
     pthread_cond_t came;
     size_t done;         /* operations that came home */
@@ -70,6 +72,8 @@ static inline void fixture_open(struct fixture *f)
         f->store = store_open_memory(&f->options, &error);
     else if (f->backend == ROCKSDB)
         f->store = store_open_rocksdb(&f->options, &error);
+    else if (f->backend == POSTGRES)
+        f->store = store_open_postgres(&f->options, &error);
     else
         f->store = store_open_inline(kv_memory_new(), &f->options);
     if (!f->store)
@@ -88,6 +92,10 @@ static inline struct fixture *fixture_new(enum backend backend)
     snprintf(f->dir, sizeof f->dir, "%s/store-test-XXXXXX", tmp ? tmp : "/tmp");
     assert_non_null(mkdtemp(f->dir));
     f->options = (struct store_options){.path = f->dir, .sync_always = true, .clock = &clock_system, .home = &f->home};
+    if (backend == POSTGRES) {
+        f->postgres = database_for_one();
+        f->options.postgres = &f->postgres;
+    }
     return f;
 }
 
@@ -98,6 +106,7 @@ static inline void fixture_free(struct fixture *f)
         store_close(f->store);
     snprintf(command, sizeof command, "rm -rf '%s'", f->dir);
     assert_int_equal(system(command), 0);
+    free((void *)f->postgres.table_prefix);
     buf_free(&f->text);
     buf_free(&f->names);
     free(f);
@@ -121,6 +130,12 @@ static inline void fixture_reopen(struct fixture *f)
 {
     store_close(f->store);
     fixture_open(f);
+}
+
+/* Whether what it holds outlives a reopening. */
+static inline bool keeps(const struct fixture *f)
+{
+    return f->backend == ROCKSDB || f->backend == POSTGRES;
 }
 
 static inline struct call *call_new(struct fixture *f, enum store_op_kind kind)
@@ -326,7 +341,7 @@ static inline struct hash128 key_for(uint64_t n)
     return (struct hash128){n * 0x9e3779b97f4a7c15u, n};
 }
 
-static const enum backend backend_memory = MEMORY, backend_rocksdb = ROCKSDB, backend_inline = INLINE;
+static const enum backend backend_memory = MEMORY, backend_rocksdb = ROCKSDB, backend_inline = INLINE, backend_postgres = POSTGRES;
 #define OVER(test, backend)                                                                                  \
     {#test "_over_" #backend, test, fixture_setup, fixture_teardown, (void *)&backend_##backend},
-#define OVER_ALL(test) OVER(test, memory) OVER(test, rocksdb) OVER(test, inline)
+#define OVER_ALL(test) OVER(test, memory) OVER(test, rocksdb) OVER(test, inline) OVER(test, postgres)

@@ -196,7 +196,7 @@ int main(void)
         OVER_ALL(keys_and_values_are_any_bytes)
         OVER_ALL(scan_sees_every_put_submitted_before_it)
         OVER_ALL(notes_do_not_meet_channels)
-        OVER(notes_survive_reopening, rocksdb)
+        OVER(notes_survive_reopening, rocksdb) OVER(notes_survive_reopening, postgres)
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, database_gone);
 }

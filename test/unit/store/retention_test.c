@@ -207,7 +207,7 @@ static void reset_begins_anew_under_another_stream_id(void **state)
 static void retention_survives_reopening(void **state)
 {
     struct fixture *f = *state;
-    if (f->backend != ROCKSDB)
+    if (!keeps(f))
         return;
     for (int i = 0; i < 5; i++) {
         f->w.retention.messages_max = 2;
@@ -223,7 +223,7 @@ static void retention_survives_reopening(void **state)
 static void positions_go_on_after_purge_and_reopening(void **state)
 {
     struct fixture *f = *state;
-    if (f->backend != ROCKSDB)
+    if (!keeps(f))
         return;
     for (int i = 0; i < 3; i++)
         ordinary(f, "0");
@@ -241,7 +241,7 @@ static void positions_go_on_after_purge_and_reopening(void **state)
 static void bytes_are_counted_the_same_after_reopening(void **state)
 {
     struct fixture *f = *state;
-    if (f->backend != ROCKSDB)
+    if (!keeps(f))
         return;
     for (int i = 0; i < 5; i++) {
         f->w.retention.messages_max = 2;
@@ -274,5 +274,5 @@ int main(void)
         OVER_ALL(positions_go_on_after_purge_and_reopening)
         OVER_ALL(bytes_are_counted_the_same_after_reopening)
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, database_gone);
 }

@@ -1,0 +1,209 @@
+/* postgres.c - the PostgreSQL store: threads, queues, and what happens when the database is slow or gone (chapter 3, 8.2 and 8.4).
+ *
+ *      shards --submit--> queue --> writer: a batch, one call, one commit --> home, in order
+ *                            \                \--> a channel that somebody has locked: its operations wait aside, in order
+ *                             \--> readers (after the commit of what came before), each with its connection --> home
+ *      keeper: retention, expired receipts, marks of damaged channels
+ *
+ * While one batch is being committed the next one gathers. Nothing is acknowledged that was not committed; when the connection is
+ * lost, what was on its way has an unknown outcome and fails, and so does everything until it is back: the publisher's retry finds
+ * the receipt, or nothing. Connecting again is tried at once, then with pauses that double up to PAUSE_MAX_MS.
+ *
+ * Limits: STORE_QUEUE_OPS, STORE_QUEUE_BYTES, STUCK_MAX channels aside (of more, the operations fail), PROMISES_MAX.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "store/postgres_internal.h"
+#include "store/postgres_schema.h"
+
+static struct postgres *postgres_of(struct store *store)
+{
+    return (struct postgres *)(void *)((char *)store - offsetof(struct postgres, base));
+}
+
+void show_queue(struct postgres *s)
+{
+    atomic_store_explicit(&s->base.stats.queue_ops, s->queue.ops + s->aside, memory_order_relaxed);
+    atomic_store_explicit(&s->base.stats.queue_bytes, s->queue.bytes, memory_order_relaxed);
+}
+
+void wait_on(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += (long)(ms % 1000) * 1000000;
+    until.tv_sec += (time_t)(ms / 1000) + until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_cond_timedwait(cond, lock, &until);
+}
+
+static void postgres_submit(struct store *store, struct store_op *op)
+{
+    struct postgres *s = postgres_of(store);
+    pthread_mutex_lock(&s->lock);
+    bool full = queue_is_full(s->queue.ops + s->reads.ops + s->aside, s->queue.bytes + s->reads.bytes);
+    if (!full)
+        queue_push(&s->queue, op);
+    bool idle = s->idle;
+    show_queue(s);
+    pthread_mutex_unlock(&s->lock);
+    if (full) {
+        struct queue refused = {0};
+        op->result = STORE_BUSY;
+        queue_push(&refused, op);
+        send_home(s, &refused);
+    } else if (idle && s->options.home->submitted != NULL) {
+        s->options.home->submitted(s->options.home);
+    } else if (idle) {
+        pthread_cond_signal(&s->wake);
+    }
+}
+
+static void postgres_kick(struct store *store)
+{
+    struct postgres *s = postgres_of(store);
+    pthread_mutex_lock(&s->lock);
+    bool wanted = s->idle && s->queue.first != NULL;
+    pthread_mutex_unlock(&s->lock);
+    if (wanted)
+        pthread_cond_signal(&s->wake);
+}
+
+/* ---- life ---- */
+
+static void own_options(struct postgres *s, const struct store_options *options)
+{
+    const struct store_postgres *from = options->postgres;
+    s->options = *options;
+    s->to = *from;
+    s->to.host = str_dup(str_of(from->host));
+    s->to.username = str_dup(str_of(from->username));
+    s->to.password = str_dup(str_of(from->password));
+    s->to.database = str_dup(str_of(from->database));
+    s->to.table_prefix = str_dup(str_of(from->table_prefix));
+    s->to.write_timeout_ms = from->write_timeout_ms > 0 ? from->write_timeout_ms : 5000;
+    s->to.lock_timeout_ms = from->lock_timeout_ms > 0 ? from->lock_timeout_ms : 500;
+    s->options.postgres = &s->to;
+}
+
+static void postgres_free(struct postgres *s)
+{
+    pg_free(&s->conn);
+    promises_free(s->promises);
+    free((void *)s->to.host);
+    free((void *)s->to.username);
+    free((void *)s->to.password);
+    free((void *)s->to.database);
+    free((void *)s->to.table_prefix);
+    pthread_mutex_destroy(&s->lock);
+    pthread_cond_destroy(&s->wake);
+    pthread_cond_destroy(&s->wake_reader);
+    pthread_cond_destroy(&s->wake_keeper);
+    free(s);
+}
+
+static bool is_supported(struct pg_conn *c, struct buf *error)
+{
+    enum { OLDEST = 150000 };
+    const char *encoding = PQparameterStatus(c->conn, "server_encoding");
+    if (PQserverVersion(c->conn) < OLDEST) {
+        buf_fmt(error, "PostgreSQL %d is too old: version 15 or later is needed", PQserverVersion(c->conn) / 10000);
+        return false;
+    }
+    if (encoding != NULL && strcmp(encoding, "UTF8") != 0 && strcmp(encoding, "SQL_ASCII") != 0) {
+        buf_fmt(error, "the database has the encoding %s: create one with UTF8", encoding);
+        return false;
+    }
+    return true;
+}
+
+static bool first_connection(struct postgres *s, struct buf *error)
+{
+    if (!schema_prefix_is_fine(str_of(s->to.table_prefix))) {
+        buf_fmt(error, "history.postgres.table_prefix must be lower case letters, digits and _, not beginning with a digit, at most %d: %s",
+                TABLE_PREFIX_MAX, s->to.table_prefix);
+        return false;
+    }
+    if (!pg_connect(&s->conn)) {
+        buf_fmt(error, "cannot connect to PostgreSQL at %s:%u (database.postgres.*): %.*s", s->to.host, s->to.port,
+                STR_ARG(buf_view(&s->conn.why)));
+        return false;
+    }
+    if (!is_supported(&s->conn, error) || !schema_migrate(&s->conn, error))
+        return false;
+    if (pg_prepare(&s->conn))
+        return true;
+    buf_fmt(error, "PostgreSQL: %.*s", STR_ARG(buf_view(&s->conn.why)));
+    return false;
+}
+
+static void start(pthread_t *thread, void *(*runs)(void *), void *arg, const char *name)
+{
+    if (pthread_create(thread, NULL, runs, arg) != 0) {
+        log_error("store", "cannot start the store's threads");
+        abort();
+    }
+    pthread_setname_np(*thread, name);
+}
+
+static const struct store_ops postgres_ops;
+
+struct store *store_open_postgres(const struct store_options *options, struct buf *error)
+{
+    struct postgres *s = mem_new(struct postgres);
+    pthread_condattr_t attributes;
+    s->base.ops = &postgres_ops;
+    own_options(s, options);
+    pg_init(&s->conn, PG_WRITES, &s->options);
+    pg_init(&s->keeping, PG_WRITES, &s->options);
+    random_from_kernel(&s->random);
+    s->promises = promises_new();
+    list_init(&s->stuck);
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->wake, &attributes);
+    pthread_cond_init(&s->wake_reader, &attributes);
+    pthread_cond_init(&s->wake_keeper, &attributes);
+    pthread_condattr_destroy(&attributes);
+    if (!first_connection(s, error)) {
+        postgres_free(s);
+        return NULL;
+    }
+    atomic_store(&s->healthy, true);
+    s->readers_count = s->to.connections_max > READERS_MAX + 2 ? READERS_MAX : s->to.connections_max > 3 ? s->to.connections_max - 2 : 1;
+    start(&s->writer, writer_runs, s, "store-commit");
+    start(&s->keeper, keeper_runs, s, "store-keep");
+    for (size_t i = 0; i < s->readers_count; i++) {
+        s->readers[i].store = s;
+        pg_init(&s->readers[i].conn, PG_READS, &s->options);
+        start(&s->readers[i].thread, reader_runs, &s->readers[i], "store-read");
+    }
+    return &s->base;
+}
+
+static void postgres_close(struct store *store)
+{
+    struct postgres *s = postgres_of(store);
+    pthread_mutex_lock(&s->lock);
+    s->stopping = true;
+    pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+    pthread_join(s->writer, NULL);
+    for (size_t i = 0; i < s->readers_count; i++)
+        pthread_join(s->readers[i].thread, NULL);
+    pthread_join(s->keeper, NULL);
+    postgres_free(s);
+}
+
+static bool postgres_is_healthy(struct store *store)
+{
+    return atomic_load(&postgres_of(store)->healthy);
+}
+
+static const struct store_ops postgres_ops = {postgres_submit, postgres_kick, postgres_is_healthy, postgres_close};

@@ -1,0 +1,187 @@
+/* postgres_schema.c - the version of the tables: made, migrated, or refused.
+ *
+ *      BEGIN; pg_advisory_xact_lock(prefix)     who comes second waits, and finds it done
+ *        what is there? nothing -> version 0; ours -> its version; other tables of these names -> refused
+ *        the steps above that version; the functions, if they are not this build's
+ *      COMMIT
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "store/postgres_schema.h"
+
+#include <stdlib.h>
+
+#include "base/digest.h"
+#include "base/log.h"
+
+enum { MIGRATE_MS = 60000 };
+
+/* Ours, and those of the server whose prefix this is too. */
+#define TABLE_NAMES                                                                                          \
+    "'@_channels', '@_messages', '@_log', '@_segments', '@_receipts', '@_notes', '@_gone', '@_streams', '@_entries', "          \
+    "'@_version_streams', '@_version_messages', '@_version_entries'"
+#define FUNCTION_NAMES                                                                                       \
+    "'@_tail', '@_text', '@_fold', '@_drop', '@_retain', '@_write', '@_latest', '@_page', '@_versions', '@_replay', "             \
+    "'@_notes_scan', '@_reset', '@_purge', '@_work', '@_sweep'"
+
+bool schema_prefix_is_fine(struct str prefix)
+{
+    if (prefix.n == 0 || prefix.n > TABLE_PREFIX_MAX || (prefix.p[0] >= '0' && prefix.p[0] <= '9'))
+        return false;
+    for (size_t i = 0; i < prefix.n; i++)
+        if (strchr("abcdefghijklmnopqrstuvwxyz0123456789_", prefix.p[i]) == NULL)
+            return false;
+    return true;
+}
+
+void schema_sql(struct buf *out, struct str sql, const char *prefix)
+{
+    for (ptrdiff_t at; (at = str_index(sql, '@')) >= 0; sql = str_from(sql, (size_t)at + 1)) {
+        buf_str(out, str_first(sql, (size_t)at));
+        buf_str(out, str_of(prefix));
+    }
+    buf_str(out, sql);
+}
+
+struct migration {
+    struct pg_conn *c;
+    struct buf *error;
+    struct buf said; /* by the newest query */
+};
+
+static bool say(struct migration *m, struct str sql)
+{
+    struct buf text = {0};
+    schema_sql(&text, sql, m->c->options->table_prefix);
+    buf_char(&text, '\0');
+    buf_clear(&m->said);
+    bool ok = pg_plain(m->c, text.p, &m->said, MIGRATE_MS) == PG_FINE;
+    buf_free(&text);
+    if (!ok)
+        buf_fmt(m->error, "PostgreSQL: %.*s", STR_ARG(buf_view(&m->c->why)));
+    return ok;
+}
+
+/* 0 = nothing is there. */
+static bool find_version(struct migration *m, uint64_t *version)
+{
+    *version = 0;
+    if (!say(m, STR("SELECT CASE WHEN to_regclass('@_schema') IS NOT NULL THEN 'ours' ELSE (SELECT string_agg(relname, ', ') FROM "
+                    "pg_class WHERE relnamespace = current_schema()::regnamespace AND relname IN (" TABLE_NAMES ")) END")))
+        return false;
+    if (m->said.n == 0)
+        return true;
+    if (!str_eq(buf_view(&m->said), STR("ours"))) {
+        buf_fmt(m->error,
+                "the tables %.*s are another program's. Set history.postgres.table_prefix to a name that nobody uses, or choose "
+                "another database (database.postgres.database)", STR_ARG(buf_view(&m->said)));
+        return false;
+    }
+    return say(m, STR("SELECT version FROM @_schema WHERE program = 'sockudo-store'")) &&
+           (str_to_u64(buf_view(&m->said), version) ||
+            (buf_fmt(m->error, "the table %s_schema is not this server's: choose another history.postgres.table_prefix",
+                     m->c->options->table_prefix), false));
+}
+
+static bool is_too_new(struct migration *m, uint64_t version)
+{
+    if (version <= SCHEMA_VERSION)
+        return false;
+    buf_fmt(m->error, "the tables %s_* have schema version %llu, this server knows %d: it was migrated by a newer release; upgrade this "
+            "node too", m->c->options->table_prefix, (unsigned long long)version, SCHEMA_VERSION);
+    return true;
+}
+
+/* What turns version - 1 into version. */
+static struct str step_sql(uint64_t version)
+{
+    struct buf mark = {0};
+    buf_fmt(&mark, "\n-- version %llu\n", (unsigned long long)version);
+    struct str all = str_make(postgres_tables, postgres_tables_size);
+    ptrdiff_t at = str_find(all, buf_view(&mark));
+    struct str step = at < 0 ? STR("") : str_from(all, (size_t)at + mark.n);
+    ptrdiff_t end = str_find(step, STR("\n-- version "));
+    buf_free(&mark);
+    return end < 0 ? step : str_first(step, (size_t)end);
+}
+
+static void functions_mark(struct buf *out)
+{
+    struct buf both = {0};
+    buf_put(&both, postgres_functions, postgres_functions_size);
+    buf_put(&both, postgres_reads, postgres_reads_size);
+    struct hash128 hash = hash128(buf_view(&both));
+    buf_fmt(out, "%016llx%016llx", (unsigned long long)hash.hi, (unsigned long long)hash.lo);
+    buf_free(&both);
+}
+
+static bool make_tables(struct migration *m, uint64_t version)
+{
+    if (version == 0 && !say(m, STR("CREATE TABLE @_schema (program text NOT NULL, version integer NOT NULL, functions text NOT NULL);"
+                                    "INSERT INTO @_schema VALUES ('sockudo-store', 0, '')")))
+        return false;
+    while (version < SCHEMA_VERSION)
+        if (!say(m, step_sql(++version)))
+            return false;
+    return say(m, STR("DO $$ DECLARE f record; BEGIN DROP VIEW IF EXISTS @_items CASCADE; FOR f IN SELECT p.oid::regprocedure AS name FROM pg_proc p WHERE "
+                      "p.pronamespace = current_schema()::regnamespace AND p.proname IN (" FUNCTION_NAMES
+                      ") LOOP EXECUTE 'DROP FUNCTION ' || f.name || ' CASCADE'; END LOOP; END $$"));
+}
+
+static bool make_functions(struct migration *m)
+{
+    struct buf mark = {0}, sql = {0};
+    functions_mark(&mark);
+    bool ok = say(m, STR("SELECT functions FROM @_schema"));
+    if (ok && !str_eq(buf_view(&m->said), buf_view(&mark))) {
+        buf_fmt(&sql, "UPDATE @_schema SET version = %d, functions = '%.*s'", SCHEMA_VERSION, STR_ARG(buf_view(&mark)));
+        ok = say(m, str_make(postgres_functions, postgres_functions_size)) && say(m, str_make(postgres_reads, postgres_reads_size)) &&
+             say(m, buf_view(&sql));
+    }
+    buf_free(&mark);
+    buf_free(&sql);
+    return ok;
+}
+
+static bool migrate(struct migration *m)
+{
+    uint64_t version;
+    if (!say(m, STR("SELECT pg_advisory_xact_lock(hashtextextended('@_schema', 0))")) || !find_version(m, &version) ||
+        is_too_new(m, version))
+        return false;
+    if (version < SCHEMA_VERSION) {
+        log_info("store", "tables %s_*: schema version %llu becomes %d", m->c->options->table_prefix, (unsigned long long)version,
+                 SCHEMA_VERSION);
+        if (!make_tables(m, version))
+            return false;
+    }
+    return make_functions(m);
+}
+
+bool schema_migrate(struct pg_conn *c, struct buf *error)
+{
+    struct migration m = {.c = c, .error = error};
+    struct buf timeouts = {0};
+    buf_fmt(&timeouts, "BEGIN; SET LOCAL statement_timeout = %d; SET LOCAL lock_timeout = %d; SET LOCAL client_min_messages = error",
+            MIGRATE_MS, MIGRATE_MS);
+    bool ok = say(&m, buf_view(&timeouts)) && migrate(&m) && say(&m, STR("COMMIT"));
+    if (!ok && c->conn != NULL)
+        pg_plain(c, "ROLLBACK", NULL, MIGRATE_MS);
+    buf_free(&timeouts);
+    buf_free(&m.said);
+    return ok;
+}
+
+bool schema_check(struct pg_conn *c, struct buf *error)
+{
+    struct migration m = {.c = c, .error = error};
+    uint64_t version;
+    bool ok = find_version(&m, &version) && !is_too_new(&m, version);
+    if (ok && version < SCHEMA_VERSION) {
+        ok = false;
+        buf_fmt(error, "the tables %s_* have schema version %llu, this server made %d: start this node anew to migrate them",
+                c->options->table_prefix, (unsigned long long)version, SCHEMA_VERSION);
+    }
+    buf_free(&m.said);
+    return ok;
+}

@@ -1,0 +1,24 @@
+/* postgres_schema.h - tables and functions of the PostgreSQL store, and how they come to be.
+ *
+ * One row of <prefix>_schema holds the version. Who starts on an older one migrates it, under an advisory lock and in one
+ * transaction: nodes that start together do it once. Tables that are newer, or not ours, are refused.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "store/postgres_conn.h"
+
+enum { SCHEMA_VERSION = 1, TABLE_PREFIX_MAX = 40 };
+
+/* Of the build: src/store/postgres_*.sql. */
+extern const char postgres_tables[], postgres_functions[], postgres_reads[];
+extern const size_t postgres_tables_size, postgres_functions_size, postgres_reads_size;
+
+/* A letter or _, then letters, digits or _, all lower case: it becomes part of names in SQL. */
+bool schema_prefix_is_fine(struct str prefix);
+/* False with the reason: neither read nor write anything then. */
+bool schema_migrate(struct pg_conn *c, struct buf *error);
+/* After a reconnect: the version that this build speaks? False with the reason. */
+bool schema_check(struct pg_conn *c, struct buf *error);
+/* Appends sql with every @ replaced by the prefix. */
+void schema_sql(struct buf *out, struct str sql, const char *prefix);
