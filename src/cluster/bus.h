@@ -20,8 +20,8 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/metric.h"
+#include "config/config.h"
 #include "message/env.h"
-#include "net/tls.h"
 
 enum {
     BUS_TOPICS_MAX = 4096,
@@ -60,15 +60,7 @@ struct bus_options {
     struct str prefix;               /* of the broker's names, ends as it is configured: "sockudo_adapter:" */
     unsigned topics;
     uint32_t heartbeat_ms, node_timeout_ms;
-    struct bus_redis {
-        struct str host, username, password; /* username, password absent = none */
-        uint16_t port;
-        uint32_t db; /* selected, though Pub/Sub does not know databases */
-        struct bus_sentinel { struct str host; uint16_t port; } *sentinels; /* ask them for `master_name` at each connect */
-        size_t sentinels_count;
-        struct str master_name, sentinel_username, sentinel_password;
-        struct tls_options tls, sentinel_tls;
-    } redis;
+    struct redis_config redis; /* db is selected, though Pub/Sub does not know databases */
 };
 
 /* Connects in the background and goes on trying: not being able to is no failure here. NULL, with a readable reason, for options
@@ -92,3 +84,7 @@ int bus_wanted(const struct bus *bus, unsigned topic);
 
 void bus_publish(struct bus *bus, unsigned topic, struct str payload);
 void bus_send(struct bus *bus, struct str node, struct str payload); /* node absent = all */
+
+/* The part of *options that is configured: prefix, topics, intervals, redis. Views of config. Handlers, user, clock and metrics are
+ * the caller's. */
+void bus_options_from_config(struct bus_options *options, const struct config *config);

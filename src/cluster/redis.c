@@ -36,7 +36,7 @@ enum redis_state {
 
 struct redis {
     struct bus *bus;
-    struct bus_redis options; /* in bus.arena */
+    struct redis_config options; /* in bus.arena */
     enum redis_state state;
     struct redis_link ask, pub, sub;
     unsigned ask_left, pub_left, sub_left; /* greetings that are not answered yet */
@@ -301,7 +301,7 @@ static void connect_both(struct redis *r, struct str host, uint16_t port)
 
 static void ask_next_sentinel(struct redis *r)
 {
-    const struct bus_sentinel *s = &r->options.sentinels[r->sentinel++ % r->options.sentinels_count];
+    const struct redis_address *s = &r->options.sentinels[r->sentinel++ % r->options.sentinels_count];
     r->state = REDIS_ASKING;
     r->sentinels_asked++;
     redis_link_open(&r->ask, s->host, s->port, r->sentinel_tls);
@@ -311,7 +311,7 @@ static void ask_opened(struct redis_link *link)
 {
     struct redis *r = link->user;
     r->ask_left = put_auth(link, r->options.sentinel_username, r->options.sentinel_password);
-    r->ask_left += COMMAND(link, STR("SENTINEL"), STR("get-master-addr-by-name"), r->options.master_name);
+    r->ask_left += COMMAND(link, STR("SENTINEL"), STR("get-master-addr-by-name"), r->options.name);
     redis_link_flush(link);
 }
 
@@ -486,19 +486,19 @@ static struct str copy(struct bus *bus, struct str text)
     return arena_copy(&bus->arena, text);
 }
 
-static void copy_options(struct redis *r, struct bus *bus, const struct bus_redis *from)
+static void copy_options(struct redis *r, struct bus *bus, const struct redis_config *from)
 {
-    struct bus_redis *to = &r->options;
+    struct redis_config *to = &r->options;
     *to = *from;
     to->host = copy(bus, from->host);
     to->username = from->username.n > 0 ? copy(bus, from->username) : STR_NONE;
     to->password = from->password.n > 0 ? copy(bus, from->password) : STR_NONE;
-    to->master_name = copy(bus, from->master_name);
+    to->name = copy(bus, from->name);
     to->sentinel_username = from->sentinel_username.n > 0 ? copy(bus, from->sentinel_username) : STR_NONE;
     to->sentinel_password = from->sentinel_password.n > 0 ? copy(bus, from->sentinel_password) : STR_NONE;
     to->sentinels = arena_zalloc(&bus->arena, (from->sentinels_count + 1) * sizeof *to->sentinels);
     for (size_t i = 0; i < from->sentinels_count; i++)
-        to->sentinels[i] = (struct bus_sentinel){copy(bus, from->sentinels[i].host), from->sentinels[i].port};
+        to->sentinels[i] = (struct redis_address){copy(bus, from->sentinels[i].host), from->sentinels[i].port};
 }
 
 static struct str name(struct bus *bus, const char *suffix, struct str more)
@@ -524,23 +524,23 @@ static void init_link(struct redis *r, struct redis_link *link, void (*opened)(s
 
 static bool check(const struct bus_options *o, struct buf *error)
 {
-    const struct bus_redis *r = &o->redis;
+    const struct redis_config *r = &o->redis;
     if (o->topics == 0 || o->topics > BUS_TOPICS_MAX)
         buf_fmt(error, "adapter.topics must be from 1 to %d", BUS_TOPICS_MAX);
     else if (o->heartbeat_ms == 0 || o->node_timeout_ms < o->heartbeat_ms)
         buf_lit(error, "adapter.cluster_health: heartbeat_interval_ms must be greater than 0, and at most node_timeout_ms");
     else if (r->sentinels_count == 0 && (r->host.n == 0 || r->port == 0))
         buf_lit(error, "database.redis.host and database.redis.port must be set");
-    else if (r->sentinels_count > 0 && r->master_name.n == 0)
+    else if (r->sentinels_count > 0 && r->name.n == 0)
         buf_lit(error, "database.redis.name must be set: the Sentinels know the master by it");
     else if (r->username.n > 0 && r->password.n == 0)
         buf_lit(error, "database.redis.username needs database.redis.password");
     return error->n == 0;
 }
 
-static bool make_tls(struct redis *r, const struct bus_redis *o, struct buf *error)
+static bool make_tls(struct redis *r, const struct redis_config *o, struct buf *error)
 {
-    if (o->tls.enabled && (r->tls = tls_client_new(&o->tls, error)) == NULL)
+    if (o->master_tls.enabled && (r->tls = tls_client_new(&o->master_tls, error)) == NULL)
         return false;
     return !o->sentinel_tls.enabled || (r->sentinel_tls = tls_client_new(&o->sentinel_tls, error)) != NULL;
 }
@@ -570,6 +570,15 @@ struct bus *bus_open_redis_as(const struct bus_options *options, struct str node
     init_link(r, &r->sub, both_opened, sub_replied, sub_flushed);
     bus_start(bus);
     return bus;
+}
+
+void bus_options_from_config(struct bus_options *options, const struct config *config)
+{
+    options->prefix = config->adapter.redis_prefix;
+    options->topics = config->adapter.topics;
+    options->heartbeat_ms = (uint32_t)config->adapter.heartbeat_interval_ms;
+    options->node_timeout_ms = (uint32_t)config->adapter.node_timeout_ms;
+    options->redis = config->adapter.redis;
 }
 
 struct bus *bus_open_redis(const struct bus_options *options, struct buf *error)

@@ -11,6 +11,7 @@
 #pragma once
 #include "base/arena.h"
 #include "base/buf.h"
+#include "net/tls.h"
 
 enum store_backend { BACKEND_MEMORY, BACKEND_ROCKSDB, BACKEND_POSTGRES };
 enum sync_policy { SYNC_ALWAYS, SYNC_INTERVAL };
@@ -112,6 +113,21 @@ struct app_config { /* chapter 2, 2.20 */
     const struct config_value *values; /* one per row of the app's keys */
 };
 
+struct redis_address {
+    struct str host;
+    uint16_t port;
+};
+
+struct redis_config { /* a Redis, and how to get in */
+    struct str host, username, password; /* absent or empty = none */
+    uint16_t port;
+    uint32_t db;
+    struct redis_address *sentinels; /* ask them for the master `name`, in place of host and port */
+    size_t sentinels_count;
+    struct str name, sentinel_username, sentinel_password;
+    struct tls_options master_tls, sentinel_tls;
+};
+
 struct rate_limit_config {
     uint64_t max_requests, window_seconds;
     uint32_t trust_hops;
@@ -139,6 +155,15 @@ struct config {
         bool enabled; /* rate_limiter.enabled and driver != none */
         struct rate_limit_config api, websocket;
     } rate_limiter;
+
+    struct redis_config redis; /* database.redis */
+    struct {
+        uint32_t topics;
+        bool cluster_health_enabled;
+        uint64_t heartbeat_interval_ms, node_timeout_ms; /* cluster_health.* */
+        struct str redis_prefix;                         /* adapter.redis.prefix */
+        struct redis_config redis; /* database.redis, or what adapter.redis.redis_pub_options.url makes of it */
+    } adapter;
 
     struct {
         int64_t ttl_seconds, max_capacity; /* cache.memory.* */

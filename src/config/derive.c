@@ -150,6 +150,7 @@ void derive(struct loader *l)
     config->cors.methods = joined(l, "cors.methods");
     config->cors.allowed_headers = joined(l, "cors.allowed_headers");
     derive_queue(l);
+    derive_redis(l);
     derive_process(l);
     derive_workers(l);
     derive_logging(l);

@@ -9,7 +9,7 @@
 static bool apply(struct loader *l, size_t row, struct str name, struct str raw)
 {
     const struct config_key *key = &keys_global.keys[row];
-    struct str text, shown = (key->flags & KEY_SECRET) ? STR("********") : raw;
+    struct str text, shown = key_hides(key, raw) ? STR("********") : raw;
     const char *problem = value_from_env(key, raw, &l->config->arena, &text);
     if (!problem)
         l->config->values[row] = (struct config_value){text, FROM_ENVIRONMENT};

@@ -32,6 +32,13 @@
 
 #define SENTINEL_TLS(name) "DATABASE_REDIS_SENTINEL_TLS_" name
 #define MASTER_TLS(name) "DATABASE_REDIS_MASTER_TLS_" name
+#define TLS_ACTS(at, env, field)                                                                             \
+    ACTS(at "enabled", env("ENABLED"), BOOL, "false", field.enabled),                                        \
+    ACTS(at "accept_invalid_certs", env("ACCEPT_INVALID_CERTS"), BOOL, "false", field.accept_invalid_certs), \
+    ROW(at "acceptInvalidCerts", NULL, BOOL, "false", KEY_ACTS, 0),                                          \
+    ACTS(at "ca_path", env("CA_PATH"), STR, NULL, field.ca_path),                                            \
+    ACTS(at "client_cert_path", env("CLIENT_CERT_PATH"), STR, NULL, field.client_cert_path),                 \
+    ACTS(at "client_key_path", env("CLIENT_KEY_PATH"), STR, NULL, field.client_key_path)
 #define CLEANUP_KEY(name, NAME, initial)                                                                     \
     TUNES("cleanup." name, "CLEANUP_" NAME, U64, initial, .flags = KEY_POSITIVE)
 
@@ -75,18 +82,19 @@ static const struct config_key rows[] = {
     TUNES("adapter.aggregate_counts", "ADAPTER_AGGREGATE_COUNTS", BOOL, "false"),
     TUNES("adapter.fast_presence_transitions", "ADAPTER_FAST_PRESENCE_TRANSITIONS", BOOL, "false"),
     TUNES("adapter.fallback_to_local", "ADAPTER_FALLBACK_TO_LOCAL", BOOL, "true"),
-    TUNES("adapter.topics", NULL, U32, "1024"),
+    ACTS("adapter.topics", NULL, U32, "1024", adapter.topics),
     TUNES("adapter.gap_wait_ms", NULL, U64, "10"),
     TUNES("adapter.head_check_ms", NULL, U64, "1000"),
-    TUNES("adapter.cluster_health.enabled", "CLUSTER_HEALTH_ENABLED", BOOL, "true"),
-    TUNES("adapter.cluster_health.heartbeat_interval_ms", "CLUSTER_HEALTH_HEARTBEAT_INTERVAL", U64, "10000"),
-    TUNES("adapter.cluster_health.node_timeout_ms", "CLUSTER_HEALTH_NODE_TIMEOUT", U64, "30000"),
+    ACTS("adapter.cluster_health.enabled", "CLUSTER_HEALTH_ENABLED", BOOL, "true", adapter.cluster_health_enabled),
+    ACTS("adapter.cluster_health.heartbeat_interval_ms", "CLUSTER_HEALTH_HEARTBEAT_INTERVAL", U64, "10000",
+         adapter.heartbeat_interval_ms),
+    ACTS("adapter.cluster_health.node_timeout_ms", "CLUSTER_HEALTH_NODE_TIMEOUT", U64, "30000", adapter.node_timeout_ms),
     TUNES("adapter.cluster_health.cleanup_interval_ms", "CLUSTER_HEALTH_CLEANUP_INTERVAL", U64, "10000"),
     TUNES("adapter.redis.requests_timeout", NULL, U64, "5000"),
-    TUNES("adapter.redis.prefix", NULL, STR, "sockudo_adapter:"),
+    ACTS("adapter.redis.prefix", NULL, STR, "sockudo_adapter:", adapter.redis_prefix),
     TUNES("adapter.redis.cluster_mode", NULL, BOOL, "false"),
-    TUNES("adapter.redis.redis_pub_options.url", "REDIS_URL", STR, NULL, .flags = KEY_SECRET),
-    TUNES("adapter.redis.redis_sub_options.url", "REDIS_URL", STR, NULL, .flags = KEY_SECRET),
+    ROW("adapter.redis.redis_pub_options.url", "REDIS_URL", STR, NULL, KEY_ACTS, 0, .flags = KEY_SECRET),
+    ROW("adapter.redis.redis_sub_options.url", "REDIS_URL", STR, NULL, KEY_ACTS, 0, .flags = KEY_SECRET),
     TUNES("adapter.cluster.nodes", "REDIS_CLUSTER_NODES DATABASE_REDIS_CLUSTER_NODES", STRINGS, "[]",
           .flags = KEY_SECRET),
     TUNES("adapter.cluster.prefix", NULL, STR, "sockudo_adapter:"),
@@ -102,19 +110,20 @@ static const struct config_key rows[] = {
     IGGY_KEYS("adapter.iggy.", "ADAPTER_"),
 
     /* 2.3 */
-    TUNES("database.redis.host", "DATABASE_REDIS_HOST", STR, "127.0.0.1", .flags = KEY_SECRET),
-    TUNES("database.redis.port", "DATABASE_REDIS_PORT", U16, "6379"),
-    TUNES("database.redis.db", "DATABASE_REDIS_DB", U32, "0"),
-    TUNES("database.redis.username", "DATABASE_REDIS_USERNAME", STR, NULL),
-    TUNES("database.redis.password", "DATABASE_REDIS_PASSWORD", STR, NULL, .flags = KEY_SECRET),
+    ACTS("database.redis.host", "DATABASE_REDIS_HOST", STR, "127.0.0.1", redis.host, .flags = KEY_SECRET_URL),
+    ACTS("database.redis.port", "DATABASE_REDIS_PORT", U16, "6379", redis.port),
+    ACTS("database.redis.db", "DATABASE_REDIS_DB", U32, "0", redis.db),
+    ACTS("database.redis.username", "DATABASE_REDIS_USERNAME", STR, NULL, redis.username),
+    ACTS("database.redis.password", "DATABASE_REDIS_PASSWORD", STR, NULL, redis.password, .flags = KEY_SECRET),
     TUNES("database.redis.key_prefix", "DATABASE_REDIS_KEY_PREFIX", STR, "sockudo:"),
-    TUNES("database.redis.sentinels", NULL, OBJECTS, "[]", .words = "host port"),
-    TUNES("database.redis.name", NULL, STR, "mymaster"),
-    TUNES("database.redis.sentinel_username", "DATABASE_REDIS_SENTINEL_USERNAME", STR, NULL),
-    TUNES("database.redis.sentinel_password", "DATABASE_REDIS_SENTINEL_PASSWORD", STR, NULL, .flags = KEY_SECRET),
+    ROW("database.redis.sentinels", NULL, OBJECTS, "[]", KEY_ACTS, 0, .words = "host port"),
+    ACTS("database.redis.name", NULL, STR, "mymaster", redis.name),
+    ACTS("database.redis.sentinel_username", "DATABASE_REDIS_SENTINEL_USERNAME", STR, NULL, redis.sentinel_username),
+    ACTS("database.redis.sentinel_password", "DATABASE_REDIS_SENTINEL_PASSWORD", STR, NULL, redis.sentinel_password,
+         .flags = KEY_SECRET),
     TUNES("database.redis.cluster_nodes", NULL, OBJECTS, "[]", .words = "host port"),
-    TLS_KEYS("database.redis.sentinel_tls.", SENTINEL_TLS),
-    TLS_KEYS("database.redis.master_tls.", MASTER_TLS),
+    TLS_ACTS("database.redis.sentinel_tls.", SENTINEL_TLS, redis.sentinel_tls),
+    TLS_ACTS("database.redis.master_tls.", MASTER_TLS, redis.master_tls),
     TUNES("database.redis.cluster.nodes", NULL, OBJECTS, "[]", .words = "host port"),
     TUNES("database.redis.cluster.username", "DATABASE_REDIS_CLUSTER_USERNAME", STR, NULL),
     TUNES("database.redis.cluster.password", "DATABASE_REDIS_CLUSTER_PASSWORD", STR, NULL, .flags = KEY_SECRET),

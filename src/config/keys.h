@@ -33,6 +33,7 @@ enum key_status {
 
 enum key_flag {
     KEY_SECRET = 1 << 0,         /* never shown */
+    KEY_SECRET_URL = 1 << 6,     /* not shown when it is a URL, which may hold a password */
     KEY_ENV_HARD = 1 << 1,       /* a bad environment value is an error, not a warning */
     KEY_MAY_BE_NONE = 1 << 2,    /* `none` in the environment = not set */
     KEY_POSITIVE = 1 << 3,       /* must be greater than 0 where validation asks for it */
@@ -69,6 +70,9 @@ extern const struct key_table keys_ably_key;  /* text only */
 /* The key's name in this table: its path, or for a flat table what is left of it. NULL if it has none there.
  */
 const char *key_name(const struct key_table *table, const struct config_key *key);
+
+/* `text`, as a value of the key, must not be shown. */
+bool key_hides(const struct config_key *key, struct str text);
 
 /* The row with this name, or -1. */
 ptrdiff_t key_find(const struct key_table *table, struct str name);

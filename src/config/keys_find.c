@@ -19,6 +19,11 @@ const char *key_name(const struct key_table *table, const struct config_key *key
     return key->path;
 }
 
+bool key_hides(const struct config_key *key, struct str text)
+{
+    return (key->flags & KEY_SECRET) || ((key->flags & KEY_SECRET_URL) && str_find(text, STR("://")) >= 0);
+}
+
 ptrdiff_t key_find(const struct key_table *table, struct str name)
 {
     for (size_t i = 0; i < table->count; i++) {

@@ -56,6 +56,9 @@ bool apps_load(struct loader *l);
 bool apps_webhooks(struct loader *l, struct app_config *app, struct str where, struct str array);
 /* derive.c: everything that is more than one value written to one field. */
 void derive(struct loader *l);
+/* redis.c: where Redis is, out of parts and URLs. */
+void derive_redis(struct loader *l);
+bool validate_redis(struct loader *l);
 /* validate.c (4.1) and validate_lists.c */
 bool validate(struct loader *l);
 bool validate_push_rules(struct loader *l);

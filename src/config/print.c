@@ -127,7 +127,7 @@ static void put_value(struct buf *out, const struct config_key *key, struct str 
 {
     if (str_eq(str_of(key->path), STR("webhooks")))
         put_webhooks(out, text);
-    else if (key->flags & KEY_SECRET)
+    else if (key_hides(key, text))
         put_string(out, STR("********"));
     else if (key->type == KEY_STR || key->type == KEY_CHOICE)
         put_string(out, text);

@@ -211,7 +211,7 @@ static bool check_ours(struct loader *l)
         return FAIL(l, "logging.format must be text or json");
     if (c->rocksdb.path.n == 0)
         return FAIL(l, "database.rocksdb.path must not be empty");
-    return check_cluster_health(l) && check_queue(l) && positive(l, "webhooks.") && positive(l, "workers") && positive(l, "database.rocksdb.") &&
+    return check_cluster_health(l) && validate_redis(l) && check_queue(l) && positive(l, "webhooks.") && positive(l, "workers") && positive(l, "database.rocksdb.") &&
            positive(l, "rate_limiter.");
 }
 

@@ -90,7 +90,7 @@ bool walk_object(struct loader *l, const struct key_table *table, struct config_
 static bool refuse(struct loader *l, const struct key_table *table, const struct config_key *key,
                    struct str where, struct str text)
 {
-    struct str shown = (key->flags & KEY_SECRET) ? STR("********") : text;
+    struct str shown = key_hides(key, text) ? STR("********") : text;
     return load_fail(l, "%.*s%s = %.*s is not supported by this build yet", STR_ARG(where),
                      key_name(table, key), STR_ARG(shown));
 }

@@ -5,6 +5,7 @@
 #include <hiredis/hiredis.h>
 
 #include "bus_fixture.h"
+#include "config/load.h"
 
 static struct redis_server server, replica, sentinel;
 static struct node nodes[NODES_MAX];
@@ -44,7 +45,7 @@ static void two_nodes_talk(void)
     wait_until(nodes[1].received == before + 1);
 }
 
-static void open_two(const struct bus_redis *redis)
+static void open_two(const struct redis_config *redis)
 {
     for (int i = 0; i < 2; i++) {
         node_init(&nodes[i]);
@@ -63,7 +64,7 @@ static void stays_down(struct node *n)
     }
 }
 
-static void open_one(struct node *n, const struct bus_redis *redis)
+static void open_one(struct node *n, const struct redis_config *redis)
 {
     node_init(n);
     struct bus_options options = options_for(n, server.port);
@@ -77,10 +78,10 @@ static void open_one(struct node *n, const struct bus_redis *redis)
 static void a_password_opens(void **state)
 {
     redis_server_start(&server, (const char *[]){"--requirepass", "sesame", NULL});
-    open_two(&(struct bus_redis){.host = STR("127.0.0.1"), .password = STR("sesame")});
+    open_two(&(struct redis_config){.host = STR("127.0.0.1"), .password = STR("sesame")});
     two_nodes_talk();
-    open_one(&nodes[2], &(struct bus_redis){.host = STR("127.0.0.1"), .password = STR("wrong")});
-    open_one(&nodes[3], &(struct bus_redis){.host = STR("127.0.0.1")});
+    open_one(&nodes[2], &(struct redis_config){.host = STR("127.0.0.1"), .password = STR("wrong")});
+    open_one(&nodes[3], &(struct redis_config){.host = STR("127.0.0.1")});
     stays_down(&nodes[2]);
     assert_false(bus_is_up(nodes[3].bus));
 }
@@ -90,14 +91,14 @@ static void a_user_with_few_rights_is_enough(void **state)
 {
     redis_server_start(&server, (const char *[]){"--user", "default", "off", "--user", "bus", "on", ">sesame", "resetchannels",
                                                  "&test::#*", "+publish", "+subscribe", "+unsubscribe", "+select", NULL});
-    open_two(&(struct bus_redis){.host = STR("127.0.0.1"), .username = STR("bus"), .password = STR("sesame"), .db = 2});
+    open_two(&(struct redis_config){.host = STR("127.0.0.1"), .username = STR("bus"), .password = STR("sesame"), .db = 2});
     two_nodes_talk();
 }
 
 static void a_database_that_is_not_there_is_refused(void **state)
 {
     redis_server_start(&server, (const char *[]){"--databases", "2", NULL});
-    open_one(&nodes[0], &(struct bus_redis){.host = STR("127.0.0.1"), .db = 7});
+    open_one(&nodes[0], &(struct redis_config){.host = STR("127.0.0.1"), .db = 7});
     stays_down(&nodes[0]);
 }
 
@@ -131,10 +132,10 @@ static void tls_with_a_client_certificate_and_a_password(void **state)
 {
     static char large[300000];
     start_with_tls();
-    struct bus_redis redis = {.host = STR("localhost"), .password = STR("sesame"), .tls = {.enabled = true, .ca_path = str_of(ca)}};
+    struct redis_config redis = {.host = STR("localhost"), .password = STR("sesame"), .master_tls = {.enabled = true, .ca_path = str_of(ca)}};
     open_one(&nodes[2], &redis); /* the server wants a certificate of its clients */
-    redis.tls.client_cert_path = str_of(cert);
-    redis.tls.client_key_path = str_of(key);
+    redis.master_tls.client_cert_path = str_of(cert);
+    redis.master_tls.client_key_path = str_of(key);
     open_two(&redis);
     two_nodes_talk();
     listen_and_wait(&nodes[0], 3, 1);
@@ -153,15 +154,15 @@ static void a_certificate_must_be_for_the_host_and_from_the_authority(void **sta
     char other[96];
     start_with_tls();
     snprintf(other, sizeof other, "%s/other.crt", server.folder);
-    struct bus_redis redis = {.host = STR("127.0.0.1"), .password = STR("sesame"), /* it is for localhost */
-                              .tls = {.enabled = true, .ca_path = str_of(ca), .client_cert_path = str_of(cert), .client_key_path = str_of(key)}};
+    struct redis_config redis = {.host = STR("127.0.0.1"), .password = STR("sesame"), /* it is for localhost */
+                              .master_tls = {.enabled = true, .ca_path = str_of(ca), .client_cert_path = str_of(cert), .client_key_path = str_of(key)}};
     open_one(&nodes[0], &redis);
     redis.host = STR("localhost");
-    redis.tls.ca_path = str_of(other);
+    redis.master_tls.ca_path = str_of(other);
     open_one(&nodes[1], &redis);
     stays_down(&nodes[0]);
     assert_false(bus_is_up(nodes[1].bus));
-    redis.tls.accept_invalid_certs = true;
+    redis.master_tls.accept_invalid_certs = true;
     open_one(&nodes[2], &redis);
     wait_until(bus_is_up(nodes[2].bus));
 }
@@ -190,8 +191,8 @@ static void sentinels_tell_who_the_master_is(void **state)
 {
     start_replica();
     redis_sentinel_start(&sentinel, server.port);
-    struct bus_sentinel asked[] = {{STR("127.0.0.1"), 1}, {STR("127.0.0.1"), sentinel.port}};
-    struct bus_redis redis = {.host = STR("unused.invalid"), .sentinels = asked, .sentinels_count = 2, .master_name = STR("mymaster")};
+    struct redis_address asked[] = {{STR("127.0.0.1"), 1}, {STR("127.0.0.1"), sentinel.port}};
+    struct redis_config redis = {.host = STR("unused.invalid"), .sentinels = asked, .sentinels_count = 2, .name = STR("mymaster")};
     open_two(&redis);
     two_nodes_talk();
     listen_and_wait(&nodes[0], 3, 1);
@@ -209,8 +210,8 @@ static void a_sentinel_that_knows_no_such_master_is_no_help(void **state)
 {
     redis_server_start(&server, NULL);
     redis_sentinel_start(&sentinel, server.port);
-    struct bus_sentinel asked[] = {{STR("127.0.0.1"), sentinel.port}};
-    open_two(&(struct bus_redis){.host = STR("127.0.0.1"), .sentinels = asked, .sentinels_count = 1, .master_name = STR("another")});
+    struct redis_address asked[] = {{STR("127.0.0.1"), sentinel.port}};
+    open_two(&(struct redis_config){.host = STR("127.0.0.1"), .sentinels = asked, .sentinels_count = 1, .name = STR("another")});
     stays_down(&nodes[0]);
 }
 
@@ -229,16 +230,45 @@ static void refused_with(struct bus_options *options, const char *reason)
 static void options_that_cannot_work_are_refused_by_name(void **state)
 {
     struct bus_options good = options_for(&nodes[0], 6379), bad;
-    struct bus_sentinel one = {STR("h"), 1};
+    struct redis_address one = {STR("h"), 1};
     refused_with((bad = good, bad.topics = 0, &bad), "adapter.topics");
     refused_with((bad = good, bad.topics = BUS_TOPICS_MAX + 1, &bad), "adapter.topics");
     refused_with((bad = good, bad.heartbeat_ms = 0, &bad), "heartbeat_interval_ms");
     refused_with((bad = good, bad.redis.host = STR(""), &bad), "database.redis.host");
     refused_with((bad = good, bad.redis.username = STR("u"), &bad), "database.redis.password");
     refused_with((bad = good, bad.redis.sentinels = &one, bad.redis.sentinels_count = 1, &bad), "database.redis.name");
-    refused_with((bad = good, bad.redis.tls = (struct tls_options){.enabled = true, .ca_path = STR("/none.crt")}, &bad), "/none.crt");
-    refused_with((bad = good, bad.redis.tls = (struct tls_options){.enabled = true, .client_cert_path = STR("/none.crt")}, &bad),
+    refused_with((bad = good, bad.redis.master_tls = (struct tls_options){.enabled = true, .ca_path = STR("/none.crt")}, &bad), "/none.crt");
+    refused_with((bad = good, bad.redis.master_tls = (struct tls_options){.enabled = true, .client_cert_path = STR("/none.crt")}, &bad),
                  "client_key_path");
+}
+
+static void a_configuration_makes_a_bus(void **state)
+{
+    char url[64];
+    struct buf warnings = {0}, error = {0};
+    redis_server_start(&server, (const char *[]){"--requirepass", "s@me", NULL});
+    snprintf(url, sizeof url, "REDIS_URL=redis://:s%%40me@localhost:%u/1", server.port);
+    const struct config_text text = {STR("x.toml"), STR("adapter.topics=8\nadapter.redis.prefix='mine:'"), CONFIG_TOML};
+    const struct config_request request = {.environ_ = (char *const[]){url, "CLUSTER_HEALTH_HEARTBEAT_INTERVAL=700", NULL}};
+    struct config *config = config_from_text(&text, &request, &warnings, &error);
+    assert_non_null(config);
+    node_init(&nodes[0]);
+    struct bus_options options = options_for(&nodes[0], 1);
+    bus_options_from_config(&options, config);
+    assert_int_equal(options.heartbeat_ms, 700);
+    assert_int_equal(options.node_timeout_ms, 30000);
+    assert_int_equal(options.topics, 8);
+    node_open_with(&nodes[0], &options, STR_NONE);
+    config_free(config); /* the bus has its own copies */
+    wait_until(bus_is_up(nodes[0].bus));
+    redisContext *c = redisConnect("127.0.0.1", server.port);
+    freeReplyObject(redisCommand(c, "AUTH s@me"));
+    redisReply *reply = redisCommand(c, "PUBSUB NUMSUB mine::#requests");
+    assert_int_equal(reply->element[1]->integer, 1);
+    freeReplyObject(reply);
+    redisFree(c);
+    buf_free(&warnings);
+    buf_free(&error);
 }
 
 int main(void)
@@ -252,6 +282,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_replica_is_no_bus, setup, teardown),
         cmocka_unit_test_setup_teardown(sentinels_tell_who_the_master_is, setup, teardown),
         cmocka_unit_test_setup_teardown(a_sentinel_that_knows_no_such_master_is_no_help, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_configuration_makes_a_bus, setup, teardown),
         cmocka_unit_test_setup_teardown(options_that_cannot_work_are_refused_by_name, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
