@@ -68,6 +68,15 @@ bench: deps ## measure, compare with peers in the same run, print a report
 	@$(MAKE) --no-print-directory -s -j$$(nproc) all bench-parts
 	@bench/run
 
+# Scale runs: test/load/README.md.
+.PHONY: ai-scale-headline-plan ai-scale-soak-plan
+SCALE  := node test/load/ai-scale-runner.mjs
+ai-scale-headline-plan: ## what a million connections need
+	@$(SCALE) --profile test/load/profiles/headline-1m.json --plan --output build/scale/headline-1m-plan.json >/dev/null
+
+ai-scale-soak-plan: ## what a fifth of that needs for a day
+	@$(SCALE) --profile test/load/profiles/soak-20pct.json --plan --output build/scale/soak-20pct-plan.json >/dev/null
+
 format: ## lay out the C sources
 	@clang-format -i $$(git ls-files 'src/*.c' 'src/*.h' 'test/*.c' 'test/*.h')
 
@@ -95,6 +104,11 @@ $(OUT)/bench/%: $(OUT)/bench/%.o $(LIB)
 
 $(OUT)/sockudo-sim: $(SIM_OBJ) $(LIB)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# The load program's own tests link what it is made of.
+$(OUT)/unit/load/%: $(OUT)/test/unit/load/%.o $(filter-out %/main.o,$(LOAD_OBJ)) $(UNIT_LIB) $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 
 $(OUT)/test/unit/%.o: CFLAGS += -Itest/unit/support
 $(OUT)/unit/%: $(OUT)/test/unit/%.o $(UNIT_LIB) $(LIB)

@@ -156,3 +156,16 @@ uint64_t hist_percentile(const struct hist *h, double percent)
     }
     return h->max; /* the last slot also holds what is beyond value_max */
 }
+
+bool hist_next(const struct hist *h, uint64_t *at, uint64_t *value_end, uint64_t *count)
+{
+    while (*at < h->slots) {
+        size_t slot = (*at)++;
+        if (h->slot[slot] == 0)
+            continue;
+        *value_end = slot_end(h->half_bits, slot);
+        *count = h->slot[slot];
+        return true;
+    }
+    return false;
+}

@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 
 struct hist;
@@ -31,3 +32,6 @@ double hist_mean(const struct hist *h);  /* exact while the sum fits 64 bits */
 /* The smallest value such that `percent` (0 to 100) of all are at or below it, rounded up to the end of
  * its bucket; never above hist_max(). */
 uint64_t hist_percentile(const struct hist *h, double percent);
+/* The next bucket that holds something, for whoever writes a histogram down. *at starts as 0. False at the end; else the highest
+ * value of the bucket and its count. Values beyond value_max stand in the last one. */
+bool hist_next(const struct hist *h, uint64_t *at, uint64_t *value_end, uint64_t *count);

@@ -50,7 +50,7 @@ static void head(struct api *api, struct buf *out, struct str method, struct str
     buf_lit(c, "auth_key=");
     buf_str(c, str_of(api->options->key));
     buf_lit(c, "&auth_timestamp=");
-    buf_i64(c, clock_wall_ms(&clock_system) / 1000);
+    buf_i64(c, (clock_wall_ms(&clock_system) + api->skew_ms) / 1000);
     buf_lit(c, "&auth_version=1.0");
     if (api->body.n > 0) {
         char md5[2 * MD5_SIZE + 1];
@@ -135,15 +135,28 @@ static void message_path(struct api *api, unsigned channel, struct str serial)
     buf_str(&api->path, serial);
 }
 
-void api_append(struct api *api, struct buf *out, unsigned channel, struct str serial, uint32_t op,
-                struct str payload)
+static void put_append(struct api *api, unsigned channel, struct str serial, uint32_t op, struct str payload)
 {
     begin(api);
     message_path(api, channel, serial);
     buf_lit(&api->path, "/append");
     buf_lit(&api->body, "{\"data\":\"");
     buf_str(&api->body, payload);
-    buf_fmt(&api->body, "\",\"op_id\":\"%s-%u\"}", api->run, op);
+    buf_fmt(&api->body, "\",\"op_id\":\"%s-%u\"", api->run, op);
+}
+
+void api_append(struct api *api, struct buf *out, unsigned channel, struct str serial, uint32_t op,
+                struct str payload)
+{
+    put_append(api, channel, serial, op, payload);
+    buf_char(&api->body, '}');
+    request(api, out, STR("POST"));
+}
+
+void api_end(struct api *api, struct buf *out, unsigned channel, struct str serial, uint32_t op, const char *status)
+{
+    put_append(api, channel, serial, op, STR(""));
+    buf_fmt(&api->body, ",\"extras\":{\"ai\":{\"transport\":{\"status\":\"%s\"}}}}", status);
     request(api, out, STR("POST"));
 }
 

@@ -11,6 +11,7 @@ struct api {
     const struct options *options;
     struct str host;
     struct hmac_key *secret;
+    int64_t skew_ms; /* how far the clock that signs is ahead */
     char run[17]; /* random, so that ids of two runs never collide */
     struct buf body, path, canonical;
 };
@@ -28,6 +29,8 @@ void api_create(struct api *api, struct buf *out, unsigned channel, unsigned str
 /* serial: of the message. op: unique within it; the same for a repetition. */
 void api_append(struct api *api, struct buf *out, unsigned channel, struct str serial, uint32_t op,
                 struct str payload);
+/* The empty append that ends a message. status: complete or cancelled. */
+void api_end(struct api *api, struct buf *out, unsigned channel, struct str serial, uint32_t op, const char *status);
 /* The head of a streaming append that creates a message: its body follows, chunked, as ndjson. */
 void api_stream(struct api *api, struct buf *out, unsigned channel, unsigned stream, uint32_t number);
 void api_get_message(struct api *api, struct buf *out, unsigned channel, struct str serial);

@@ -25,6 +25,7 @@ static const struct mode {
      "many open streams, few connections: latency, CPU, and what the idle ones cost (--rate 0)"},
     {"resume", IN_RESUME, mode_resume,
      "subscribers that are cut off at once and come back: all text compared, and what the others feel"},
+    {"agent", IN_AGENT, mode_agent, "part of a scale run: takes orders as lines of JSON (test/load)"},
     {"start", IN_START, mode_start, "-- command...: how long a server takes to accept its first connection"},
 };
 enum { MODES = sizeof modes / sizeof *modes };

@@ -84,6 +84,10 @@ static const struct option table[] = {
      "one request per message, whose body carries a record per fragment"},
     {"ahead", NUMBER, AT(ahead), "64", IN_APPEND,
      "streaming: records of a stream that are sent before they are acknowledged"},
+    {"listen", NUMBER, AT(listen_port), "0", IN_AGENT,
+     "take orders from the first who connects to this port; 0 = from standard input"},
+    {"listen-host", TEXT, AT(listen_host), "127.0.0.1", IN_AGENT,
+     "address of that port; whoever reaches it commands this agent, so keep it in a private network"},
     {"verify", FLAG, AT(verify), NULL, IN_APPEND, "read each message back at the end and check its text"},
 };
 

@@ -15,6 +15,7 @@ enum mode_bit {
     IN_START = 32,
     IN_STREAMS = 64,
     IN_RESUME = 128,
+    IN_AGENT = 256,
     IN_ALL = 255,
     HAS_SUBSCRIBERS = IN_SUBSCRIBE | IN_FANOUT | IN_APPEND | IN_IDLE | IN_STREAMS | IN_RESUME,
     HAS_PUBLISHERS = IN_PUBLISH | IN_FANOUT | IN_APPEND | IN_STREAMS | IN_RESUME,
@@ -31,6 +32,8 @@ struct options {
     uint64_t seconds, warmup_seconds, settle_seconds, drain_seconds;
     uint64_t server_pid;
     uint64_t ahead;
+    const char *listen_host;
+    uint64_t listen_port;
     bool verify, streaming;
     char *const *command; /* behind "--"; NULL if none */
 };

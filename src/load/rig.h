@@ -43,4 +43,5 @@ int mode_append_streaming(const struct options *options); /* of mode_append() */
 int mode_resume(const struct options *options);
 int mode_idle(const struct options *options);
 int mode_streams(const struct options *options);
+int mode_agent(const struct options *options);
 int mode_start(const struct options *options);

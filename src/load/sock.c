@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-bool wire_init(struct wire *wire, const char *host, unsigned port)
+bool wire_init_beside(struct wire *wire, struct loop *loop, const char *host, unsigned port)
 {
     wire->to = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     if (inet_pton(AF_INET, host, &wire->to.sin_addr) != 1)
@@ -20,14 +20,25 @@ bool wire_init(struct wire *wire, const char *host, unsigned port)
     struct buf name = {0};
     buf_fmt(&name, "%s:%u", host, port);
     wire->host = buf_view(&name);
-    wire->loop = loop_new(&clock_system, 64);
+    wire->loop = loop;
+    wire->loop_borrowed = true;
     random_from_kernel(&wire->random);
+    return true;
+}
+
+bool wire_init(struct wire *wire, const char *host, unsigned port)
+{
+    if (!wire_init_beside(wire, NULL, host, port))
+        return false;
+    wire->loop = loop_new(&clock_system, 64);
+    wire->loop_borrowed = false;
     return true;
 }
 
 void wire_free(struct wire *wire)
 {
-    loop_free(wire->loop);
+    if (!wire->loop_borrowed)
+        loop_free(wire->loop);
     free((char *)wire->host.p);
 }
 
@@ -37,6 +48,15 @@ int sock_connect(const struct wire *wire)
     if (fd < 0)
         return -errno;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    if (wire->from.s_addr != 0) {
+        struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr = wire->from};
+        setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &(int){1}, sizeof(int));
+        if (bind(fd, (const struct sockaddr *)&from, sizeof from) < 0) {
+            int why = errno;
+            close(fd);
+            return -why;
+        }
+    }
     if (connect(fd, (const struct sockaddr *)&wire->to, sizeof wire->to) == 0 || errno == EINPROGRESS)
         return fd;
     int why = errno;

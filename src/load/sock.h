@@ -13,7 +13,9 @@ enum { SOCK_INPUT_SIZE = 256 * 1024 };
 
 struct wire {
     struct loop *loop;
+    bool loop_borrowed;
     struct sockaddr_in to;
+    struct in_addr from; /* source address; 0 = the kernel's choice */
     struct str host; /* "127.0.0.1:6001", for the Host header */
     struct random random;
     uint64_t now_ns; /* taken after the last read */
@@ -22,6 +24,8 @@ struct wire {
 
 /* host: an IPv4 address. False if it is none. */
 bool wire_init(struct wire *wire, const char *host, unsigned port);
+/* A further server on the loop of another wire, which is freed last. */
+bool wire_init_beside(struct wire *wire, struct loop *loop, const char *host, unsigned port);
 void wire_free(struct wire *wire);
 
 /* A non-blocking connect with TCP_NODELAY: the descriptor, or -errno. */
