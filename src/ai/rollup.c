@@ -205,12 +205,14 @@ static void run_leaves(struct channel *ch, const struct run *run, uint32_t lanes
     channel_deliver(ch, &d);
 }
 
-static void count_left(const struct channel *ch, const struct run *run)
+static void count_left(const struct channel *ch, const struct run *run, unsigned window)
 {
-    uint64_t now = clock_mono_ns(ch->env->clock);
+    double ms = (double)(clock_mono_ns(ch->env->clock) - run->oldest_ns) / 1e6;
     metrics_count(ch->env, ch->app, appends_delivered, 1);
     metrics_observe(ch->env, ch->app, rollup_ratio, (double)run->appends);
-    metrics_observe(ch->env, ch->app, flush_latency, (double)(now - run->oldest_ns) / 1e6);
+    metrics_observe(ch->env, ch->app, flush_latency, ms);
+    if (ms > window_ms[window] + FLUSH_LATE_MS)
+        metrics_count(ch->env, ch->app, flush_late, 1);
 }
 
 static void count_pending(const struct channel *ch, int64_t change)
@@ -225,7 +227,7 @@ static void class_empties(struct window_class *c)
     channel_watchers_now(ch);
     for (struct list *link; (link = list_take(&c->runs)) != NULL;) {
         struct run *run = list_of(link, struct run, link);
-        count_left(ch, run);
+        count_left(ch, run, c->window);
         run_leaves(ch, run, delta_lane(c->window) | full_lane(c->window));
         count_pending(ch, -(int64_t)run->cost);
         run_free(run);
@@ -323,7 +325,7 @@ static void leave_alone(struct channel *ch, const struct publish *p, uint32_t la
     struct run *run = run_new(p);
     run_append(run, ch, p);
     metrics_count(ch->env, ch->app, appends_received, 1);
-    count_left(ch, run);
+    count_left(ch, run, 0);
     run_leaves(ch, run, lanes);
     run_free(run);
 }

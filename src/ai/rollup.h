@@ -9,7 +9,8 @@
  *
  * Figures: an append counts in appends_received once for each window class that holds it back, and once for all in which it leaves at
  * once; appends_delivered counts what leaves likewise, whatever the number of subscribers; rollup_ratio is the appends of one that
- * leaves; active_streams is how many windows of channels are running. So received = sum of the ratios + what is pending. flush_latency: oldest fragment at the owner until it leaves.
+ * leaves; active_streams is how many windows of channels are running. So received = sum of the ratios + what is pending. flush_latency: oldest fragment at the owner until it leaves;
+ * flush_late: what took more than FLUSH_LATE_MS longer than its window, a figure that holds for all windows alike.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -18,7 +19,7 @@
 
 struct channel;
 
-enum { ROLLUP_RUNS_MAX = 256 };
+enum { ROLLUP_RUNS_MAX = 256, FLUSH_LATE_MS = 5 };
 
 /* What is pending on the channel leaves now. */
 void rollup_flush(struct channel *ch);

@@ -56,6 +56,7 @@ static const struct {
     {"appends_received_total", "Appends that entered rollup"},
     {"appends_delivered_total", "Append messages that left rollup"},
     {"rollup_bypassed_total", "Appends that rollup had no room for: they left at once"},
+    {"flush_late_total", "Append messages that left rollup more than 5 ms behind the end of their window"},
     {"ai_orphans_closed_total", "Streams closed by the orphan janitor"},
     {"capability_revocations_refused_total", "Revocations refused because too many are in force"},
     {"slow_consumer_disconnects_total", "Connections closed because their send queue was full"},

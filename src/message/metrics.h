@@ -34,6 +34,7 @@
     X(appends_received, "appends_received_total")                                                            \
     X(appends_delivered, "appends_delivered_total")                                                          \
     X(rollup_bypassed, "rollup_bypassed_total")                                                          \
+    X(flush_late, "flush_late_total")                                                                        \
     X(orphans_closed, "ai_orphans_closed_total")                                                             \
     X(revocations_refused, "capability_revocations_refused_total")                                           \
     X(slow_consumers, "slow_consumer_disconnects_total")                                                     \

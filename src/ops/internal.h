@@ -34,6 +34,10 @@ struct process {
     double resident_bytes, virtual_bytes, cpu_seconds, start_time_seconds, open_fds, max_fds;
 };
 struct process process_read(void);
+/* Sockets that a node can hold: max_connections if set, but never more than the limit of open files leaves when FILES_KEPT of
+ * them are for the store, the listeners, HTTP requests and webhooks. */
+enum { FILES_KEPT = 1000 };
+uint64_t connections_budget(const struct config *config, uint64_t files_max);
 /* What /proc/self/stat says; ticks of `hertz` per second, `boot_s` Unix time. Fills all but the descriptors.
  */
 struct process process_of(struct str stat, double hertz, double page_bytes, double boot_s);

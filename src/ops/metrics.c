@@ -129,7 +129,7 @@ static void emit_build(void *ctx, struct metric_sink *sink)
     X("tokio_injection_queue_depth", "Tasks in the mailboxes of all shards (kept name)", injection_depth)    \
     X("tokio_budget_forced_yield_count", "Always 0: shards do not yield (kept name)", forced_yields)         \
     X("send_queue_bytes", "Bytes queued for sockets", send_queue_bytes)                                      \
-    X("connections_budget", "Configured limit of connections, 0 = none", connections_budget)                 \
+    X("connections_budget", "max_connections, or without it what the open file limit leaves", connections_budget) \
     X("store_queue_ops", "Operations waiting for the store", queue_ops)                                      \
     X("store_queue_bytes", "Their bytes", queue_bytes)                                                       \
     X("store_memory_channels", "Channels that the embedded store holds in memory", memory_channels)          \
@@ -193,7 +193,6 @@ void figures_start(struct ops *ops)
     memcpy(f->port, port.p, port.n);
     buf_free(&port);
     f->app_id = apps_count(ops->apps) == 1 ? apps_at(ops->apps, 0)->id : STR("all");
-    f->connections_budget = ops->config->max_connections;
     f->degraded = store_gauge(ops, "history_degraded_channels",
                               "Channels whose history is not healthy, those that need a reset included");
     f->reset_required =
@@ -215,6 +214,7 @@ void ops_metrics_text(struct ops *ops, struct buf *out)
 {
     struct figures *f = ops->figures;
     f->process = process_read();
+    f->connections_budget = (double)connections_budget(ops->config, (uint64_t)f->process.max_fds);
     take_shards(ops, f);
     take_store(ops, f);
     metric_render(ops->metrics->registry, ops->config->metrics.prefix, out);

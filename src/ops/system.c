@@ -97,3 +97,9 @@ struct process process_read(void)
     p.max_fds = getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (double)limit.rlim_cur : 0;
     return p;
 }
+
+uint64_t connections_budget(const struct config *config, uint64_t files_max)
+{
+    uint64_t room = files_max > 2 * FILES_KEPT ? files_max - FILES_KEPT : files_max / 2;
+    return config->max_connections > 0 && config->max_connections < room ? config->max_connections : room;
+}

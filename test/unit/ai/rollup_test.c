@@ -419,6 +419,25 @@ static void latency_counts_from_the_arrival_at_the_owner(void **state)
     buf_free(&text);
 }
 
+/* An alert on it must not depend on which windows the clients have chosen. */
+static void what_leaves_behind_its_window_is_late(void **state)
+{
+    struct fixture *f = *state;
+    struct app_metrics *m = metrics_of(&f->core->env, f->core->app);
+    subscribe(f, LANE_DELTA, 500);
+    create(f, 0);
+    append(f, 0, "a");
+    append(f, 0, "b");
+    advance_ms(f, 500);
+    assert_int_equal(metric_value(m->flush_late), 0);
+
+    append(f, 0, "c");
+    f->core->now_ns += (500 + FLUSH_LATE_MS + 1) * 1000000ull;
+    advance_ms(f, 1);
+
+    assert_int_equal(metric_value(m->flush_late), 1);
+}
+
 /* The text of one message makes room for that of another while a run of the first still waits. */
 static void full_texts_are_bounded_and_stay_whole(void **state)
 {
@@ -478,6 +497,7 @@ int main(void)
         T(without_room_on_the_shard_appends_leave_at_once_behind_the_rest),
         T(runs_of_a_channel_are_bounded),
         T(latency_counts_from_the_arrival_at_the_owner),
+        T(what_leaves_behind_its_window_is_late),
         T(full_texts_are_bounded_and_stay_whole),
         T(drain_sends_what_is_pending),
     };
