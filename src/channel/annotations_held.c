@@ -121,7 +121,7 @@ void annotations_forget_gone(struct channel *ch)
 {
     struct annotations *all = ch->annotations;
     size_t gone = ch->head.retained_messages == 0 ? all->messages_count : place_of(all, ch->head.oldest_history);
-    if (!ch->head_known || gone == 0)
+    if (!ch->head_known || ch->head_partial || gone == 0)
         return;
     for (size_t i = 0; i < gone; i++)
         message_free(ch, all->messages[i]);

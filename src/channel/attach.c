@@ -104,7 +104,7 @@ static bool is_ready(const struct channel *ch)
         return false;
     if (!ch->policy.history)
         return true;
-    return ch->head_known && (ch->head.stream_id[0] != '\0' || !ch->policy.recovery) && (ch->env->bus == NULL || ch->follows);
+    return ch->head_known && !ch->head_partial && (ch->head.stream_id[0] != '\0' || !ch->policy.recovery) && (ch->env->bus == NULL || ch->follows);
 }
 
 void attach_head_known(struct channel *ch)
@@ -137,10 +137,10 @@ static void head_read_done(struct store_op *op)
     ch->head_loading = false;
     /* A write that completed meanwhile knows better. */
     bool read_well = op->result == STORE_OK || op->result == STORE_UNHEALTHY;
-    if (read_well && (!ch->head_known || op->head.delivery > ch->head.delivery)) {
-        ch->head = op->head;
-        ch->head_known = true;
-    }
+    if (read_well && ch->head_partial && strcmp(op->head.stream_id, ch->head.stream_id) == 0)
+        repair_head_read(ch, &op->head);
+    else if (read_well && (!ch->head_known || ch->head_partial || op->head.delivery > ch->head.delivery))
+        owner_know_head(ch, &op->head);
     ch->follows |= read_well && ch->in_topic;
     arena_free(&op->arena);
     free(read);
@@ -175,17 +175,12 @@ void attach_topic_on(struct channel *ch)
         load_head(ch);
 }
 
-static unsigned window_of(unsigned lane)
-{
-    return lane == 0 ? WINDOWS - 1 : (lane - 1) % WINDOWS;
-}
-
 void attach_arrives(struct task *task)
 {
     struct attach_mail *mail = list_of(task, struct attach_mail, task);
     struct channel *ch = owner_channel(mail->owner, mail->app, mail->channel, &mail->kind);
     list_append(&ch->attaching, &mail->link);
-    if (topic_join(ch, window_of(mail->lane)))
+    if (topic_join(ch, window_of_lane(mail->lane)))
         attach_topic_on(ch);
 }
 

@@ -50,6 +50,7 @@ struct channel {
     struct list idle_link;         /* in hub->idle while nothing refers to it */
     bool head_known;
     bool head_loading;
+    bool head_partial;             /* only stream, delivery and history are known of it */
     uint8_t held;                  /* > 0: completed publishes and attaches wait */
     struct store_head head;        /* newest committed that this owner has seen */
     struct list in_flight;         /* struct publish.link */

@@ -21,6 +21,7 @@ struct hub *hub_new(struct env *env)
     hub->env = env;
     hub->egress = &egress_direct;
     list_init(&hub->idle);
+    list_init(&hub->watch_waiting);
     hot_tier_init(hub);
     env->hub = hub;
     return hub;

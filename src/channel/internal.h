@@ -18,6 +18,9 @@ struct hub {
     void (*control)(void *sink, int code, struct str reason);
     struct watches *watches;       /* watch.c; NULL = no wildcard on any shard yet */
     uint64_t watch_generation;     /* counts their changes */
+    uint32_t watches_noted;        /* subscriptions to wildcards, on all shards */
+    bool watching;                 /* all topics are listened to */
+    struct list watch_waiting;     /* struct watch_mail.link: until they are heard */
     uint64_t log_rows;             /* presence_log.c: transitions that wait or are being written */
     struct map doubts;             /* presence_log.c: channels whose log has a hole */
     bool doubts_overflow;
@@ -115,11 +118,13 @@ void channel_key(struct buf *out, const struct app *app, struct str channel);
 struct channel *owner_channel(struct env *env, struct app *app, struct str name, const struct channel_name *kind);
 struct channel *owner_find(struct hub *hub, const struct app *app, struct str name);
 void owner_settle(struct channel *ch); /* frees it, or puts it among the idle, if nothing refers to it any more */
+void owner_wake(struct channel *ch);   /* not among the idle any more; owner_settle() follows */
 void owner_free(struct channel *ch);
 void channel_post_shared(struct channel *ch, struct message_shared *shared);
 void message_shared_drop(struct message_shared *shared);
 struct message_shared *message_shared_new(const struct channel *ch, const struct delivery *d);
 
+void owner_know_head(struct channel *ch, const struct store_head *head);
 void owner_drain(struct channel *ch); /* whatever is next in order leaves */
 
 /* attach.c */
@@ -127,6 +132,11 @@ void attach_topic_on(struct channel *ch); /* its topic is heard */
 void attach_arrives(struct task *task);
 void detach_arrives(struct task *task);
 void attach_head_known(struct channel *ch);
+/* Index of a lane's rollup window. */
+static inline unsigned window_of_lane(unsigned lane)
+{
+    return lane == 0 ? WINDOWS - 1 : (lane - 1) % WINDOWS;
+}
 /* Changes how many subscribers the shard has in the lane; a shard without any is left out of the array. */
 void interest_count(struct interest **interests, uint32_t *count, unsigned shard, unsigned lane, int change);
 void attach_store_failed(struct channel *ch); /* those who wait are refused */
@@ -176,6 +186,11 @@ void hot_forget(struct channel *ch);
 bool repair_begins(struct channel *ch, const struct publish *p);
 /* An operation of another node waits for what lies below `position`. */
 void repair_gap(struct channel *ch, uint64_t position);
+/* A channel that is watched begins to follow: an operation has been seen, and those below it that the bus brings within a moment count
+ * as later than the wildcard, too. */
+void repair_first(struct channel *ch, struct str stream_id, uint64_t position);
+/* The store's head, of a channel that follows and knows its own in part: the channel is held until all up to there is delivered. */
+void repair_head_read(struct channel *ch, const struct store_head *head);
 /* A write failed, and may have been stored all the same: finds out. */
 void repair_doubt(struct channel *ch);
 void repair_free(struct channel *ch);
@@ -186,6 +201,11 @@ bool topic_join(struct channel *ch, unsigned window);
 void topic_leave(struct channel *ch);
 /* It hears what other nodes do, or there are none. */
 bool topic_is_heard(const struct channel *ch);
+/* All topics of this shard are listened to, with that window or a smaller one, until topics_unwatch(). watch_topic_on() is called
+ * for each that is heard. */
+void topics_watch(struct env *env, unsigned window);
+void topics_unwatch(struct env *env);
+bool topics_are_heard(struct env *env);
 void topics_free(struct hub *hub);
 
 /* peers.c */
@@ -250,6 +270,9 @@ struct tally {
     uint32_t sent;
     uint64_t bytes;
 };
+/* The record of a channel that patterns match, made for it. NULL: none does. */
+struct channel *watch_channel(struct env *env, struct app *app, struct str name);
+void watch_topic_on(struct env *env);
 /* To this shard's subscribers of wildcards. */
 struct tally watch_fan_out(struct hub *hub, const struct message_shared *m, struct formats *formats);
 void watches_free(struct hub *hub);

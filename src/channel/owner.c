@@ -60,11 +60,23 @@ struct channel *owner_channel(struct env *env, struct app *app, struct str name,
     struct channel *ch = owner_find(env->hub, app, name);
     if (ch == NULL)
         return channel_new(env, app, name, kind);
-    if (!list_empty(&ch->idle_link)) {
-        list_remove(&ch->idle_link);
-        env->hub->idle_count--;
-    }
+    owner_wake(ch);
     return ch;
+}
+
+void owner_wake(struct channel *ch)
+{
+    if (list_empty(&ch->idle_link))
+        return;
+    list_remove(&ch->idle_link);
+    ch->env->hub->idle_count--;
+}
+
+void owner_know_head(struct channel *ch, const struct store_head *head)
+{
+    ch->head = *head;
+    ch->head_known = true;
+    ch->head_partial = false;
 }
 
 static void drop_cached(struct channel *ch)
@@ -82,10 +94,7 @@ void owner_free(struct channel *ch)
     struct hub *hub = ch->env->hub;
     if (hub->egress->closed != NULL)
         hub->egress->closed(ch);
-    if (!list_empty(&ch->idle_link)) {
-        list_remove(&ch->idle_link);
-        hub->idle_count--;
-    }
+    owner_wake(ch);
     map_del(&hub->owned, ch->key);
     repair_free(ch);
     foreign_free(ch);
@@ -110,16 +119,28 @@ static bool is_referred_to(const struct channel *ch)
            (ch->cached_json != NULL && ch->cached_until_ms > env_now_ms(ch->env));
 }
 
+/* What is pending is for those who watch it. */
+static void retire(struct channel *ch)
+{
+    const struct egress *egress = ch->env->hub->egress;
+    if (egress->flush != NULL)
+        egress->flush(ch);
+    owner_free(ch);
+}
+
 void owner_settle(struct channel *ch)
 {
     struct hub *hub = ch->env->hub;
     if (!list_empty(&ch->idle_link) || is_referred_to(ch))
         return;
-    foreign_free(ch);
-    topic_leave(ch);
+    channel_watchers_now(ch);
+    if (ch->watchers == NULL) {
+        foreign_free(ch);
+        topic_leave(ch);
+    }
     list_append(&hub->idle, &ch->idle_link);
     if (++hub->idle_count > CHANNELS_IDLE_MAX)
-        owner_free(list_of(hub->idle.next, struct channel, idle_link));
+        retire(list_of(hub->idle.next, struct channel, idle_link));
 }
 
 /* ---- the way of one publish ---- */
@@ -260,10 +281,8 @@ static void finish(struct channel *ch, struct publish *p)
         metrics_observe(ch->env, ch->app, history_write_latency, (double)(clock_mono_ns(ch->env->clock) - p->submitted_ns) / 1e6);
         /* What a failed commit had staged says nothing. */
         delivered = p->result == PUBLISH_OK && was_delivered(ch, p);
-        if (p->result < PUBLISH_BUSY && p->op.head.stream_id[0] != '\0' && !delivered) {
-            ch->head = p->op.head;
-            ch->head_known = true;
-        }
+        if (p->result < PUBLISH_BUSY && p->op.head.stream_id[0] != '\0' && !delivered)
+            owner_know_head(ch, &p->op.head);
         if (p->result == PUBLISH_UNHEALTHY && ch->head_known) {
             ch->head.state = p->op.head.state;
             ch->head.state_reason = p->op.head.state_reason;
@@ -307,11 +326,21 @@ static struct publish *own_next(const struct channel *ch)
     return p != NULL && p->completed ? p : NULL;
 }
 
+/* It is watched, and nothing has been seen of it before. */
+static bool begins_to_follow(struct channel *ch)
+{
+    return ch->env->hub->watching && !ch->follows && ch->watchers != NULL && topic_join(ch, WINDOWS - 1);
+}
+
 /* What leaves next; NULL: nothing for now. */
 static struct publish *next(struct channel *ch)
 {
     uint64_t gap_before;
     struct publish *foreign = foreign_next(ch, &gap_before), *own = own_next(ch);
+    if (own != NULL && own->stored && own->result == PUBLISH_OK && begins_to_follow(ch)) {
+        repair_first(ch, str_of(own->op.head.stream_id), own->op.written.delivery);
+        return ch->held ? NULL : own;
+    }
     if (foreign != NULL)
         return foreign;
     if (own != NULL)

@@ -23,6 +23,7 @@ struct repair {
     uint64_t upto;     /* 0 = only asking for the head */
     uint64_t wanted;   /* a gap that showed while it was asking, or that the bus may still fill */
     bool doubts;       /* whether the head is what is known */
+    bool first;        /* it begins to follow */
     bool reading, holds;
 };
 
@@ -103,6 +104,8 @@ static void missed_read(struct store_op *op)
     r->reading = false;
     if (op->result == STORE_OK) {
         deliver_missed(r);
+        if (ch->head.delivery >= r->upto && ch->head.delivery < r->wanted)
+            r->upto = r->wanted;
         if (ch->head.delivery < r->upto && op->found.count > 0) {
             ask(r);
             return;
@@ -167,9 +170,30 @@ static void ask(struct repair *r)
     store_submit(ch->env->store, &r->op);
 }
 
+static uint64_t lower(uint64_t position, const struct list *link)
+{
+    const struct publish *p = list_of(link, struct publish, link);
+    uint64_t other = p->stored && p->completed && p->result == PUBLISH_OK ? p->op.written.delivery : 0;
+    return other != 0 && other < position ? other : position;
+}
+
+/* From the lowest operation on that has come. */
+static void starts(struct repair *r)
+{
+    struct channel *ch = r->ch;
+    uint64_t position = UINT64_MAX;
+    r->first = false;
+    list_each(at, &ch->foreign) position = lower(position, at);
+    list_each(at, &ch->in_flight) position = lower(position, at);
+    if (position != UINT64_MAX && position - 1 > ch->head.delivery)
+        ch->head.delivery = position - 1;
+}
+
 static void asks_again(struct timer *timer)
 {
     struct repair *r = list_of(timer, struct repair, timer);
+    if (r->first)
+        starts(r);
     if (r->upto == 0 && r->wanted > r->ch->head.delivery)
         begin(r, r->wanted); /* the bus did not bring it */
     else if (r->upto != 0 || r->doubts)
@@ -184,6 +208,7 @@ static struct repair *repair_of(struct channel *ch)
         ch->repair = mem_new(struct repair);
         ch->repair->ch = ch;
         ch->repair->timer.fire = asks_again;
+        owner_wake(ch);
     }
     return ch->repair;
 }
@@ -211,6 +236,39 @@ void repair_gap(struct channel *ch, uint64_t position)
     struct repair *r = repair_of(ch);
     if (!r->reading && r->upto == 0)
         wait_for_bus(r, position - 1);
+}
+
+void repair_first(struct channel *ch, struct str stream_id, uint64_t position)
+{
+    ch->follows = true;
+    if (ch->repair != NULL && (ch->repair->reading || ch->repair->upto != 0))
+        return; /* it goes on from where it is */
+    ch->head = (struct store_head){.delivery = 0};
+    memcpy(ch->head.stream_id, stream_id.p, stream_id.n);
+    ch->head_known = ch->head_partial = true;
+    if (position == 1)
+        return; /* nothing lies below */
+    struct repair *r = repair_of(ch);
+    r->first = true;
+    r->doubts = false;
+    hold(r);
+    wheel_set(ch->env->wheel, &r->timer, env_now_ms(ch->env) + GAP_WAIT_MS);
+}
+
+void repair_head_read(struct channel *ch, const struct store_head *head)
+{
+    uint64_t delivery = ch->head.delivery, history = ch->head.history;
+    owner_know_head(ch, head);
+    ch->head.delivery = delivery;
+    if (history > head->history)
+        ch->head.history = history;
+    if (head->delivery <= delivery)
+        return;
+    struct repair *r = repair_of(ch);
+    hold(r);
+    r->wanted = head->delivery;
+    if (!r->reading && r->upto == 0 && !r->first)
+        begin(r, r->wanted);
 }
 
 bool repair_begins(struct channel *ch, const struct publish *p)

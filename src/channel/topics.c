@@ -6,6 +6,9 @@
  * A channel that follows has delivered everything up to its head, and whatever another node commits above it comes over the
  * bus, or shows as a gap.
  *
+ * While a pattern is watched, all topics of the shard are listened to (watch.c). A channel that a pattern matches follows from the
+ * first operation on that is seen of it; its record is kept, among the idle ones, for where it stands.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <stdlib.h>
@@ -17,7 +20,7 @@
 struct topic {
     uint32_t channels;   /* that are in it */
     uint8_t window;      /* told to the others */
-    bool on;
+    bool listens, on;
     struct list waiting; /* struct channel.topic_link */
 };
 
@@ -37,21 +40,36 @@ void topics_free(struct hub *hub)
     free(hub->topics);
 }
 
+static void listen(struct env *env, unsigned number, unsigned window)
+{
+    struct topic *t = topic_at(env, number);
+    if (t->listens && window >= t->window)
+        return;
+    t->listens = true;
+    t->window = (uint8_t)window;
+    env->bus->listen(env, number, window);
+}
+
+static void leave_unless_needed(struct env *env, unsigned number)
+{
+    struct topic *t = topic_at(env, number);
+    if (!t->listens || t->channels > 0 || env->hub->watching)
+        return;
+    t->listens = t->on = false;
+    env->bus->leave(env, number);
+}
+
 bool topic_join(struct channel *ch, unsigned window)
 {
     struct env *env = ch->env;
     if (env->bus == NULL)
         return true;
     struct topic *t = topic_at(env, ch->topic);
-    bool first = t->channels == 0;
     if (!ch->in_topic)
         t->channels++;
     ch->in_topic = true;
     heads_watch(env);
-    if (first || window < t->window) {
-        t->window = (uint8_t)window;
-        env->bus->listen(env, ch->topic, window);
-    }
+    listen(env, ch->topic, window);
     if (!t->on && list_empty(&ch->topic_link))
         list_append(&t->waiting, &ch->topic_link);
     return t->on;
@@ -62,6 +80,14 @@ bool topic_is_heard(const struct channel *ch)
     return ch->env->bus == NULL || (ch->in_topic && topic_at(ch->env, ch->topic)->on);
 }
 
+/* What is kept of its texts is not told any more of what other nodes append. */
+static void bypassed(struct channel *ch)
+{
+    const struct egress *egress = ch->env->hub->egress;
+    if (egress->bypassed != NULL)
+        egress->bypassed(ch);
+}
+
 void topic_leave(struct channel *ch)
 {
     if (!ch->in_topic)
@@ -69,24 +95,57 @@ void topic_leave(struct channel *ch)
     struct topic *t = topic_at(ch->env, ch->topic);
     list_remove(&ch->topic_link);
     ch->in_topic = ch->follows = false;
+    bypassed(ch);
     peers_forget(ch);
-    if (--t->channels > 0)
+    t->channels--;
+    leave_unless_needed(ch->env, ch->topic);
+}
+
+/* ---- all topics ---- */
+
+void topics_watch(struct env *env, unsigned window)
+{
+    if (env->bus == NULL)
         return;
-    t->on = false;
-    ch->env->bus->leave(ch->env, ch->topic);
+    env->hub->watching = true;
+    for (unsigned i = env->shard; i < env->bus->topics; i += env->shards)
+        listen(env, i, window);
+}
+
+void topics_unwatch(struct env *env)
+{
+    size_t at = 0;
+    env->hub->watching = false;
+    if (env->bus == NULL)
+        return;
+    for (struct channel *ch; (ch = map_next(&env->hub->owned, &at)) != NULL;)
+        if (!list_empty(&ch->idle_link))
+            topic_leave(ch);
+    for (unsigned i = env->shard; i < env->bus->topics; i += env->shards)
+        leave_unless_needed(env, i);
+}
+
+bool topics_are_heard(struct env *env)
+{
+    for (unsigned i = env->shard; env->bus != NULL && i < env->bus->topics; i += env->shards)
+        if (!topic_at(env, i)->on)
+            return false;
+    return true;
 }
 
 void hub_listening(struct env *env, unsigned number)
 {
     struct topic *t = topic_at(env, number);
     struct list waiting;
-    if (t->channels == 0)
+    if (!t->listens)
         return; /* left meanwhile */
     t->on = true;
     list_init(&waiting);
     list_splice(&waiting, &t->waiting);
     for (struct list *link; (link = list_take(&waiting)) != NULL;)
         attach_topic_on(list_of(link, struct channel, topic_link));
+    if (env->hub->watching)
+        watch_topic_on(env);
 }
 
 /* Every channel that follows looks for what it may have missed. */
@@ -137,10 +196,23 @@ void channel_send_publish(struct channel *ch, const struct publish *p)
 
 /* ---- arrivals ---- */
 
-static struct channel *channel_of(struct env *env, const struct remote *r)
+/* NULL: nobody here needs it; whoever comes reads the head. */
+static struct channel *channel_for(struct env *env, const struct remote *r)
 {
     struct app *app = apps_by_id(env->apps, r->app_id);
-    return app != NULL ? owner_find(env->hub, app, r->channel) : NULL;
+    struct channel *ch = app != NULL ? owner_find(env->hub, app, r->channel) : NULL;
+    if (ch == NULL && app != NULL && env->hub->watching)
+        ch = watch_channel(env, app, r->channel);
+    if (ch == NULL)
+        return NULL;
+    channel_watchers_now(ch);
+    if (ch->watchers == NULL)
+        return ch->in_topic && (!r->stored || ch->follows) ? ch : NULL;
+    owner_wake(ch);
+    topic_join(ch, WINDOWS - 1);
+    if (r->stored && !ch->follows)
+        repair_first(ch, r->stream_id, r->first);
+    return ch;
 }
 
 static void take_operations(struct env *env, struct str payload)
@@ -148,9 +220,9 @@ static void take_operations(struct env *env, struct str payload)
     struct remote r;
     if (!remote_read(payload, &r))
         return;
-    struct channel *ch = channel_of(env, &r);
-    if (ch == NULL || (r.stored && !ch->follows) || !ch->in_topic)
-        return; /* nobody here needs it; whoever comes reads the head */
+    struct channel *ch = channel_for(env, &r);
+    if (ch == NULL)
+        return;
     struct str lengths = r.lengths, data = r.data, fragment;
     for (uint32_t i = 0; i < r.count && remote_fragment(&r, &lengths, &data, &fragment); i++) {
         struct publish *p = remote_publish(env, ch->app, &r, i, fragment);

@@ -62,6 +62,7 @@ struct watches {
 /* The way of a change through all shards. */
 struct watch_mail {
     struct task task;
+    struct list link;       /* in hub->watch_waiting */
     struct env *at, *home;
     struct subscription *s; /* NULL = one that ends */
     struct app *app;
@@ -107,6 +108,7 @@ static void note(const struct watch_mail *mail, int change)
     if (w->interests_count == 0)
         watched_free(watches, w);
     hub->watch_generation++;
+    hub->watches_noted += (uint32_t)change;
 }
 
 static void add_watchers(void *user, struct wildcard *wildcard)
@@ -136,6 +138,25 @@ static void look_up(struct channel *ch)
         return;
     ch->watchers = mem_new(struct watchers);
     *ch->watchers = found;
+}
+
+static void one_matches(void *user, struct wildcard *wildcard)
+{
+    *(bool *)user = true;
+}
+
+struct channel *watch_channel(struct env *env, struct app *app, struct str name)
+{
+    struct channel_name kind;
+    struct arena arena = {0};
+    struct channel *ch = NULL;
+    bool matches = false;
+    if (channel_name_check(app, name, &kind, &arena) == NULL && wildcard_may_match(&kind))
+        wildcards_match(&watches_of(env->hub, app)->everywhere, name, one_matches, &matches);
+    if (matches)
+        ch = owner_channel(env, app, name, &kind);
+    arena_free(&arena);
+    return ch;
 }
 
 void channel_watchers_now(struct channel *ch)
@@ -300,6 +321,7 @@ static void post_change(struct env *env, const struct subscription *s, struct su
     memcpy(mail->text, s->channel.p, s->channel.n);
     mail->pattern = str_make(mail->text, s->channel.n);
     mail->task.run = goes_on;
+    list_init(&mail->link);
     mail->home = env;
     mail->at = env->all[0];
     mail->s = begins;
@@ -308,13 +330,10 @@ static void post_change(struct env *env, const struct subscription *s, struct su
     env->post(env, 0, &mail->task);
 }
 
-/* On each shard in turn, so that changes keep their order everywhere. */
-static void goes_on(struct task *task)
+static void to_next_shard(struct watch_mail *mail)
 {
-    struct watch_mail *mail = list_of(task, struct watch_mail, task);
     struct env *env = mail->at;
     unsigned next = env->shard + 1;
-    note(mail, mail->s != NULL ? 1 : -1);
     if (next == env->shards && mail->s == NULL) {
         free(mail);
         return;
@@ -326,6 +345,30 @@ static void goes_on(struct task *task)
         mail->at = env->all[next];
     }
     env->post(env, next, &mail->task);
+}
+
+/* On each shard in turn, so that changes keep their order everywhere. It is live when all topics are heard. */
+static void goes_on(struct task *task)
+{
+    struct watch_mail *mail = list_of(task, struct watch_mail, task);
+    struct env *env = mail->at;
+    note(mail, mail->s != NULL ? 1 : -1);
+    if (env->hub->watches_noted == 0)
+        topics_unwatch(env);
+    else if (mail->s != NULL)
+        topics_watch(env, window_of_lane(mail->lane));
+    if (mail->s == NULL || topics_are_heard(env))
+        to_next_shard(mail);
+    else
+        list_append(&env->hub->watch_waiting, &mail->link);
+}
+
+void watch_topic_on(struct env *env)
+{
+    if (list_empty(&env->hub->watch_waiting) || !topics_are_heard(env))
+        return;
+    for (struct list *link; (link = list_take(&env->hub->watch_waiting)) != NULL;)
+        to_next_shard(list_of(link, struct watch_mail, link));
 }
 
 static void watch_free(struct subscription *s)
@@ -374,6 +417,8 @@ void watches_free(struct hub *hub)
         for (struct wildcard *w; (w = wildcards_any(&watches->everywhere)) != NULL;)
             watched_free(watches, (struct watched *)w);
     }
+    for (struct list *link; (link = list_take(&hub->watch_waiting)) != NULL;)
+        free(list_of(link, struct watch_mail, link));
     map_free(&hub->watches->watchers);
     free(hub->watches);
 }

@@ -181,7 +181,7 @@ static void put_subscribes(struct subscriber *s, struct buf *text)
     static const char *const form = "{\"event\":\"sockudo:subscribe\",\"data\":{\"channel\":\"%s%s\"%s}}";
     const char *name = s->world->channels[s->channel];
     char start[4] = "";
-    if (s->world->nodes_count > 1 || s->resuming_late || s->fresh || !s->positioned || world_chance(s->world, 2)) {
+    if (s->resuming_late || s->fresh || !s->positioned || world_chance(s->world, 2)) {
         buf_fmt(text, form, name, "", s->fresh ? ",\"rewind\":100" : "");
         return;
     }
