@@ -92,13 +92,13 @@ static void drop_cached(struct channel *ch)
 void owner_free(struct channel *ch)
 {
     struct hub *hub = ch->env->hub;
+    topic_leave(ch);
     if (hub->egress->closed != NULL)
         hub->egress->closed(ch);
     owner_wake(ch);
     map_del(&hub->owned, ch->key);
     repair_free(ch);
     foreign_free(ch);
-    topic_leave(ch);
     presence_free(ch->presence);
     annotations_free(ch);
     leavers_free(ch->leavers);
