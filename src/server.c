@@ -243,8 +243,11 @@ static bool open_all(struct server *server, struct buf *error)
     if (server->store == NULL)
         return false;
     open_webhooks(server);
+    if (!server_open_bus(server, error))
+        return false;
     for (unsigned i = 0; i < server->shards_count; i++)
         shard_open(server, i);
+    atomic_store(&server->bus_is_deaf, false);
     start_ops(server);
     start_connect_limit(server);
     if (!read_revocations(server, error))
@@ -334,6 +337,7 @@ static bool wait_until_all_are(struct server *server, enum shard_phase phase, ui
 
 static void free_server(struct server *server)
 {
+    server_close_bus(server);
     if (server->metrics_listener != NULL)
         listener_close(server->metrics_listener);
     if (server->metrics_http != NULL)
@@ -385,8 +389,10 @@ void server_stop(struct server *server)
     in_time = wait_until_all_are(server, SHARD_DONE, begun_ms) && in_time;
     if (server->webhooks != NULL)
         stop_webhooks(server, begun_ms);
+    atomic_store(&server->bus_is_deaf, true);
     for (unsigned i = 0; i < server->shards_count; i++)
         shard_join(&server->shards[i]);
+    server_close_bus(server);
     if (!in_time) {
         log_warn("server", "the grace period is over: what is still open is cut");
         store_close(server->store);

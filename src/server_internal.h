@@ -49,6 +49,9 @@ struct server {
     struct metrics *metrics;
     struct store *store;
     struct store_home home;
+    struct bus *bus;               /* NULL = the only node, or closed */
+    struct env_bus env_bus;        /* how shards reach it */
+    _Atomic bool bus_is_deaf;      /* nothing is brought to shards any more */
     struct webhooks *webhooks;     /* NULL = nobody wants to be told */
     struct directory *directory;
     struct revocations *revocations;
@@ -92,3 +95,8 @@ size_t ws_room(void *sink);
 struct conn_limits ws_send_limits(const struct config *config);
 void ws_deliver(void *sink, struct frame *frame);
 void ws_control(void *sink, int code, struct str reason);
+
+/* ---- server_bus.c ---- */
+/* Before the shards are opened. True, with no bus, if none is configured. */
+bool server_open_bus(struct server *server, struct buf *error);
+void server_close_bus(struct server *server); /* the shards do not run */

@@ -158,6 +158,7 @@ struct config {
 
     struct redis_config redis; /* database.redis */
     struct {
+        bool redis_driver; /* else this is the only node */
         uint32_t topics;
         bool cluster_health_enabled;
         uint64_t heartbeat_interval_ms, node_timeout_ms; /* cluster_health.* */

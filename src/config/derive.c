@@ -39,6 +39,7 @@ static enum store_backend backend(struct str name)
 static void derive_stores(struct loader *l)
 {
     struct config *config = l->config;
+    config->adapter.redis_driver = load_is(l, "adapter.driver", "redis");
     set_default(l, "versioned_messages.driver", load_text(l, "history.backend"));
     config->history.backend = backend(load_text(l, "history.backend"));
     config->versioned.driver = config->history.backend; /* validate.c refuses another one */

@@ -42,8 +42,9 @@
 #define CLEANUP_KEY(name, NAME, initial)                                                                     \
     TUNES("cleanup." name, "CLEANUP_" NAME, U64, initial, .flags = KEY_POSITIVE)
 
-#define BUS_WORDS                                                                                            \
-    "redis redis-cluster nats pulsar rabbitmq rabbit-mq=rabbitmq google-pubsub gcp-pubsub=google-pubsub "    \
+#define BUS_WORDS "redis " OTHER_BUS_WORDS
+#define OTHER_BUS_WORDS                                                                                      \
+    "redis-cluster nats pulsar rabbitmq rabbit-mq=rabbitmq google-pubsub gcp-pubsub=google-pubsub "    \
     "pubsub=google-pubsub kafka iggy apache-iggy=iggy"
 #define APP_WORDS "mysql pgsql postgres=pgsql postgresql=pgsql dynamodb surrealdb scylladb"
 #define STORE_WORDS                                                                                          \
@@ -76,7 +77,7 @@ static const struct config_key rows[] = {
     ACTS("instance.process_id", "INSTANCE_PROCESS_ID", STR, NULL, process_id),
 
     /* 2.2 */
-    ONE_OF("adapter.driver", "ADAPTER_DRIVER", "local", "local | " BUS_WORDS),
+    ONE_OF("adapter.driver", "ADAPTER_DRIVER", "local", "local redis | " OTHER_BUS_WORDS),
     TUNES("adapter.buffer_multiplier_per_cpu", "ADAPTER_BUFFER_MULTIPLIER_PER_CPU", U64, "64"),
     TUNES("adapter.enable_socket_counting", "ADAPTER_ENABLE_SOCKET_COUNTING", BOOL, "true"),
     TUNES("adapter.aggregate_counts", "ADAPTER_AGGREGATE_COUNTS", BOOL, "false"),

@@ -64,7 +64,7 @@ const tomlKey = key => /^[\w-]+$/.test(key) ? key : JSON.stringify(key);
 const tomlText = config => Object.entries(config).map(([k, v]) => `${tomlKey(k)} = ${toToml(v)}\n`).join('');
 
 const isTable = v => v !== null && typeof v === 'object' && !Array.isArray(v);
-function merged(base, over) {
+export function merged(base, over) {
   const all = { ...base };
   for (const [k, v] of Object.entries(over)) all[k] = isTable(v) && isTable(base[k]) ? merged(base[k], v) : v;
   return all;

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// fleet.test.mjs - several nodes on one PostgreSQL and one Redis (design, "Cluster"; chapter 3, 9: 9, 11, 12, 33, 50 to 52; chapter 5, 5).
+import assert from 'node:assert/strict';
+import crypto from 'node:crypto';
+import { after, before, describe, test } from 'node:test';
+import { Fleet } from './lib/fleet.mjs';
+import { Api, complete, streaming } from './lib/api.mjs';
+import { demoApp, fresh, sleep, until } from './lib/server.mjs';
+import { V2 } from './lib/v2.mjs';
+
+const uuid = () => crypto.randomUUID();
+describe('a fleet of three', () => {
+  let fleet, apis;
+  const open = [];
+  const connect = async (node, options) => { const c = await V2.connect(fleet.nodes[node], options); open.push(c); return c; };
+  const ok = answer => { assert.equal(answer.status, 200, answer.text); return answer.body; };
+  before(async () => {
+    fleet = await Fleet.start({ nodes: 3, config: { connection_recovery: { enabled: true } } });
+    apis = fleet.nodes.map(node => new Api(node, demoApp));
+  });
+  after(async () => { await Promise.all(open.map(c => c.close())); apis.forEach(api => api.close()); await fleet.stop(); });
+
+  test('tokens fed through all nodes in turn are in order at subscribers of all nodes, in every mode and window', async () => {
+    const channel = fresh('ai'), params = ['append_rollup_window=0', 'append_rollup_window=20', 'append_mode=full', 'append_rollup_window=500&append_mode=full'];
+    const clients = [];
+    for (const node of [0, 1, 2]) for (const p of params) { const c = await connect(node, { params: p }); await c.subscribe(channel); clients.push(c); }
+    const { message_serial: serial } = await apis[0].create(channel, '', { extras: streaming() });
+    let text = '';
+    for (let i = 0; i < 90; i++) {
+      const { status } = ok(await apis[i % 3].append(channel, serial, `${i} `, { op_id: uuid() }));
+      assert.equal(status, 'applied');
+      text += `${i} `;
+    }
+    ok(await apis[1].append(channel, serial, 'end', { extras: complete }));
+    for (const c of clients) await until(() => c.text(channel, serial) === `${text}end`, () => `${c.params}: ${JSON.stringify(c.text(channel, serial))}`);
+    for (const c of clients) {
+      assert.deepEqual(c.faults, []);
+      const serials = c.of(channel).filter(f => f.serial && f.extras).map(f => f.serial);
+      assert.deepEqual(serials, [...new Set(serials)].sort((a, b) => a - b));
+    }
+    for (const api of apis) assert.equal((await api.latest(channel, serial)).data, `${text}end`);
+  });
+
+  test('a hundred concurrent appends through all nodes: one order for everybody [3.9]', async () => {
+    const channel = fresh('ai'), viewers = await Promise.all([0, 1, 2].map(node => connect(node, { params: 'append_rollup_window=0' })));
+    for (const viewer of viewers) await viewer.subscribe(channel);
+    const { message_serial: serial } = await apis[0].create(channel, '', { extras: streaming() });
+    const answers = await Promise.all(Array.from({ length: 100 }, (_, i) => apis[i % 3].append(channel, serial, `${i},`, { op_id: uuid() })));
+    assert.deepEqual(answers.map(ok).map(a => a.delivery_serial).sort((a, b) => a - b), Array.from({ length: 100 }, (_, i) => i + 2));
+    const { data } = await apis[2].latest(channel, serial);
+    for (const viewer of viewers) {
+      await until(() => viewer.text(channel, serial)?.length === data.length, 'the whole text');
+      assert.deepEqual([viewer.text(channel, serial), viewer.faults], [data, []]);
+    }
+  });
+
+  test('a client that loses its node resumes at another, gapless [3.33]', async () => {
+    const channel = fresh('ai'), client = await connect(0);
+    await client.subscribe(channel);
+    const { message_serial: serial } = await apis[0].create(channel, '', { extras: streaming() });
+    let text = '';
+    for (let i = 0; i < 30; i++) {
+      ok(await apis[i % 3].append(channel, serial, `${i} `));
+      text += `${i} `;
+      if (i === 10) client.cut();
+      if (i === 20) { client.server = fleet.nodes[2]; assert.deepEqual((await client.reconnect()).failed, []); }
+    }
+    await until(() => client.text(channel, serial) === text, () => client.text(channel, serial));
+    assert.deepEqual(client.faults, []);
+  });
+
+  test('presence is one list over all nodes; a user at two nodes is one member', async () => {
+    const channel = fresh('presence'), data = id => ({ channel_data: JSON.stringify({ user_id: id, user_info: { n: id } }) });
+    const members = frame => JSON.parse(frame.data).presence.ids.sort();
+    const a = await connect(0), b = await connect(1), again = await connect(2);
+    assert.deepEqual(members(await a.subscribe(channel, data('ua'))), ['ua']);
+    assert.deepEqual(members(await b.subscribe(channel, data('ub'))), ['ua', 'ub']);
+    await a.next(f => f.event === 'sockudo_internal:member_added' && f.data.includes('ub'));
+    assert.deepEqual(members(await again.subscribe(channel, data('ua'))), ['ua', 'ub']);
+    assert.deepEqual(ok(await apis[2].get(`/channels/${channel}`, { info: 'subscription_count,user_count' })).user_count, 2);
+    assert.deepEqual(ok(await apis[1].get(`/channels/${channel}/users`)).users.map(u => u.id).sort(), ['ua', 'ub']);
+    a.unsubscribe(channel);
+    await sleep(300);
+    assert.ok(!b.find(f => /member_removed/.test(f.event)), 'ua is still there, at another node');
+    again.unsubscribe(channel);
+    await b.next(f => f.event === 'sockudo_internal:member_removed' && f.data.includes('ua'));
+  });
+
+  test('counts, channel lists and terminate reach all nodes', async () => {
+    const channel = fresh('counted'), clients = await Promise.all([0, 1, 2].map(node => connect(node)));
+    for (const c of clients) await c.subscribe(channel);
+    assert.equal(ok(await apis[0].get(`/channels/${channel}`, { info: 'subscription_count' })).subscription_count, 3);
+    assert.ok(channel in ok(await apis[1].get('/channels', { filter_by_prefix: 'counted' })).channels);
+    const data = { channel_data: JSON.stringify({ user_id: 'gone' }) };
+    await clients[2].subscribe(fresh('presence'), data);
+    ok(await apis[0].post('/users/gone/terminate_connections', {}));
+    await until(() => clients[2].closing?.code === 4009, 'the close');
+  });
+
+  test('Redis is killed and comes back empty in mid-stream: a delay, nothing more', async () => {
+    const channel = fresh('ai'), clients = await Promise.all([0, 1, 2].map(node => connect(node)));
+    for (const c of clients) await c.subscribe(channel);
+    const { message_serial: serial } = await apis[0].create(channel, '', { extras: streaming() });
+    let text = '';
+    for (let i = 0; i < 60; i++) {
+      if (i === 20) await fleet.redis.kill();
+      if (i === 40) await fleet.redis.start();
+      ok(await apis[i % 3].append(channel, serial, `${i} `));
+      text += `${i} `;
+      await sleep(10);
+    }
+    for (const c of clients) {
+      await until(() => c.text(channel, serial) === text, () => `${c.name} has ${c.text(channel, serial)}`, 15_000);
+      assert.deepEqual(c.faults, []);
+    }
+  });
+
+  test('a node is killed in mid-stream: what it had acknowledged is everywhere, its members are gone', async () => {
+    const channel = fresh('ai'), room = fresh('presence'), viewer = await connect(1), lost = await connect(2);
+    await viewer.subscribe(channel);
+    await viewer.subscribe(room, { channel_data: JSON.stringify({ user_id: 'stays' }) });
+    await lost.subscribe(room, { channel_data: JSON.stringify({ user_id: 'dies' }) });
+    await viewer.next(f => f.event === 'sockudo_internal:member_added' && f.data.includes('dies'));
+    const { message_serial: serial } = await apis[2].create(channel, '', { extras: streaming() });
+    let text = '';
+    for (let i = 0; i < 40; i++) {
+      if (i === 20) await fleet.nodes[2].kill9();
+      ok(await apis[i < 20 ? 2 : i % 2].append(channel, serial, `${i} `));
+      text += `${i} `;
+    }
+    await until(() => viewer.text(channel, serial) === text, () => viewer.text(channel, serial));
+    await viewer.next(f => f.event === 'sockudo_internal:member_removed' && f.data.includes('dies'), { ms: 8000 });
+    await fleet.nodes[2].restart();
+    const late = await connect(2);
+    await late.subscribe(channel, { rewind: 1 });
+    await until(() => late.text(channel, serial) === text, 'the text at the restarted node');
+    assert.deepEqual([viewer.faults, late.faults], [[], []]);
+  });
+
+  test('PostgreSQL is killed in mid-stream: 503 meanwhile, nothing acknowledged is lost, then it goes on by itself', async () => {
+    const channel = fresh('ai'), clients = await Promise.all([0, 1, 2].map(node => connect(node)));
+    for (const c of clients) await c.subscribe(channel);
+    const { message_serial: serial } = await apis[0].create(channel, '', { extras: streaming() });
+    let text = '', refusals = 0;
+    const insist = async (i, deadline = Date.now() + 20_000) => {
+      for (;;) {
+        const answer = await apis[i % 3].append(channel, serial, `${i} `, { op_id: `op-${i}` }).catch(() => null);
+        if (answer?.status === 200) return;
+        if (answer) assert.equal(answer.status, 503, answer.text);
+        refusals++;
+        assert.ok(Date.now() < deadline, 'the store does not come back');
+        await sleep(50);
+      }
+    };
+    for (let i = 0; i < 30; i++) {
+      if (i === 10) { await fleet.postgres.kill(); setTimeout(() => fleet.postgres.start(), 1000); }
+      await insist(i);
+      text += `${i} `;
+    }
+    assert.ok(refusals > 0);
+    assert.equal((await apis[1].latest(channel, serial)).data, text);
+    for (const c of clients) await until(() => c.text(channel, serial) === text, () => `${c.text(channel, serial)}`, 15_000);
+  });
+});
