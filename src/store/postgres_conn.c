@@ -276,7 +276,7 @@ bool pg_prepare(struct pg_conn *c)
     struct buf sql = {0};
     c->sqlstate[0] = '\0';
     for (int i = 0; i < PG_STATEMENTS; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof(name), "s%d", i);
         buf_clear(&sql);
         statement_sql(&sql, &statements[i], c->options->table_prefix);
@@ -379,7 +379,7 @@ static bool send_query(struct pg_conn *c, const struct pg_query *q)
 {
     const char *values[PG_PARAMS_MAX];
     int sizes[PG_PARAMS_MAX], formats[PG_PARAMS_MAX];
-    char name[8];
+    char name[16];
     for (size_t i = 0; i < q->count; i++) {
         const struct pg_param *p = &c->param[q->first + i];
         values[i] = p->n < 0 ? NULL : c->bytes.p + p->at;
