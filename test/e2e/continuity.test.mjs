@@ -252,7 +252,7 @@ describe('the two tiers of a resume', () => {
   test('what has expired from the buffer comes from the store, and its bytes are given back', async () => {
     const channel = fresh(), client = await wasAway('brief', channel);
     assert.ok(await held.server.metric('sockudo_recovery_buffer_bytes', { app_id: 'brief' }) > 0);
-    await sleep(1100);
+    await sleep(1500);
     const { recovered } = await client.reconnect();
     assert.deepEqual(recovered.map(r => [r.source, r.replayed]), [['cold', 2]]);
     await until(async () => await held.server.metric('sockudo_recovery_buffer_bytes', { app_id: 'brief' }) === 0, 'an empty buffer');
@@ -269,7 +269,7 @@ describe('the two tiers of a resume', () => {
     };
     const [hot, got] = await old();
     assert.deepEqual([hot.recovered.map(r => [r.source, r.replayed]), got], [[['hot', 2]], ['2', '3']]);
-    await sleep(1100);
+    await sleep(1500);
     const [cold] = await old();
     assert.deepEqual(cold.failed.map(f => [f.code, f.reason]), [['continuity_unverifiable', 'legacy_serial_only_position_cannot_use_cold_recovery']]);
     noFaults(client);
@@ -298,7 +298,7 @@ describe('the two tiers of a resume', () => {
   test('without durable history what has expired is position_expired, the head is not', async () => {
     const channel = fresh(), client = await wasAway('barebrief', channel), other = await connect('barebrief');
     await other.subscribe(channel);
-    await sleep(1100);
+    await sleep(1500);
     const { failed } = await client.reconnect();
     assert.deepEqual(failed.map(f => [f.code, f.reason, f.oldest_available_serial, f.newest_available_serial]), [['position_expired', 'hot_replay_expired_and_durable_history_disabled', null, 3]]);
     other.cut();
