@@ -69,13 +69,29 @@ bench: deps ## measure, compare with peers in the same run, print a report
 	@bench/run
 
 # Scale runs: test/load/README.md.
-.PHONY: ai-scale-headline-plan ai-scale-soak-plan
+.PHONY: ai-scale-up ai-scale-down ai-scale-smoke ai-scale-headline-plan ai-scale-soak-plan ai-s14-release-evidence calibrate
 SCALE  := node test/load/ai-scale-runner.mjs
+RESULTS ?= build/scale
+ai-scale-up: all ## five local nodes on 6001-6005, metrics on 9601-9605 (STORE=rocksdb BUS=none: without PostgreSQL and Redis)
+	@tools/fleet start build/scale/fleet --nodes 5 --port 6001 --metrics-port 9601 $(if $(STORE),--store $(STORE)) $(if $(BUS),--bus $(BUS))
+
+ai-scale-down: ## end them
+	@tools/fleet stop build/scale/fleet
+
+ai-scale-smoke: all ## five local nodes, every kind of load once, everything judged (RESULTS=folder)
+	@tools/scale-smoke $(RESULTS)
+
 ai-scale-headline-plan: ## what a million connections need
-	@$(SCALE) --profile test/load/profiles/headline-1m.json --plan --output build/scale/headline-1m-plan.json >/dev/null
+	@$(SCALE) --profile test/load/profiles/headline-1m.json --plan --output $(RESULTS)/headline-1m-plan.json >/dev/null
 
 ai-scale-soak-plan: ## what a fifth of that needs for a day
-	@$(SCALE) --profile test/load/profiles/soak-20pct.json --plan --output build/scale/soak-20pct-plan.json >/dev/null
+	@$(SCALE) --profile test/load/profiles/soak-20pct.json --plan --output $(RESULTS)/soak-20pct-plan.json >/dev/null
+
+ai-s14-release-evidence: all ## headline, storms and soak on prepared machines; asks for a confirmation
+	@tools/release-evidence $(RESULTS)
+
+calibrate: all ## measure this machine's coefficients for the plans
+	@node test/load/calibrate.mjs
 
 format: ## lay out the C sources
 	@clang-format -i $$(git ls-files 'src/*.c' 'src/*.h' 'test/*.c' 'test/*.h')

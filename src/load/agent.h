@@ -40,7 +40,7 @@ enum {
 
 /* Figures that are sums: X(name in results). */
 #define AGENT_COUNTS(X)                                                                                            \
-    X(connect_attempts) X(connect_failures) X(lost) X(tokens_due) X(creates) X(appends) X(ends) X(retries)         \
+    X(connect_attempts) X(connect_failures) X(lost) X(tokens_due) X(creates) X(appends) X(ends) X(retries) X(request_bytes) X(answer_bytes) \
     X(request_failures) X(request_timeouts) X(abandoned) X(frames) X(append_frames) X(frame_bytes) X(tokens_checked)   \
     X(frames_unrolled) X(mismatches) X(missing) X(again) X(cut) X(altered) X(stray) X(serial_steps_back)           \
     X(transcripts) X(transcripts_unfinished) X(drops) X(resumes) X(resumes_refused) X(resumes_late)                \

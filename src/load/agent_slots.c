@@ -88,6 +88,7 @@ static void at_node(struct agent_slot *slot, uint32_t node)
 static void transmit(struct agent_slot *slot)
 {
     slot->sent_ns = agent_now();
+    slot->agent->counts.request_bytes += slot->request.n;
     httpc_send(&slot->http, buf_view(&slot->request));
 }
 
@@ -253,6 +254,7 @@ static void on_done(struct httpc *http, unsigned status, struct str answer)
         return;
     }
     slot->tries = 0;
+    a->counts.answer_bytes += http->answer_bytes;
     slot->free_ns = agent_now();
     if (status < 200 || status > 299)
         refused(slot, status, answer);

@@ -32,7 +32,7 @@ describe('figures of chapter 4, 10.4', () => {
     assert.equal(rates.appends, 5e6);
     assert.equal(rates.tokensDelivered, 15e6);
     assert.deepEqual([rates.tokensDeliveredMin, rates.tokensDeliveredMax], [5e6, 25e6]);
-    assert.equal(rates.frames, 3.75e6);
+    assert.equal(rates.framesAllRolled, 3.75e6);
     assert.equal(rates.storeWrites, 5e6 + 12500);
     assert.equal(rates.textBytes, 40e6);
     assert.equal(rates.textBytes * 1800, 72e9);

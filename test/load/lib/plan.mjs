@@ -22,13 +22,15 @@ export function ratesOf(p) {
   // Sessions share the connections there are: none has more subscribers than leave the others their minimum.
   const mean = Math.min((min + max) / 2, p.logicalConnections / p.sessions), rate = p.tokensPerSecond, streams = p.activeStreams;
   const ingress = streams * rate;
-  const framesRolled = Math.min(rate, p.rollupWindowMs > 0 ? 1000 / p.rollupWindowMs : rate);
+  const framesRolled = Math.min(rate, p.rollupWindowMs > 0 ? 1000 / p.rollupWindowMs : rate), messages = ingress / p.meanResponseTokens;
+  // The first token and the end of a message wait for nobody. A late joiner takes single fragments for half a message on average.
+  const framesOfSubscribers = streams * mean * (p.unrolledFraction * rate + (1 - p.unrolledFraction) * framesRolled) + 2 * messages * mean;
   return {
     meanSubscribers: mean, appends: ingress, tokensDelivered: ingress * mean, tokensDeliveredMin: ingress * min, tokensDeliveredMax: ingress * max,
-    frames: streams * mean * (p.unrolledFraction * rate + (1 - p.unrolledFraction) * framesRolled),
+    frames: framesOfSubscribers + streams * p.historyOnJoinProbability * rate / 2,
     framesAllRolled: streams * mean * framesRolled, otherWrites: 2 * ingress / p.meanResponseTokens, storeWrites: ingress * (1 + 2 / p.meanResponseTokens),
     textBytes: ingress * p.tokenBytes, totalAppends: ingress * p.durationSeconds, appendsPerStream: Math.round(rate * p.durationSeconds),
-    messages: ingress / p.meanResponseTokens, historyBytesPerResponse: p.meanResponseTokens * p.tokenBytes,
+    messages, historyBytesPerResponse: p.meanResponseTokens * p.tokenBytes,
   };
 }
 
@@ -43,7 +45,7 @@ export function perNode(p, nodeCount) {
     survivesOneLoss: n > 1 && c / (n - 1) <= SOCKETS_PER_NODE, activeStreams: ceil(p.activeStreams / n),
     // Streams fall on nodes like balls into bins: the 95th percentile of a Poisson distribution, near enough.
     activeStreamsP95: ceil(p.activeStreams / n + 1.645 * Math.sqrt(p.activeStreams / n)),
-    appendRatePerSecond: rates.appends / n, framesPerSecond: rates.frames / n, rollupMemoryBytes: ceil(p.activeStreams / n) * STREAM_TRACKING,
+    appendRatePerSecond: rates.appends / n, framesPerSecond: rates.framesAllRolled / n, framesPerSecondExpected: rates.frames / n, rollupMemoryBytes: ceil(p.activeStreams / n) * STREAM_TRACKING,
   };
 }
 

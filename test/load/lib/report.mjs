@@ -28,7 +28,7 @@ export function planText(profile, plan) {
     ...pad([
       ['appends', `${amount(r.appends)}/s`, `${amount(r.totalAppends)} in all`],
       ['tokens delivered', `${amount(r.tokensDelivered)}/s`, `${amount(r.tokensDeliveredMin)} to ${amount(r.tokensDeliveredMax)}/s`],
-      [`frames, window ${profile.rollupWindowMs} ms`, `${amount(r.framesAllRolled)}/s`, `${amount(r.frames)}/s with ${profile.unrolledFraction * 100} % unrolled`],
+      [`frames, window ${profile.rollupWindowMs} ms`, `${amount(r.framesAllRolled)}/s`, `${amount(r.frames)}/s with ${profile.unrolledFraction * 100} % unrolled, late joins, first tokens`],
       ['store writes', `${amount(r.storeWrites)}/s`, `text ${bytes(r.textBytes)}/s, ${bytes(c.database.textBytesOfRun)} in all; stored ${bytes(c.database.storedBytesOfRun)}`],
       ['history per response', `${amount(r.historyBytesPerResponse)} bytes`, ''],
       ['bus messages', `${amount(c.redis.messagesPerSecond)}/s`, plan.nodeCount > 1 ? '' : 'one node: none'],
@@ -40,7 +40,7 @@ export function planText(profile, plan) {
       ['after the loss of a node', amount(n.connectionsAfterOneLoss), n.survivesOneLoss ? 'fits' : 'more than 19,000 sockets: does not fit'],
       ['active streams', amount(n.activeStreams), `95th percentile ${amount(n.activeStreamsP95)}; tracking ${bytes(n.rollupMemoryBytes)}`],
       ['appends', `${amount(n.appendRatePerSecond)}/s`, ''],
-      ['frames', `${amount(n.framesPerSecond)}/s`, ''],
+      ['frames', `${amount(n.framesPerSecond)}/s`, `${amount(n.framesPerSecondExpected)}/s expected`],
     ]),
     '',
     `Nodes of 19,000 sockets: ${c.nodesForConnections.full} (full), ${c.nodesForConnections.withHeadroom} with 20 % headroom. Agents: ${c.agents} at least.`,
