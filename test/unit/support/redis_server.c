@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/random.h"
 #include "unit.h"
 
 static void sleep_ms(long ms)
@@ -27,15 +28,20 @@ static struct sockaddr_in address_of(uint16_t port)
     return (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 }
 
+/* Below the ephemeral range: a client that tries again and again while nobody listens would end up connected to itself. */
 uint16_t redis_free_port(void)
 {
-    struct sockaddr_in address = address_of(0);
-    socklen_t size = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_return_code(bind(fd, (struct sockaddr *)&address, size), 0);
-    assert_return_code(getsockname(fd, (struct sockaddr *)&address, &size), 0);
-    close(fd);
-    return ntohs(address.sin_port);
+    struct random random;
+    random_from_kernel(&random);
+    for (;;) {
+        uint16_t port = (uint16_t)(10000 + random_below(&random, 22000));
+        struct sockaddr_in address = address_of(port);
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+        bool is_free = bind(fd, (struct sockaddr *)&address, sizeof address) == 0;
+        close(fd);
+        if (is_free)
+            return port;
+    }
 }
 
 static bool has_argument(const struct redis_server *server, const char *word)
