@@ -258,7 +258,9 @@ void bus_settle(struct bus *bus)
 static void answers_are_late(struct timer *timer)
 {
     struct bus *bus = list_of(timer, struct bus, answers);
-    if (bus->phase == BUS_GREETING)
+    if (bus->phase == BUS_SUBSCRIBING)
+        bus->transport->restart(bus, "subscriptions are not confirmed");
+    else if (bus->phase == BUS_GREETING)
         settled(bus);
     else
         interest_acked(bus);
@@ -293,6 +295,7 @@ void bus_transport_up(struct bus *bus)
     bus->heartbeat_seen_ms = bus->heartbeat_sent_ms = loop_now_ms(bus->loop);
     if (bus->was_up)
         metric_add(bus->reconnections, METRIC_SHARD_BUS, 1);
+    wheel_set(loop_wheel(bus->loop), &bus->answers, loop_now_ms(bus->loop) + BUS_SUBSCRIBE_WAIT_MS);
     interest_up(bus);
 }
 
@@ -518,8 +521,8 @@ static void take_late_mail(struct bus *bus)
     struct task *task;
     bus->closing = true;
     while (mailbox_take(loop_mailbox(bus->loop), &task, 1) == 1)
-        if (task->run == item_arrives)
-            bus_item_dropped(list_of(task, struct bus_item, task));
+        if (task != &bus->wishes_task && task != &bus->close_task)
+            task->run(task); /* an item is dropped, a name that was looked up forgotten */
 }
 
 void bus_close(struct bus *bus, uint32_t grace_ms)

@@ -22,6 +22,7 @@
 
 enum {
     BUS_ANSWER_WAIT_MS = 1000, /* for the peers' answers to HELLO and ANNOUNCE */
+    BUS_SUBSCRIBE_WAIT_MS = 5000, /* for the broker's, to all subscriptions of a new connection */
     BUS_MAILBOX_TASKS = 4 * BUS_QUEUE_MAX,
     BUS_CONTROL_MAX = 4 * BUS_QUEUE_MAX, /* items in all that may wait; beyond them the connection is of no use */
 };
@@ -126,7 +127,8 @@ struct bus {
     struct random random;
     enum bus_phase phase;
     bool was_up;  /* once */
-    bool closing, refusing; /* refusing: another node has our id */
+    bool closing;
+    _Atomic bool refusing; /* another node has our id */
     char nonce[BUS_NONCE_BYTES], nonce_before[BUS_NONCE_BYTES];
     struct list unsent, unanswered;
     size_t waiting; /* items in both */

@@ -17,38 +17,15 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "cluster/bus_internal.h"
-#include "cluster/redis_link.h"
+#include "cluster/redis_internal.h"
 
 enum {
     BACKOFF_MIN_MS = 500,
     BACKOFF_MAX_MS = 10000,
     OUT_BYTES = 256 << 10,    /* of commands that are not written yet; the rest waits in bus.unsent */
     SUBSCRIBE_TOPICS = 256,   /* in one command */
-};
-
-enum redis_state {
-    REDIS_WAITING,   /* for the next attempt */
-    REDIS_ASKING,    /* a Sentinel */
-    REDIS_GREETING,  /* connecting, AUTH and so on */
-    REDIS_UP,
-};
-
-struct redis {
-    struct bus *bus;
-    struct redis_config options; /* in bus.arena */
-    enum redis_state state;
-    struct redis_link ask, pub, sub;
-    unsigned ask_left, pub_left, sub_left; /* greetings that are not answered yet */
-    size_t sentinel; /* the next one to ask, of those asked in this attempt */
-    size_t sentinels_asked;
-    struct timer retry;
-    uint32_t backoff_ms;
-    struct tls_client *tls, *sentinel_tls;
-    struct str broadcast, requests, node; /* names; broadcast without its number */
-    uint16_t *confirmations; /* [topics]: of SUBSCRIBE, still to come */
-    struct task restart;
-    const char *restart_why; /* NULL = not asked for */
+    SUBSCRIBE_BYTES = 4 << 20, /* of commands that are not written yet */
+    GREETING_MS = 5000,       /* from the first connection of an attempt until all its greetings are answered, Sentinels included */
 };
 
 static struct redis *redis_of(const struct bus *bus)
@@ -65,6 +42,7 @@ static void attempt(struct timer *timer)
 {
     struct redis *r = list_of(timer, struct redis, retry);
     r->sentinels_asked = 0;
+    wheel_set(loop_wheel(r->bus->loop), &r->late, loop_now_ms(r->bus->loop) + GREETING_MS * (1 + r->options.sentinels_count));
     if (r->options.sentinels_count > 0)
         ask_next_sentinel(r);
     else
@@ -87,6 +65,7 @@ static void give_up(struct redis *r, struct str why)
     redis_link_close(&r->sub);
     memset(r->confirmations, 0, r->bus->options.topics * sizeof *r->confirmations);
     r->restart_why = NULL;
+    wheel_cancel(loop_wheel(r->bus->loop), &r->late);
     log_warn("cluster", "redis: %s", why.p);
     if (r->bus->refusing)
         r->state = REDIS_WAITING; /* for ever */
@@ -94,6 +73,12 @@ static void give_up(struct redis *r, struct str why)
         wait_and_retry(r);
     if (was_up)
         bus_transport_down(r->bus);
+}
+
+static void attempt_is_late(struct timer *timer)
+{
+    struct redis *r = list_of(timer, struct redis, late);
+    give_up(r, STR("connected, but no answer"));
 }
 
 static void link_failed(struct redis_link *link, struct str why)
@@ -204,6 +189,7 @@ static bool is_fatal(const redisReply *reply)
 static void up(struct redis *r)
 {
     r->state = REDIS_UP;
+    wheel_cancel(loop_wheel(r->bus->loop), &r->late);
     r->backoff_ms = BACKOFF_MIN_MS;
     bus_transport_up(r->bus);
 }
@@ -277,6 +263,10 @@ static void pub_replied(struct redis_link *link, const redisReply *reply)
     struct redis *r = link->user;
     if (r->state == REDIS_GREETING) {
         greeting_answered(r, link, reply);
+        return;
+    }
+    if (list_empty(&r->bus->unanswered)) {
+        refused(r, link, STR("answers what it was not asked"));
         return;
     }
     if (reply->type == REDIS_REPLY_INTEGER) {
@@ -368,6 +358,8 @@ static void put_all_names(struct redis *r, const char *verb, const unsigned *top
         part = count < SUBSCRIBE_TOPICS ? count : SUBSCRIBE_TOPICS;
         put_names(r, verb, topics, part);
     }
+    if (redis_link_pending(&r->sub) > SUBSCRIBE_BYTES)
+        restart_soon(r, "subscriptions are not taken");
     bus_flush_soon(r->bus);
 }
 
@@ -448,7 +440,7 @@ static void redis_start(struct bus *bus)
     attempt(&redis_of(bus)->retry);
 }
 
-static void free_redis(struct redis *r)
+void redis_free(struct redis *r)
 {
     tls_client_free(r->tls);
     tls_client_free(r->sentinel_tls);
@@ -461,14 +453,15 @@ static void redis_stop(struct bus *bus)
     struct redis *r = redis_of(bus);
     struct redis_link *links[] = {&r->ask, &r->pub, &r->sub};
     wheel_cancel(loop_wheel(bus->loop), &r->retry);
+    wheel_cancel(loop_wheel(bus->loop), &r->late);
     for (size_t i = 0; i < 3; i++) {
         redis_link_close(links[i]);
         free(links[i]->host);
     }
-    free_redis(r);
+    redis_free(r);
 }
 
-static const struct bus_transport redis_transport = {
+const struct bus_transport redis_transport = {
     .name = "redis",
     .start = redis_start,
     .stop = redis_stop,
@@ -478,37 +471,6 @@ static const struct bus_transport redis_transport = {
     .restart = redis_restart,
     .is_behind = redis_is_behind,
 };
-
-/* ---- open ---- */
-
-static struct str copy(struct bus *bus, struct str text)
-{
-    return arena_copy(&bus->arena, text);
-}
-
-static void copy_options(struct redis *r, struct bus *bus, const struct redis_config *from)
-{
-    struct redis_config *to = &r->options;
-    *to = *from;
-    to->host = copy(bus, from->host);
-    to->username = from->username.n > 0 ? copy(bus, from->username) : STR_NONE;
-    to->password = from->password.n > 0 ? copy(bus, from->password) : STR_NONE;
-    to->name = copy(bus, from->name);
-    to->sentinel_username = from->sentinel_username.n > 0 ? copy(bus, from->sentinel_username) : STR_NONE;
-    to->sentinel_password = from->sentinel_password.n > 0 ? copy(bus, from->sentinel_password) : STR_NONE;
-    to->sentinels = arena_zalloc(&bus->arena, (from->sentinels_count + 1) * sizeof *to->sentinels);
-    for (size_t i = 0; i < from->sentinels_count; i++)
-        to->sentinels[i] = (struct redis_address){copy(bus, from->sentinels[i].host), from->sentinels[i].port};
-}
-
-static struct str name(struct bus *bus, const char *suffix, struct str more)
-{
-    struct buf text = {0};
-    buf_fmt(&text, "%.*s:#%s%.*s", STR_ARG(bus->options.prefix), suffix, STR_ARG(more));
-    struct str kept = copy(bus, buf_view(&text));
-    buf_free(&text);
-    return kept;
-}
 
 static void init_link(struct redis *r, struct redis_link *link, void (*opened)(struct redis_link *link),
                       void (*reply)(struct redis_link *link, const redisReply *reply), void (*flushed)(struct redis_link *link))
@@ -522,66 +484,13 @@ static void init_link(struct redis *r, struct redis_link *link, void (*opened)(s
     redis_link_init(link);
 }
 
-static bool check(const struct bus_options *o, struct buf *error)
+void redis_init(struct redis *r)
 {
-    const struct redis_config *r = &o->redis;
-    if (o->topics == 0 || o->topics > BUS_TOPICS_MAX)
-        buf_fmt(error, "adapter.topics must be from 1 to %d", BUS_TOPICS_MAX);
-    else if (o->heartbeat_ms == 0 || o->node_timeout_ms < o->heartbeat_ms)
-        buf_lit(error, "adapter.cluster_health: heartbeat_interval_ms must be greater than 0, and at most node_timeout_ms");
-    else if (r->sentinels_count == 0 && (r->host.n == 0 || r->port == 0))
-        buf_lit(error, "database.redis.host and database.redis.port must be set");
-    else if (r->sentinels_count > 0 && r->name.n == 0)
-        buf_lit(error, "database.redis.name must be set: the Sentinels know the master by it");
-    else if (r->username.n > 0 && r->password.n == 0)
-        buf_lit(error, "database.redis.username needs database.redis.password");
-    return error->n == 0;
-}
-
-static bool make_tls(struct redis *r, const struct redis_config *o, struct buf *error)
-{
-    if (o->master_tls.enabled && (r->tls = tls_client_new(&o->master_tls, error)) == NULL)
-        return false;
-    return !o->sentinel_tls.enabled || (r->sentinel_tls = tls_client_new(&o->sentinel_tls, error)) != NULL;
-}
-
-struct bus *bus_open_redis_as(const struct bus_options *options, struct str node, struct buf *error)
-{
-    if (!check(options, error))
-        return NULL;
-    struct redis *r = mem_new(struct redis);
-    r->confirmations = mem_zalloc(options->topics * sizeof *r->confirmations);
-    if (!make_tls(r, &options->redis, error)) {
-        free_redis(r);
-        return NULL;
-    }
-    struct bus *bus = bus_new(options, &redis_transport, node);
-    bus->redis = r;
-    r->bus = bus;
-    copy_options(r, bus, &options->redis);
-    r->broadcast = name(bus, "broadcast:", STR(""));
-    r->requests = name(bus, "requests", STR(""));
-    r->node = name(bus, "node:", bus_node(bus));
     r->backoff_ms = BACKOFF_MIN_MS;
     r->retry.fire = attempt;
+    r->late.fire = attempt_is_late;
     r->restart.run = restart_now;
     init_link(r, &r->ask, ask_opened, ask_replied, sub_flushed);
     init_link(r, &r->pub, both_opened, pub_replied, pub_flushed);
     init_link(r, &r->sub, both_opened, sub_replied, sub_flushed);
-    bus_start(bus);
-    return bus;
-}
-
-void bus_options_from_config(struct bus_options *options, const struct config *config)
-{
-    options->prefix = config->adapter.redis_prefix;
-    options->topics = config->adapter.topics;
-    options->heartbeat_ms = (uint32_t)config->adapter.heartbeat_interval_ms;
-    options->node_timeout_ms = (uint32_t)config->adapter.node_timeout_ms;
-    options->redis = config->adapter.redis;
-}
-
-struct bus *bus_open_redis(const struct bus_options *options, struct buf *error)
-{
-    return bus_open_redis_as(options, STR_NONE, error);
 }

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -297,9 +298,112 @@ static int try_addresses(struct redis_link *link, int error)
 
 static void is_late(struct timer *timer)
 {
-    struct redis_link *link = list_of(timer, struct redis_link, late);
-    fail_fmt(link, "", link->problem != NULL ? link->problem : "no answer");
+    fail_fmt(list_of(timer, struct redis_link, late), "", "no answer");
 }
+
+/* ---- names ---- */
+
+/* Once posted it is the loop's, which waits for the thread's last breath before it frees it; abandoned before that, its thread's. */
+struct lookup {
+    struct task task;
+    pthread_t thread;
+    pthread_mutex_t lock; /* of the next two; held while posting, so that nobody posts to a loop that may be gone */
+    struct redis_link *wanted_by; /* NULL = nobody any more */
+    bool posted;
+    char *host;
+    char service[6];
+    struct addrinfo *addresses;
+    int error; /* of getaddrinfo() */
+};
+
+static void free_lookup(struct lookup *lookup)
+{
+    if (lookup->addresses != NULL)
+        freeaddrinfo(lookup->addresses);
+    pthread_mutex_destroy(&lookup->lock);
+    free(lookup->host);
+    free(lookup);
+}
+
+static void lookup_is_done(struct task *task)
+{
+    struct lookup *lookup = list_of(task, struct lookup, task);
+    struct redis_link *link = lookup->wanted_by; /* changed by this thread only */
+    pthread_join(lookup->thread, NULL);
+    int error = lookup->error;
+    if (link != NULL) {
+        link->lookup = NULL;
+        link->addresses = link->address = lookup->addresses;
+        lookup->addresses = NULL;
+    }
+    free_lookup(lookup);
+    if (link == NULL)
+        return;
+    if (error != 0) {
+        fail_fmt(link, "", gai_strerror(error));
+        return;
+    }
+    error = try_addresses(link, 0);
+    if (error != 0)
+        fail_fmt(link, "", strerror(error));
+}
+
+static void *look_up(void *arg)
+{
+    struct lookup *lookup = arg;
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
+    lookup->error = getaddrinfo(lookup->host, lookup->service, &hints, &lookup->addresses);
+    if (lookup->error != 0)
+        lookup->addresses = NULL;
+    for (;;) {
+        pthread_mutex_lock(&lookup->lock);
+        bool wanted = lookup->wanted_by != NULL;
+        if (wanted)
+            lookup->posted = mailbox_post(loop_mailbox(lookup->wanted_by->loop), &lookup->task) == MAILBOX_OK;
+        bool posted = lookup->posted;
+        pthread_mutex_unlock(&lookup->lock);
+        if (!wanted)
+            free_lookup(lookup);
+        if (!wanted || posted)
+            return NULL;
+        usleep(10000); /* the mailbox is full */
+    }
+}
+
+static void start_lookup(struct redis_link *link)
+{
+    struct lookup *lookup = mem_new(struct lookup);
+    pthread_mutex_init(&lookup->lock, NULL);
+    lookup->task.run = lookup_is_done;
+    lookup->wanted_by = link;
+    lookup->host = str_dup(str_of(link->host));
+    snprintf(lookup->service, sizeof lookup->service, "%u", link->port);
+    link->lookup = lookup;
+    pthread_mutex_lock(&lookup->lock); /* `thread` is written before anybody asks for it */
+    bool started = pthread_create(&lookup->thread, NULL, look_up, lookup) == 0;
+    pthread_mutex_unlock(&lookup->lock);
+    if (started)
+        return;
+    link->lookup = NULL;
+    free_lookup(lookup); /* too many threads: the link's time runs out, and it is tried again */
+}
+
+static void abandon_lookup(struct redis_link *link)
+{
+    if (link->lookup == NULL)
+        return;
+    struct lookup *lookup = link->lookup;
+    pthread_t thread = lookup->thread;
+    link->lookup = NULL;
+    pthread_mutex_lock(&lookup->lock);
+    lookup->wanted_by = NULL;
+    bool posted = lookup->posted;
+    pthread_mutex_unlock(&lookup->lock);
+    if (!posted)
+        pthread_detach(thread);
+}
+
+/* ---- life ---- */
 
 void redis_link_init(struct redis_link *link)
 {
@@ -310,32 +414,20 @@ void redis_link_init(struct redis_link *link)
 
 void redis_link_open(struct redis_link *link, struct str host, uint16_t port, struct tls_client *tls)
 {
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-    char service[6];
-    int error;
     assert(link->state == LINK_CLOSED);
     free(link->host);
     link->host = str_dup(host);
     link->port = port;
     link->tls_client = tls;
     link->state = LINK_CONNECTING;
-    link->problem = NULL;
-    snprintf(service, sizeof service, "%u", port);
-    if ((error = getaddrinfo(link->host, service, &hints, &link->addresses)) != 0) {
-        link->addresses = NULL;
-        link->problem = gai_strerror(error);
-    } else {
-        link->address = link->addresses;
-        error = try_addresses(link, 0);
-        link->problem = error != 0 ? strerror(error) : NULL;
-    }
-    /* With a problem it fails in the next turn, not in this call. */
-    wheel_set(loop_wheel(link->loop), &link->late, loop_now_ms(link->loop) + (link->problem != NULL ? 0 : LINK_CONNECT_MS));
+    wheel_set(loop_wheel(link->loop), &link->late, loop_now_ms(link->loop) + LINK_CONNECT_MS);
+    start_lookup(link);
 }
 
 void redis_link_close(struct redis_link *link)
 {
     link->state = LINK_CLOSED;
+    abandon_lookup(link);
     wheel_cancel(loop_wheel(link->loop), &link->late);
     tls_free(link->tls);
     link->tls = NULL;

@@ -5,7 +5,8 @@
  *
  * Life: redis_link_open() -> opened() -> reply()* -> failed(). failed() comes at most once for each open, and the link is closed then;
  * after redis_link_close() nothing comes. Opening and closing are allowed from any of its calls.
- * Threads: the loop's. Limits: a reply of LINK_REPLY_MAX bytes (failed()); `out` is bounded by whoever fills it.
+ * Threads: the loop's; names are looked up in a thread of their own, which posts to the loop's mailbox, perhaps after the link was
+ * closed: whoever frees the loop runs what is left there. Limits: a reply of LINK_REPLY_MAX bytes (failed()); `out` is bounded by whoever fills it.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -31,8 +32,8 @@ struct redis_link {
     enum link_state state;
     struct io io;
     uint32_t events; /* that it is polled for */
+    struct lookup *lookup;                /* of the host's addresses; NULL = none under way */
     struct addrinfo *addresses, *address; /* of the host; the one being tried */
-    const char *problem; /* found when it was opened, told a turn later; NULL = none */
     struct tls_client *tls_client;        /* NULL = no TLS; borrowed */
     struct tls *tls;
     char *host;
@@ -47,7 +48,7 @@ struct redis_link {
 
 /* Zeroed but for the first members, once. */
 void redis_link_init(struct redis_link *link);
-/* The answer is opened() or failed(), never before this returns. Resolving the name blocks. */
+/* The answer is opened() or failed(), never before this returns. */
 void redis_link_open(struct redis_link *link, struct str host, uint16_t port, struct tls_client *tls);
 void redis_link_close(struct redis_link *link);
 /* Writes what is in `out`, as far as it goes. */

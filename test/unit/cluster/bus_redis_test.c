@@ -3,8 +3,10 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <hiredis/hiredis.h>
+#include <signal.h>
 
 #include "bus_fixture.h"
+#include "cluster/redis_link.h"
 #include "config/load.h"
 
 static struct redis_server server, replica, sentinel;
@@ -69,7 +71,7 @@ static void open_one(struct node *n, const struct redis_config *redis)
     node_init(n);
     struct bus_options options = options_for(n, server.port);
     options.redis = *redis;
-    options.redis.port = server.port;
+    options.redis.port = redis->port ? redis->port : server.port;
     node_open_with(n, &options, STR_NONE);
 }
 
@@ -215,6 +217,29 @@ static void a_sentinel_that_knows_no_such_master_is_no_help(void **state)
     stays_down(&nodes[0]);
 }
 
+static void a_name_that_is_not_known_holds_nobody_up(void **state)
+{
+    open_one(&nodes[0], &(struct redis_config){.host = STR("unused.invalid"), .port = 6379});
+    publish_number(&nodes[0], 3, 1);
+    wait_until(atomic_load(&nodes[0].bus->queued) == 1);
+    uint64_t started_ms = clock_mono_ms(&clock_system);
+    node_close(&nodes[0]);
+    assert_true(clock_mono_ms(&clock_system) - started_ms < 1000);
+}
+
+/* The kernel takes the connection, and Redis never says a word. */
+static void a_server_that_says_nothing_is_tried_again(void **state)
+{
+    redis_server_start(&server, NULL);
+    kill(server.pid, SIGSTOP);
+    node_open(&nodes[0], server.port);
+    test_sleep_ms(LINK_CONNECT_MS + 500);
+    assert_false(bus_is_up(nodes[0].bus));
+    redis_server_kill(&server);
+    redis_server_restart(&server);
+    wait_until(bus_is_up(nodes[0].bus));
+}
+
 /* ---- options ---- */
 
 static void refused_with(struct bus_options *options, const char *reason)
@@ -282,6 +307,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_replica_is_no_bus, setup, teardown),
         cmocka_unit_test_setup_teardown(sentinels_tell_who_the_master_is, setup, teardown),
         cmocka_unit_test_setup_teardown(a_sentinel_that_knows_no_such_master_is_no_help, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_name_that_is_not_known_holds_nobody_up, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_server_that_says_nothing_is_tried_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_configuration_makes_a_bus, setup, teardown),
         cmocka_unit_test_setup_teardown(options_that_cannot_work_are_refused_by_name, setup, teardown),
     };
