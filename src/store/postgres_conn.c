@@ -110,7 +110,7 @@ static bool set_up(struct pg_conn *c)
     buf_fmt(&sql,
             "SET client_min_messages = warning; SET statement_timeout = %u; SET lock_timeout = %u; SET synchronous_commit = on; "
             "SET idle_in_transaction_session_timeout = %u; SET enable_seqscan = off; SET enable_hashjoin = off; "
-            "SET enable_mergejoin = off; SET jit = off; SET plan_cache_mode = force_generic_plan; SET bytea_output = hex; %s",
+            "SET enable_mergejoin = off; SET enable_bitmapscan = off; SET jit = off; SET plan_cache_mode = force_generic_plan; SET bytea_output = hex; %s",
             c->options->write_timeout_ms, c->options->lock_timeout_ms, c->options->write_timeout_ms,
             c->session == PG_READS ? "SET default_transaction_isolation = 'repeatable read'; SET default_transaction_read_only = on"
                                    : "");

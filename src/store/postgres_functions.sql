@@ -11,14 +11,15 @@ RETURNS TABLE (delivery bigint, kind smallint, data bytea) LANGUAGE sql STABLE A
     WITH RECURSIVE t AS (
         SELECT l.delivery, l.back, l.kind, l.data FROM @_log l WHERE l.cid = p_cid AND l.delivery = p_from AND p_from > p_above
         UNION ALL
-        SELECT l.delivery, l.back, l.kind, l.data FROM t, @_log l
-        WHERE t.back > 0 AND t.delivery - t.back > p_above AND l.cid = p_cid AND l.delivery = t.delivery - t.back)
+        SELECT l.delivery, l.back, l.kind, l.data
+        FROM t, LATERAL (SELECT x.* FROM @_log x WHERE x.cid = p_cid AND x.delivery = t.delivery - t.back OFFSET 0) l
+        WHERE t.back > 0 AND t.delivery - t.back > p_above)
     SELECT t.delivery, t.kind, t.data FROM t
 $$;
 
--- The whole text of a message as of one of its versions; body NULL = no data.
+-- The whole text of a message as of one of its versions; body NULL = no data. Of no version (NULL): all NULL, and nothing is read.
 CREATE OR REPLACE FUNCTION @_text(p_cid bigint, p_history bigint, p_as_of bigint, OUT is_string boolean, OUT body bytea)
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE STRICT AS $$
 DECLARE
     v_folded bigint; v_from bigint; v_replaced bigint; v_base bytea; v_base_string boolean; v_tail bytea; v_tail_string boolean;
 BEGIN

@@ -5,6 +5,7 @@
 -- Functions that are STABLE see one snapshot, that of the query which calls them. A row with history 0 says: there is more.
 
 -- Versions as they were: with the name and extras in force then, and what the create said.
+-- OFFSET 0, here and in @_tail: a look-up by the whole key, whatever the planner thinks of tables that nobody has analysed yet.
 CREATE OR REPLACE VIEW @_items AS
 SELECT l.cid, l.history, m.created, l.delivery, l.back, l.kind::bigint AS kind, m.published_ms, l.at_ms,
        CASE l.name_back WHEN 0 THEN l.name WHEN -1 THEN NULL
@@ -12,7 +13,7 @@ SELECT l.cid, l.history, m.created, l.delivery, l.back, l.kind::bigint AS kind, 
        CASE l.extras_back WHEN 0 THEN l.extras WHEN -1 THEN NULL
        ELSE (SELECT x.extras FROM @_log x WHERE x.cid = l.cid AND x.delivery = l.delivery - l.extras_back) END AS extras,
        l.data, l.rest, m.rest AS create_rest
-FROM @_log l JOIN @_messages m ON m.cid = l.cid AND m.history = l.history;
+FROM @_log l CROSS JOIN LATERAL (SELECT x.* FROM @_messages x WHERE x.cid = l.cid AND x.history = l.history OFFSET 0) m;
 
 -- Newest versions at or below p_as_of (0 = newest), whole, in the order asked for.
 CREATE OR REPLACE FUNCTION @_latest(p_app text, p_name text, p_history bigint[], p_as_of bigint)
@@ -24,11 +25,11 @@ LANGUAGE sql STABLE AS $$
            i.rest, i.create_rest
     FROM unnest(p_history) WITH ORDINALITY AS a(history, n)
     JOIN @_channels c ON c.app_id = p_app AND c.channel = p_name
-    JOIN @_messages m ON m.cid = c.cid AND m.history = a.history
+    CROSS JOIN LATERAL (SELECT x.* FROM @_messages x WHERE x.cid = c.cid AND x.history = a.history OFFSET 0) m
     CROSS JOIN LATERAL (SELECT CASE WHEN p_as_of = 0 OR p_as_of >= m.last THEN m.last ELSE
         (SELECT max(l.delivery) FROM @_log l WHERE l.cid = m.cid AND l.history = m.history AND l.delivery <= p_as_of) END AS at) v
     JOIN @_items i ON i.cid = m.cid AND i.delivery = v.at
-    LEFT JOIN LATERAL @_text(i.cid, i.history, i.delivery) t ON i.back > 0
+    CROSS JOIN LATERAL @_text(i.cid, i.history, CASE WHEN i.back > 0 THEN i.delivery END) t
     ORDER BY a.n
 $$;
 
@@ -79,7 +80,7 @@ BEGIN
                i.create_rest
         FROM unnest(v_rows[1:p_limit::integer]) WITH ORDINALITY AS a(at, n)
         JOIN @_items i ON i.cid = v_cid AND i.delivery = a.at
-        LEFT JOIN LATERAL @_text(i.cid, i.history, i.delivery) t ON i.kind & 7 <> 3 AND i.kind & 32 = 0
+        CROSS JOIN LATERAL @_text(i.cid, i.history, CASE WHEN i.kind & 7 <> 3 AND i.kind & 32 = 0 THEN i.delivery END) t
         ORDER BY a.n;
     IF cardinality(v_rows) > p_limit THEN
         RETURN QUERY SELECT 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, NULL::bytea, NULL::bytea, NULL::bytea,
@@ -113,7 +114,7 @@ BEGIN
                CASE WHEN t.is_string IS NULL THEN i.data ELSE t.body END, coalesce(t.is_string, i.kind & 64 <> 0), i.rest,
                i.create_rest
         FROM @_items i
-        LEFT JOIN LATERAL @_text(i.cid, i.history, i.delivery) t ON i.kind & 7 <> 3 AND i.kind & 32 = 0
+        CROSS JOIN LATERAL @_text(i.cid, i.history, CASE WHEN i.kind & 7 <> 3 AND i.kind & 32 = 0 THEN i.delivery END) t
         WHERE i.cid = v_cid AND i.delivery > p_from AND i.delivery <= v_to ORDER BY i.cid, i.delivery;
 END $$;
 

@@ -24,7 +24,7 @@ static struct database database;
 /* Runs tools/postgres with these words; the first line that it says. */
 static inline void database_tool(const char *words, const char *more, char *line, size_t size)
 {
-    char command[1024];
+    char command[1400];
     snprintf(command, sizeof command, "tools/postgres %s '%s' %s", words, database.dir, more);
     FILE *pipe = popen(command, "r");
     assert_non_null(pipe);
