@@ -71,7 +71,7 @@ static bool find_version(struct migration *m, uint64_t *version)
         return false;
     if (m->said.n == 0)
         return true;
-    if (!str_eq(buf_view(&m->said), STR("ours"))) {
+    if (m->said.n != 4 || memcmp(m->said.p, "ours", 4) != 0) {
         buf_fmt(m->error,
                 "the tables %.*s are another program's. Set history.postgres.table_prefix to a name that nobody uses, or choose "
                 "another database (database.postgres.database)", STR_ARG(buf_view(&m->said)));

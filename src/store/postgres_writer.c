@@ -116,7 +116,7 @@ static bool put_aside(struct postgres *s, struct store_op *op)
         list_append(&s->stuck, &one->link);
         s->stuck_count++;
         s->stuck_at_ms = now_ms(s) + STUCK_RETRY_MS;
-        log_warn("store", "PostgreSQL: a channel is locked by somebody else; its writes wait for it: %.*s", STR_ARG(op->channel));
+        log_debug("store", "PostgreSQL: a channel is locked by somebody else; its writes wait: %.*s", STR_ARG(op->channel));
     }
     queue_push(&one->ops, op);
     count_aside(s, 1);

@@ -1,25 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // messages.test.mjs - versioned messages, history, rewind, resume (chapter 3, section 9) and AI channels (chapter 4, section 12).
-// [3.n] and [4.n] are the cases of those sections.
+// [3.n] and [4.n] are the cases of those sections. All of it over the embedded store and over PostgreSQL.
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { Api, cancelled, complete, streaming } from './lib/api.mjs';
+import { Postgres } from './lib/postgres.mjs';
 import { appWith, demoApp, fresh, oneServer, sleep, until } from './lib/server.mjs';
 import { V1, V2 } from './lib/v2.mjs';
 
 const uuid = () => crypto.randomUUID();
-describe('messages', () => {
-  const held = oneServer({ before, after }, {
+for (const backend of ['rocksdb', 'postgres']) describe(`messages on ${backend}`, () => {
+  let postgres;
+  const held = oneServer({ before, after }, async () => ({
     apps: [demoApp, appWith({ history: { max_messages_per_channel: 3 } }, { id: '2', key: 'three' }), appWith({ history: { max_bytes_per_channel: 10 } }, { id: '3', key: 'tiny' })],
-    config: { connection_recovery: { enabled: true } },
-  });
+    config: { connection_recovery: { enabled: true }, ...backend === 'postgres' && (postgres = await Postgres.start()).config() },
+  }));
   let api;
   const open = [];
   const connect = async (kind = V2, options) => { const c = await kind.connect(held.server, options); open.push(c); return c; };
   before(() => { api = new Api(held.server, demoApp); });
   after(async () => { await Promise.all(open.map(c => c.close())); api.close(); });
+  after(() => postgres?.stop());
 
   const noFaults = (...clients) => clients.forEach(c => assert.deepEqual(c.faults, []));
   const ok = answer => { assert.equal(answer.status, 200, answer.text); return answer.body; };

@@ -204,10 +204,10 @@ export class Server {
   }
 }
 
-/* before/after of a test file: one server for all of its tests. */
+/* before/after of a test file: one server for all of its tests. options may be a function that finds them out. */
 export function oneServer(hooks, options) {
   const holder = {};
-  hooks.before(async () => { holder.server = await Server.start(options); });
+  hooks.before(async () => { holder.server = await Server.start(typeof options === 'function' ? await options() : options); });
   hooks.after(async () => {
     const { server } = holder;
     if (!server) return;
