@@ -69,7 +69,7 @@ static bool find_version(struct migration *m, uint64_t *version)
     if (!say(m, STR("SELECT CASE WHEN to_regclass('@_schema') IS NOT NULL THEN 'ours' ELSE (SELECT string_agg(relname, ', ') FROM "
                     "pg_class WHERE relnamespace = current_schema()::regnamespace AND relname IN (" TABLE_NAMES ")) END")))
         return false;
-    if (m->said.n == 0)
+    if (m->said.n == 0 || m->said.p == NULL) /* gcc cannot know that one says both */
         return true;
     if (m->said.n != 4 || memcmp(m->said.p, "ours", 4) != 0) {
         buf_fmt(m->error,
