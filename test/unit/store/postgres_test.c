@@ -63,7 +63,7 @@ static void hundred_appends_of_each_of_two_nodes_lose_none(void **state)
     enum { EACH = 100 };
     struct fixture *f[2] = {*state, second_node(*state)};
     struct call *calls[2][EACH];
-    char data[2][EACH][16], seen[2 * EACH + 2] = {0};
+    char data[2][EACH][32], seen[2 * EACH + 2] = {0};
     struct message_id m = create(f[0], "\"\"");
     for (int i = 0; i < EACH; i++)
         for (int node = 0; node < 2; node++) {
@@ -180,7 +180,7 @@ static void batches_of_many_channels_do_not_wait_for_one_another(void **state)
     enum { CHANNELS = 40, ROUNDS = 5, EACH = CHANNELS * ROUNDS };
     struct fixture *f[2] = {*state, second_node(*state)};
     struct call *calls[2][EACH];
-    char names[CHANNELS][8];
+    char names[CHANNELS][16];
     for (int i = 0; i < CHANNELS; i++)
         snprintf(names[i], sizeof names[i], "c%d", i);
     for (int i = 0; i < EACH; i++)
@@ -494,7 +494,7 @@ static struct load append_to(struct fixture *f, size_t channels, size_t window, 
 {
     enum { APPENDS = 20000 };
     struct message_id *m = mem_alloc(channels * sizeof *m);
-    char (*names)[16] = mem_alloc(channels * sizeof *names);
+    char (*names)[32] = mem_alloc(channels * sizeof *names);
     struct call **calls = mem_zalloc(window * sizeof *calls);
     const struct store_stats *stats = store_stats(f->store);
     for (size_t i = 0; i < channels; i++) {
