@@ -42,7 +42,7 @@ enum {
 #define AGENT_COUNTS(X)                                                                                            \
     X(connect_attempts) X(connect_failures) X(lost) X(tokens_due) X(creates) X(appends) X(ends) X(retries) X(request_bytes) X(answer_bytes) \
     X(request_failures) X(request_timeouts) X(abandoned) X(frames) X(append_frames) X(frame_bytes) X(tokens_checked)   \
-    X(frames_unrolled) X(mismatches) X(missing) X(again) X(cut) X(altered) X(stray) X(serial_steps_back)           \
+    X(frames_unrolled) X(frames_full) X(mismatches) X(missing) X(again) X(cut) X(altered) X(stray) X(serial_steps_back)           \
     X(transcripts) X(transcripts_unfinished) X(drops) X(resumes) X(resumes_refused) X(resumes_late)                \
     X(cancels) X(cancels_seen) X(cancels_ended) X(cancels_moot) X(joins) X(joins_whole) X(joins_wrong) X(joins_no_socket)          \
     X(samples_read) X(samples_wrong) X(planted)
@@ -98,6 +98,7 @@ struct agent_socket {
     enum socket_stage stage;
     bool idle;               /* belongs to no session by nature */
     bool rolled;             /* window is not 0 */
+    bool full;               /* every frame shows the whole text so far */
     bool counted;            /* is among agent.ready */
     char stream_id[AGENT_STREAM_ID_SIZE + 1];
 };

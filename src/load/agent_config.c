@@ -31,6 +31,7 @@ static const struct number_field {
     NUMBER(ramp_per_s, 0, 1000000),
     NUMBER(window_ms, 0, 60000),
     NUMBER(unrolled_ppm, 0, 1000000),
+    NUMBER(full_ppm, 0, 1000000),
     NUMBER(cancel_ppm, 0, 1000000),
     NUMBER(reconnect_ppm, 0, 1000000),
     NUMBER(join_ppm, 0, 1000000),

@@ -19,6 +19,7 @@ struct agent_config {
     uint64_t ramp_per_s;          /* connections; 0 = as fast as 256 at a time allow */
     uint64_t window_ms;           /* of rolled sockets */
     uint64_t unrolled_ppm;        /* millionths of the subscribers that ask for window 0 */
+    uint64_t full_ppm;            /* of the subscribers, with append_mode=full */
     uint64_t cancel_ppm, reconnect_ppm, join_ppm; /* per message */
     uint64_t drop_ppm, drop_at_ms, resume_within_ms; /* storm: of all sockets, within a second */
     uint64_t cancel_count;        /* storm: within the duration */

@@ -101,10 +101,10 @@ static void join(struct agent_slot *slot)
     session->joiner = (uint32_t)(s - a->sockets);
     s->text = (struct transcript){.session = slot->session};
     s->shown_serial = 0;
-    s->rolled = false;
+    s->rolled = s->full = false;
     s->stream_id[0] = 0;
-    s->node = a->config.node_local ? session->node : s->node;
     agent_cut(s, 0);
+    s->node = a->config.node_local ? session->node : s->node;
     s->session = slot->session;
 }
 

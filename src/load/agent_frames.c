@@ -120,8 +120,10 @@ static void on_append(struct agent_socket *s, const struct frame *f, uint64_t no
     uint32_t first = s->text.tokens;
     a->counts.append_frames++;
     a->counts.frames_unrolled += !s->rolled;
+    a->counts.frames_full += s->full;
     if (text.n > 0) {
-        enum transcript_verdict verdict = transcript_add(&s->text, &a->script, key, text, &first);
+        enum transcript_verdict verdict = s->full ? transcript_whole(&s->text, &a->script, key, text, &first)
+                                                  : transcript_add(&s->text, &a->script, key, text, &first);
         note(s, verdict, f);
         if (verdict == TRANSCRIPT_FITS) {
             a->counts.tokens_checked += s->text.tokens - first;

@@ -125,6 +125,14 @@ static void gone(struct agent_socket *s, uint64_t away_ms)
     wheel_set(loop_wheel(a->loop), &s->back, loop_now_ms(a->loop) + away_ms);
 }
 
+/* A load balancer knows no sessions: whoever comes back may find another node. */
+static void elsewhere(struct agent_socket *s)
+{
+    const struct agent_config *c = &s->agent->config;
+    if (!c->node_local)
+        s->node = (s->node + 1) % c->node_count;
+}
+
 static void on_closed(struct wsc *conn, const char *why)
 {
     struct agent_socket *s = list_of(conn, struct agent_socket, conn);
@@ -134,7 +142,7 @@ static void on_closed(struct wsc *conn, const char *why)
     agent_cause(a, why);
     if (s->counted) {
         a->counts.lost++;
-        s->node = a->config.node_local ? s->node : (s->node + 1) % a->config.node_count;
+        elsewhere(s);
     } else {
         a->counts.connect_failures++;
     }
@@ -150,7 +158,8 @@ static void open_socket(struct agent_socket *s)
     struct agent *a = s->agent;
     uint64_t window_ms = s->rolled ? a->config.window_ms : 0;
     buf_clear(&a->scratch);
-    buf_fmt(&a->scratch, "/app/%s?protocol=2&client=load&version=1&append_rollup_window=%llu", a->config.key, (unsigned long long)window_ms);
+    buf_fmt(&a->scratch, "/app/%s?protocol=2&client=load&version=1&append_mode=%s&append_rollup_window=%llu", a->config.key,
+            s->full ? "full" : "delta", (unsigned long long)window_ms);
     s->conn = (struct wsc){0};
     s->stage = SOCKET_CONNECTING;
     a->counts.connect_attempts++;
@@ -171,6 +180,7 @@ static void on_back(struct timer *timer)
 void agent_cut(struct agent_socket *s, uint64_t away_ms)
 {
     wsc_reset(&s->conn);
+    elsewhere(s);
     gone(s, away_ms);
 }
 
@@ -218,6 +228,7 @@ static void one_socket(struct agent *a, uint32_t index, uint32_t session, uint32
     struct agent_socket *s = &a->sockets[index];
     *s = (struct agent_socket){.agent = a, .session = session, .node = node, .idle = session == AGENT_NONE, .back.fire = on_back};
     s->rolled = !agent_chance(a, a->config.unrolled_ppm);
+    s->full = agent_chance(a, a->config.full_ppm);
     s->text.session = session;
 }
 

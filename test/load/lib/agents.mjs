@@ -29,7 +29,7 @@ export function ordersOf(run, p, count) {
     first_session: before(p.sessions, i, count), sessions: exactly('sessions', i), streams: exactly('activeStreams', i), connections: exactly('logicalConnections', i),
     subscribers_min: p.subscribersPerSession.min, subscribers_max: p.subscribersPerSession.max, interval_ns: Math.round(1e9 / p.tokensPerSecond),
     mean_tokens: p.meanResponseTokens, token_bytes: p.tokenBytes, duration_ms: Math.round(p.durationSeconds * 1000), ramp_per_s: Math.ceil(p.rampPerSecond / count),
-    window_ms: p.rollupWindowMs, unrolled_ppm: ppm(p.unrolledFraction), cancel_ppm: ppm(p.cancelProbability), reconnect_ppm: ppm(p.reconnectProbability),
+    window_ms: p.rollupWindowMs, unrolled_ppm: ppm(p.unrolledFraction), full_ppm: ppm(p.fullFraction), cancel_ppm: ppm(p.cancelProbability), reconnect_ppm: ppm(p.reconnectProbability),
     join_ppm: ppm(p.historyOnJoinProbability), drop_ppm: ppm(p.dropFraction), drop_at_ms: Math.round(p.durationSeconds * 1000 / 3),
     resume_within_ms: Math.round(p.resumeWithinSeconds * 1000), cancel_count: exactly('cancelCount', i), samples: exactly('sampleTranscriptCount', i),
     request_timeout_ms: p.requestTimeoutMs, drain_ms: run.drainMs, node_local: run.placement === 'node-local' ? 1 : 0,
