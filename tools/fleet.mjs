@@ -4,13 +4,14 @@
 //
 //    DIR/fleet.json           what was started: processes (with their start times: a reused pid is nobody of ours), ports
 //    DIR/node-1/server.toml   its configuration; server.log, data/
-//    DIR/postgres, DIR/redis.log, DIR/nginx/
+//    DIR/redis.log, DIR/nginx/; PostgreSQL's data lies in a directory of its own below /tmp
 //
 // A start that fails in the middle stops what it had started. A stop ends with nothing left: no process, and no file unless --keep.
 import { spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
+import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -119,10 +120,10 @@ function tools(command, dir) {
   return ran.stdout.trim();
 }
 
-/* Root's PostgreSQL runs as another user (tools/postgres), who has to pass through. */
+/* Root's PostgreSQL runs as another user (tools/postgres), who has to get there: not below DIR, which may be private. */
 function startPostgres(fleet) {
-  fs.chmodSync(fleet.dir, fs.statSync(fleet.dir).mode | 0o011);
-  fleet.postgres = { dir: path.join(fleet.dir, 'postgres') };
+  fleet.postgres = { dir: fs.mkdtempSync(path.join(os.tmpdir(), 'sockudo-fleet-pg-')) };
+  fs.chmodSync(fleet.postgres.dir, 0o755);
   save(fleet);
   fleet.postgres.port = Number(tools('start', fleet.postgres.dir));
   const pid = Number(fs.readFileSync(path.join(fleet.postgres.dir, 'data/postmaster.pid'), 'utf8').split('\n')[0]);
@@ -237,7 +238,10 @@ async function status(dir) {
 async function stopAll(fleet) {
   const ended = await Promise.all([...fleet.nodes, fleet.nginx ?? {}].map(p => end(p)));
   const redis = await end(fleet.redis ?? {});
-  if (fleet.postgres) { try { tools('stop', fleet.postgres.dir); } catch (error) { if (alive(fleet.postgres)) throw error; } }
+  if (fleet.postgres) {
+    try { tools('stop', fleet.postgres.dir); } catch (error) { if (alive(fleet.postgres)) throw error; }
+    fs.rmSync(fleet.postgres.dir, { recursive: true, force: true });
+  }
   fleet.nodes.filter((_, i) => !ended[i]).forEach(n => console.error(`node ${n.number} did not end within ${STOP_MS / 1000} s of SIGTERM and was killed`));
   return ended.every(Boolean) && redis;
 }

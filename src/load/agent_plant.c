@@ -13,7 +13,7 @@
 #include "base/mem.h"
 #include "load/agent.h"
 
-enum { AFTER_FRAMES = 50, DELAY_MS = 400 };
+enum { AFTER_FRAMES = 50, DELAY_MS = 2000 };
 
 struct late {
     struct late *next;
@@ -95,7 +95,7 @@ bool agent_plant_takes(struct agent_plant *p, struct agent_socket *s, struct str
         keep(p, s, payload, loop_now_ms(a->loop) + DELAY_MS);
         return true;
     }
-    if (!is_fragment(payload))
+    if (s->full || !is_fragment(payload)) /* whole texts heal what was lost */
         return false;
     p->seen++;
     if (a->config.plant == PLANT_REORDER)

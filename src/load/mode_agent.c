@@ -59,6 +59,9 @@ static struct agent *agent_new(struct str order)
     struct buf why = {0};
     if (!agent_config_read(&a->config, order, &why)) {
         agent_say_error("%.*s", STR_ARG(buf_view(&why)));
+        buf_free(&why);
+        agent_config_free(&a->config);
+        free(a);
         return NULL;
     }
     struct agent_config *c = &a->config;

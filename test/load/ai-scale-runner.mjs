@@ -89,8 +89,9 @@ async function waitReady(agents) {
 const sumOf = (scrapes, name) => (scrapes.every(s => s.ok) ? scrapes.reduce((all, s) => all + (valueOf(s.text, name) ?? 0), 0) : null);
 
 /* Open streams must be back where they were within the orphan window and two seconds. */
-async function waitBaseline(run, before) {
-  const baseline = sumOf(before, 'sockudo_ai_active_streams'), until = Date.now() + BACK_TO_BASELINE_MS;
+async function waitBaseline(run, before, dead) {
+  // An agent that died left streams open; nobody but the janitor will end those.
+  const baseline = sumOf(before, 'sockudo_ai_active_streams'), until = Date.now() + (dead.length ? 0 : BACK_TO_BASELINE_MS);
   for (;;) {
     const after = await scrapeAll(run.metricsUrls), active = sumOf(after, 'sockudo_ai_active_streams');
     if ((active !== null && active <= baseline) || Date.now() > until) return { after, baseline, active };
@@ -117,7 +118,7 @@ async function execute(run, profile) {
     const from = (startMs - sampler.startedMs) / 1000, to = from + profile.durationSeconds;
     const results = await agents.results();
     const series = sampler.stop(), leaked = leak();
-    const { after, baseline, active } = await waitBaseline(run, before);
+    const { after, baseline, active } = await waitBaseline(run, before, agents.dead);
     progress.note();
     return { before, after, activeBefore: baseline, activeAfter: active, results, dead: agents.dead, count, leaked, series, timeline: progress.timeline,
       nodes: series.map(n => ({ ...n, from, to })) };
