@@ -1,5 +1,8 @@
 /* annotations.c - requests to annotate, and the frames that they make.
  *
+ * With several nodes each folds all events, in the order of their serials, which have no hole: what another node has made comes over
+ * the bus, and what did not come is read (catch_up()). Our own waits for what lies below it.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "channel/annotations_held.h"
@@ -159,6 +162,8 @@ static void answer(struct annotate *a, enum annotate_result result)
     owner_settle(ch);
 }
 
+static void catch_up(struct channel *ch, uint64_t announce_from);
+
 static enum annotate_result result_of(enum store_result result)
 {
     switch (result) {
@@ -173,27 +178,51 @@ static enum annotate_result result_of(enum store_result result)
     }
 }
 
+static void fold_and_announce(struct channel *ch, const struct annotation *a, struct str json)
+{
+    struct reaction *changed = annotations_fold(ch, a, json);
+    if (changed != NULL)
+        announce(ch, a, changed);
+}
+
+/* It is folded, unless what is held has been given up. */
+static void own_is_folded(struct annotate *a)
+{
+    struct channel *ch = a->channel;
+    const struct event *e = annotations_event(ch->annotations, a->event.serial);
+    if (e != NULL && !e->changed) {
+        a->serial = a->event.target;
+        answer(a, ANNOTATE_DUPLICATE);
+        return;
+    }
+    tell_webhooks(ch, &a->event);
+    if (a->event.deletes)
+        metrics_count(ch->env, ch->app, annotations_deleted, 1);
+    else
+        metrics_count(ch->env, ch->app, annotations_published, 1);
+    answer(a, ANNOTATE_OK);
+}
+
 static void row_stored(struct store_op *op)
 {
     struct annotate *a = list_of(op, struct annotate, op);
     struct channel *ch = a->channel;
-    struct reaction *changed = NULL;
-    if (op->result == STORE_OK) {
-        a->serial = a->event.serial = op->written.history;
-        changed = annotations_fold(ch, &a->event, op->write.data);
-    }
-    if (changed != NULL) {
-        announce(ch, &a->event, changed);
-        tell_webhooks(ch, &a->event);
-        if (a->event.deletes)
-            metrics_count(ch->env, ch->app, annotations_deleted, 1);
-        else
-            metrics_count(ch->env, ch->app, annotations_published, 1);
-        answer(a, ANNOTATE_OK);
-    } else {
+    struct annotations *all = ch->annotations;
+    if (op->result != STORE_OK) {
         a->serial = a->event.target;
-        answer(a, op->result == STORE_OK ? ANNOTATE_DUPLICATE : result_of(op->result));
+        answer(a, result_of(op->result));
+        return;
     }
+    a->serial = a->event.serial = op->written.history;
+    peers_tell_annotation(ch, a->serial, op->write.data);
+    if (all->loading || (ch->env->bus != NULL && a->serial > all->last + 1)) {
+        list_append(&all->unfolded, &a->link);
+        catch_up(ch, all->last + 1);
+        return;
+    }
+    if (annotations_event(all, a->serial) == NULL)
+        fold_and_announce(ch, &a->event, op->write.data);
+    own_is_folded(a);
 }
 
 static void write_row(struct annotate *a)
@@ -309,24 +338,52 @@ struct load {
     struct store_op op;
     struct channel *channel;
     uint64_t started_ns;
+    bool heard; /* the topic, when it began */
 };
+
+static void count_load(const struct load *load)
+{
+    struct channel *ch = load->channel;
+    double seconds = (double)(clock_mono_ns(ch->env->clock) - load->started_ns) / 1e9;
+    metrics_count(ch->env, ch->app, annotation_rebuilds, 1);
+    metrics_observe(ch->env, ch->app, annotation_rebuild_seconds, seconds);
+}
+
+/* Or not yet: it was stored while the rest was being read. */
+static void own_was_loaded(struct annotate *a)
+{
+    struct annotations *all = a->channel->annotations;
+    if (!all->loaded || a->serial <= all->last || a->read_again) {
+        own_is_folded(a);
+        return;
+    }
+    a->read_again = true;
+    list_append(&all->unfolded, &a->link);
+    catch_up(a->channel, all->last + 1);
+}
 
 static void load_ends(struct load *load, enum store_result result)
 {
     struct channel *ch = load->channel;
     struct annotations *all = ch->annotations;
-    double seconds = (double)(clock_mono_ns(ch->env->clock) - load->started_ns) / 1e9;
-    struct list waiting;
+    struct list waiting, unfolded;
     all->loading = false;
+    count_load(load);
     all->loaded = result == STORE_OK;
-    metrics_count(ch->env, ch->app, annotation_rebuilds, 1);
-    metrics_observe(ch->env, ch->app, annotation_rebuild_seconds, seconds);
+    all->current = load->heard && topic_is_heard(ch);
+    all->announce_from = 0;
     if (!all->loaded)
         annotations_forget_all(ch);
     list_init(&waiting);
     list_splice(&waiting, &all->waiting);
+    list_init(&unfolded);
+    list_splice(&unfolded, &all->unfolded);
     arena_free(&load->op.arena);
     free(load);
+    if (all->again && all->loaded)
+        catch_up(ch, all->last + 1);
+    for (struct list *link; (link = list_take(&unfolded)) != NULL;)
+        own_was_loaded(list_of(link, struct annotate, link));
     for (struct list *link; (link = list_take(&waiting)) != NULL;) {
         struct annotate *a = list_of(link, struct annotate, link);
         if (result == STORE_OK)
@@ -352,7 +409,12 @@ static void page_loaded(struct store_op *op)
         if (!annotation_parse(item->data, &op->arena, &a))
             continue;
         a.serial = item->message.history;
-        annotations_fold(ch, &a, item->data);
+        if (annotations_event(ch->annotations, a.serial) != NULL)
+            continue;
+        if (ch->annotations->announce_from != 0 && a.serial >= ch->annotations->announce_from)
+            fold_and_announce(ch, &a, item->data);
+        else
+            annotations_fold(ch, &a, item->data);
     }
     if (op->result != STORE_OK || !op->found.more) {
         load_ends(load, op->result);
@@ -367,7 +429,10 @@ static void load(struct channel *ch)
 {
     struct load *load = mem_new(struct load);
     ch->annotations->loading = true;
+    ch->annotations->again = false;
     load->channel = ch;
+    load->heard = topic_is_heard(ch);
+    load->op.read.after = ch->annotations->last;
     load->started_ns = clock_mono_ns(ch->env->clock);
     load->op.kind = STORE_PAGE;
     load->op.shard = ch->env->shard;
@@ -381,12 +446,78 @@ static void load(struct channel *ch)
     store_submit(ch->env->store, &load->op);
 }
 
+/* Reads what is newer than what is folded; from `announce_from` on the subscribers are told. */
+static void catch_up(struct channel *ch, uint64_t announce_from)
+{
+    struct annotations *all = annotations_of(ch);
+    if (all->announce_from == 0 || announce_from < all->announce_from)
+        all->announce_from = announce_from;
+    if (all->loading)
+        all->again = true;
+    else
+        load(ch);
+}
+
+static bool is_current(const struct channel *ch)
+{
+    return ch->annotations->loaded && !ch->annotations->loading && (ch->env->bus == NULL || ch->annotations->current);
+}
+
 bool annotations_ready(struct channel *ch)
 {
     struct annotations *all = annotations_of(ch);
-    if (!all->loaded && !all->loading)
+    if (is_current(ch))
+        return true;
+    if (!all->loading && all->loaded)
+        catch_up(ch, all->last + 1);
+    else if (!all->loading)
         load(ch);
-    return all->loaded;
+    return false;
+}
+
+/* Whoever looks at what is held must not miss what another node has just acknowledged. */
+static bool ready_for(struct channel *ch, const struct annotate *a)
+{
+    if (ch->env->bus == NULL || !ch->annotations->loaded || ch->annotations->loading || a->kind == ANNOTATE_CREATE)
+        return annotations_ready(ch);
+    catch_up(ch, ch->annotations->last + 1);
+    return false;
+}
+
+bool annotations_held(const struct channel *ch)
+{
+    return ch->annotations != NULL && (ch->annotations->loaded || ch->annotations->loading);
+}
+
+void annotations_unheard(struct channel *ch)
+{
+    if (ch->annotations != NULL)
+        ch->annotations->current = false;
+}
+
+void annotations_head(struct channel *ch, uint64_t serial)
+{
+    if (ch->annotations != NULL && ch->annotations->loaded && !ch->annotations->loading && serial > ch->annotations->last)
+        catch_up(ch, ch->annotations->last + 1);
+}
+
+void annotations_heard(struct channel *ch, uint64_t serial, struct str json)
+{
+    struct annotations *all = annotations_of(ch);
+    struct arena arena = {0};
+    struct annotation a;
+    if (serial <= all->last && all->loaded)
+        return;
+    if (!all->loaded || all->loading || serial > all->last + 1) {
+        if (all->loaded || all->loading || channel_has_listeners(ch))
+            catch_up(ch, all->loaded ? all->last + 1 : serial);
+        return;
+    }
+    if (annotation_parse(json, &arena, &a)) {
+        a.serial = serial;
+        fold_and_announce(ch, &a, json);
+    }
+    arena_free(&arena);
 }
 
 static void annotate_arrives(struct task *task)
@@ -398,7 +529,7 @@ static void annotate_arrives(struct task *task)
     env->hub->publishes++;
     if (all->in_flight++ >= CHANNEL_WAITING_MAX)
         answer(a, ANNOTATE_BUSY);
-    else if (annotations_ready(ch))
+    else if (ready_for(ch, a))
         serve(a);
     else
         list_append(&all->waiting, &a->link);

@@ -45,6 +45,7 @@ struct annotate {
     struct str type;             /* LIST: only this type; absent = all */
     uint64_t after;              /* LIST: serials above */
     uint32_t limit;              /* LIST */
+    bool read_again;             /* the hub's: a load that began after it was stored */
     unsigned reply_shard;
     void (*done)(struct annotate *a); /* on reply_shard */
     void *user;

@@ -18,6 +18,7 @@ struct annotations *annotations_of(struct channel *ch)
     if (ch->annotations == NULL) {
         ch->annotations = mem_new(struct annotations);
         list_init(&ch->annotations->waiting);
+        list_init(&ch->annotations->unfolded);
     }
     return ch->annotations;
 }
@@ -114,14 +115,15 @@ void annotations_forget_all(struct channel *ch)
     for (size_t i = 0; i < all->messages_count; i++)
         message_free(ch, all->messages[i]);
     all->messages_count = 0;
-    all->loaded = all->stale = false;
+    all->loaded = all->stale = all->current = false;
+    all->last = 0;
 }
 
 void annotations_forget_gone(struct channel *ch)
 {
     struct annotations *all = ch->annotations;
     size_t gone = ch->head.retained_messages == 0 ? all->messages_count : place_of(all, ch->head.oldest_history);
-    if (!ch->head_known || ch->head_partial || gone == 0)
+    if (!ch->head_known || ch->head_partial || gone == 0 || (ch->env->bus != NULL && !ch->follows))
         return;
     for (size_t i = 0; i < gone; i++)
         message_free(ch, all->messages[i]);
@@ -162,10 +164,12 @@ struct reaction *annotations_fold(struct channel *ch, const struct annotation *a
     struct annotations *all = ch->annotations;
     struct event *target = a->deletes ? annotations_event(all, a->target) : NULL;
     bool changes = !a->deletes || (target != NULL && !target->deleted);
+    if (a->serial > all->last)
+        all->last = a->serial;
     struct annotated *m = message_of(all, &a->message);
     struct event *e = mem_zalloc(sizeof *e + json.n);
     memcpy(e->text, json.p, json.n);
-    *e = (struct event){.serial = a->serial, .deletes = a->deletes, .json = str_make(e->text, json.n)};
+    *e = (struct event){.serial = a->serial, .deletes = a->deletes, .changed = changes, .json = str_make(e->text, json.n)};
     e->reaction = reaction_of(m, a->type);
     if (m->count == m->cap) {
         m->cap = m->cap ? 2 * m->cap : 4;

@@ -24,6 +24,7 @@ struct event {
     uint64_t serial; /* the key in by_serial */
     bool deletes;
     bool deleted;
+    bool changed;        /* the summary, when it was folded */
     struct reaction *reaction;
     struct str json; /* text[] */
     char text[];
@@ -39,6 +40,11 @@ struct annotations {
     size_t messages_count, messages_cap;
     struct map by_serial;
     bool loaded, loading;
+    uint64_t last;          /* serial of the newest that is folded; all below it are, too */
+    uint64_t announce_from; /* while loading: these are news to the subscribers; 0 = none */
+    bool again;             /* load what has come since, when this is done */
+    bool current;           /* what other nodes make has been heard of since the last load */
+    struct list unfolded;   /* struct annotate.link: ours, stored, and behind what is being loaded */
     bool stale;             /* to be forgotten when nothing is in flight */
     uint32_t in_flight;
     struct list waiting;    /* struct annotate.link: until it is loaded */

@@ -97,6 +97,8 @@ static void attach_now(struct channel *ch, struct attach_mail *mail)
     ch->env->post(ch->env, mail->home->shard, &mail->task);
 }
 
+static void load_head(struct channel *ch);
+
 /* Something to attach at: the head, as it is since the topic is heard. */
 static bool is_ready(const struct channel *ch)
 {
@@ -109,7 +111,11 @@ static bool is_ready(const struct channel *ch)
 
 void attach_head_known(struct channel *ch)
 {
-    if (list_empty(&ch->attaching) || !is_ready(ch) || !peers_known(ch) || (ch->policy.annotations && !annotations_ready(ch)))
+    if (list_empty(&ch->attaching))
+        return;
+    if (ch->head_partial && topic_is_heard(ch))
+        load_head(ch);
+    if (!is_ready(ch) || !peers_known(ch) || (ch->policy.annotations && !annotations_ready(ch)))
         return;
     for (struct list *link; !ch->held && (link = list_take(&ch->attaching)) != NULL;)
         attach_now(ch, list_of(link, struct attach_mail, link));

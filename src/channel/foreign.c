@@ -55,7 +55,13 @@ struct publish *foreign_next(struct channel *ch, uint64_t *gap_before)
     *gap_before = 0;
     while (!list_empty(&ch->foreign)) {
         struct publish *p = publish_at(ch->foreign.next);
-        if (!p->stored || strcmp(p->op.head.stream_id, ch->head.stream_id) != 0 || position(p) == ch->head.delivery + 1)
+        if (p->stored && ch->head.stream_id[0] == '\0')
+            repair_adopt(ch, str_of(p->op.head.stream_id)); /* nothing was there before */
+        if (p->stored && strcmp(p->op.head.stream_id, ch->head.stream_id) != 0) {
+            *gap_before = FOREIGN_STREAM;
+            return NULL;
+        }
+        if (!p->stored || position(p) == ch->head.delivery + 1)
             return p;
         if (position(p) > ch->head.delivery) {
             *gap_before = position(p);
@@ -72,10 +78,31 @@ void foreign_delivered(struct channel *ch, struct publish *p)
     ch->foreign_count--;
     if (!p->stored)
         return;
-    memcpy(ch->head.stream_id, p->op.head.stream_id, sizeof ch->head.stream_id);
     ch->head.delivery = position(p);
     if (p->op.head.history > ch->head.history)
         ch->head.history = p->op.head.history;
+    foreign_counts(ch, p->op.write.action, p->op.written.message.history);
+}
+
+void foreign_counts(struct channel *ch, enum store_action action, uint64_t history)
+{
+    if (action != ACTION_CREATE && action != ACTION_ORDINARY)
+        return;
+    if (ch->head.retained_messages++ == 0)
+        ch->head.oldest_history = history;
+}
+
+void foreign_drop_others(struct channel *ch)
+{
+    list_each_safe(at, after, &ch->foreign)
+    {
+        struct publish *p = publish_at(at);
+        if (!p->stored || strcmp(p->op.head.stream_id, ch->head.stream_id) == 0)
+            continue;
+        list_remove(&p->link);
+        ch->foreign_count--;
+        publish_free(p);
+    }
 }
 
 void foreign_free(struct channel *ch)

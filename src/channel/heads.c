@@ -8,7 +8,10 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "channel/annotations.h"
 #include "channel/internal.h"
+
+static const struct str annotations_prefix = STR("[annotations]");
 
 enum { HEAD_CHECK_MS = 1000, QUIET_MS = 60000 };
 
@@ -30,6 +33,14 @@ static void again(struct heads *h)
     wheel_set(h->env->wheel, &h->timer, env_now_ms(h->env) + HEAD_CHECK_MS);
 }
 
+static void compare(struct channel *ch, const struct store_head *head)
+{
+    if (strcmp(head->stream_id, ch->head.stream_id) != 0)
+        repair_stream(ch);
+    else if (head->delivery > ch->head.delivery)
+        repair_gap(ch, head->delivery + 1);
+}
+
 static void heads_read(struct store_op *op)
 {
     struct heads *h = list_of(op, struct heads, op);
@@ -43,10 +54,13 @@ static void heads_read(struct store_op *op)
     for (size_t i = 0; op->result == STORE_OK && i < op->read.names_count; i++) {
         const struct store_name *name = &op->read.names[i];
         struct app *app = apps_by_id(h->env->apps, name->app_id);
-        struct channel *ch = app != NULL ? owner_find(hub, app, name->channel) : NULL;
-        const struct store_head *head = &op->found.heads[i];
-        if (ch != NULL && ch->follows && head->delivery > ch->head.delivery && strcmp(head->stream_id, ch->head.stream_id) == 0)
-            repair_gap(ch, head->delivery + 1);
+        bool annotations = str_starts(name->channel, annotations_prefix);
+        struct str of = annotations ? str_from(name->channel, annotations_prefix.n) : name->channel;
+        struct channel *ch = app != NULL ? owner_find(hub, app, of) : NULL;
+        if (ch != NULL && ch->follows && annotations)
+            annotations_head(ch, op->found.heads[i].history);
+        else if (ch != NULL && ch->follows && ch->repair == NULL)
+            compare(ch, &op->found.heads[i]);
     }
     arena_free(&op->arena);
     again(h);
@@ -59,8 +73,11 @@ static void ask(struct heads *h)
     struct store_name *names = arena_alloc(&h->op.arena, STORE_HEADS_MAX * sizeof *names);
     size_t count = 0, at = 0;
     for (struct channel *ch; count < STORE_HEADS_MAX && (ch = map_next(&env->hub->owned, &at)) != NULL;)
-        if (is_worth_it(ch, now_ms))
+        if (is_worth_it(ch, now_ms)) {
             names[count++] = (struct store_name){ch->app->id, arena_copy(&h->op.arena, ch->name)};
+            if (annotations_held(ch) && count < STORE_HEADS_MAX)
+                names[count++] = (struct store_name){ch->app->id, annotation_channel(&h->op.arena, ch->name)};
+        }
     if (count == 0) {
         arena_free(&h->op.arena);
         again(h);

@@ -86,6 +86,7 @@ struct publish {
     struct channel *channel;     /* the hub's, as the next two */
     uint64_t submitted_ns;
     bool completed;
+    bool stream_asked;           /* its stream is not the one that was known: the store has been asked for it */
     bool foreign;                /* committed by another node: */
     bool more;                   /* what came with it follows */
     uint8_t rolled;              /* index of the window that it has waited for there already */

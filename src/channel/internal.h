@@ -125,6 +125,8 @@ void message_shared_drop(struct message_shared *shared);
 struct message_shared *message_shared_new(const struct channel *ch, const struct delivery *d);
 
 void owner_know_head(struct channel *ch, const struct store_head *head);
+/* A reset or purge has changed it. */
+void owner_forget(struct env *env, struct app *app, struct str channel);
 void owner_drain(struct channel *ch); /* whatever is next in order leaves */
 
 /* attach.c */
@@ -191,6 +193,10 @@ void repair_gap(struct channel *ch, uint64_t position);
 void repair_first(struct channel *ch, struct str stream_id, uint64_t position);
 /* The store's head, of a channel that follows and knows its own in part: the channel is held until all up to there is delivered. */
 void repair_head_read(struct channel *ch, const struct store_head *head);
+/* The channel follows, and may have got another stream: the store tells. It is held meanwhile. */
+void repair_stream(struct channel *ch);
+/* It has that stream from its beginning. */
+void repair_adopt(struct channel *ch, struct str stream_id);
 /* A write failed, and may have been stored all the same: finds out. */
 void repair_doubt(struct channel *ch);
 void repair_free(struct channel *ch);
@@ -219,6 +225,9 @@ void peers_tell_member(struct channel *ch, enum member_change what, struct str u
 void peers_take_member(struct env *env, struct str node, struct str payload);
 void peers_tell_control(struct env *env, const struct app *app, struct str channel, int code, struct str reason);
 void peers_take_control(struct env *env, struct str payload);
+void peers_tell_annotation(struct channel *ch, uint64_t serial, struct str json);
+/* A reset or purge has changed the channel. */
+void peers_tell_forget(struct env *env, const struct app *app, struct str channel);
 
 /* heads.c */
 void heads_watch(struct env *env); /* from now on */
@@ -227,10 +236,16 @@ void heads_free(struct hub *hub);
 /* foreign.c */
 /* An operation of another node; taken over. owner_drain() brings it to its subscribers. */
 void foreign_take(struct channel *ch, struct publish *p);
-/* The one that is next in order; NULL: none. *gap_before: the first waits for what lies below that position; 0 = it does not. */
+/* The one that is next in order; NULL: none. *gap_before: the first waits for what lies below that position; 0 = it does not;
+ * FOREIGN_STREAM: it is of another stream than the channel is known to have. */
+#define FOREIGN_STREAM UINT64_MAX
 struct publish *foreign_next(struct channel *ch, uint64_t *gap_before);
 /* Out of the list, into the head. */
 void foreign_delivered(struct channel *ch, struct publish *p);
+/* Those of other streams than the channel's. */
+void foreign_drop_others(struct channel *ch);
+/* One of another node has been delivered, or read from the store: what the head can tell of it. */
+void foreign_counts(struct channel *ch, enum store_action action, uint64_t history);
 void foreign_free(struct channel *ch);
 
 /* annotations.c */
@@ -240,6 +255,12 @@ bool annotations_ready(struct channel *ch);
 void annotations_show(struct channel *ch, struct attached *answer, struct arena *arena);
 bool annotations_busy(const struct channel *ch);
 void annotations_forget(struct channel *ch); /* their rows may be gone */
+/* Another node has made an event. */
+void annotations_heard(struct channel *ch, uint64_t serial, struct str json);
+/* The store has events up to there. */
+void annotations_head(struct channel *ch, uint64_t serial);
+bool annotations_held(const struct channel *ch);
+void annotations_unheard(struct channel *ch); /* the channel has left its topic, or may have missed something */
 void annotations_free(struct channel *ch);
 
 /* formats.c */

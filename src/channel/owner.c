@@ -246,10 +246,11 @@ static void drop_frame(struct publish *p)
     p->frame = NULL;
 }
 
-/* The repair of a gap was faster, or the head was read when it was in the store already. */
+/* The repair of a gap was faster, or the head was read when it was in the store already; or a reset was faster. */
 static bool was_delivered(const struct channel *ch, const struct publish *p)
 {
-    return ch->follows && p->op.written.delivery <= ch->head.delivery && strcmp(p->op.head.stream_id, ch->head.stream_id) == 0;
+    bool same = strcmp(p->op.head.stream_id, ch->head.stream_id) == 0;
+    return ch->follows && (same ? p->op.written.delivery <= ch->head.delivery : p->stream_asked);
 }
 
 static void note(struct channel *ch, const struct publish *p)
@@ -332,11 +333,30 @@ static bool begins_to_follow(struct channel *ch)
     return ch->env->hub->watching && !ch->follows && ch->watchers != NULL && topic_join(ch, WINDOWS - 1);
 }
 
+/* Not of the stream that is known. Positions of an unknown one begin with it; else the store tells which is the newer: true. */
+static bool changes_stream(struct channel *ch, struct publish *p)
+{
+    if (!ch->follows || !p->stored || p->result != PUBLISH_OK || strcmp(p->op.head.stream_id, ch->head.stream_id) == 0)
+        return false;
+    if (ch->head.stream_id[0] == '\0') {
+        repair_adopt(ch, str_of(p->op.head.stream_id));
+        return false;
+    }
+    bool ask = !p->stream_asked;
+    p->stream_asked = true;
+    if (ask)
+        repair_stream(ch);
+    return ask;
+}
+
 /* What leaves next; NULL: nothing for now. */
 static struct publish *next(struct channel *ch)
 {
     uint64_t gap_before;
-    struct publish *foreign = foreign_next(ch, &gap_before), *own = own_next(ch);
+    struct publish *own = own_next(ch), *foreign;
+    if (own != NULL && changes_stream(ch, own))
+        return NULL;
+    foreign = foreign_next(ch, &gap_before);
     if (own != NULL && own->stored && own->result == PUBLISH_OK && begins_to_follow(ch)) {
         repair_first(ch, str_of(own->op.head.stream_id), own->op.written.delivery);
         return ch->held ? NULL : own;
@@ -345,7 +365,9 @@ static struct publish *next(struct channel *ch)
         return foreign;
     if (own != NULL)
         return repair_begins(ch, own) ? NULL : own;
-    if (gap_before != 0)
+    if (gap_before == FOREIGN_STREAM)
+        repair_stream(ch);
+    else if (gap_before != 0)
         repair_gap(ch, gap_before);
     return NULL;
 }
@@ -491,22 +513,31 @@ struct forget_mail {
     char text[];
 };
 
+void owner_forget(struct env *env, struct app *app, struct str channel)
+{
+    struct channel *ch = owner_find(env->hub, app, channel);
+    const struct egress *egress = env->hub->egress;
+    struct buf key = {0};
+    if (ch != NULL) {
+        hot_forget(ch);
+        annotations_forget(ch);
+        if (ch->follows)
+            repair_stream(ch);
+        else
+            ch->head_known = false;
+        owner_settle(ch);
+    }
+    channel_key(&key, app, channel);
+    if (egress->forgotten != NULL)
+        egress->forgotten(env, buf_view(&key));
+    buf_free(&key);
+}
+
 static void forget_arrives(struct task *task)
 {
     struct forget_mail *mail = list_of(task, struct forget_mail, task);
-    struct channel *ch = owner_find(mail->at->hub, mail->app, mail->channel);
-    const struct egress *egress = mail->at->hub->egress;
-    struct buf key = {0};
-    if (ch != NULL) {
-        ch->head_known = false;
-        hot_forget(ch);
-        annotations_forget(ch);
-        owner_settle(ch);
-    }
-    channel_key(&key, mail->app, mail->channel);
-    if (egress->forgotten != NULL)
-        egress->forgotten(mail->at, buf_view(&key));
-    buf_free(&key);
+    owner_forget(mail->at, mail->app, mail->channel);
+    peers_tell_forget(mail->at, mail->app, mail->channel);
     free(mail);
 }
 

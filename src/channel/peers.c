@@ -64,6 +64,30 @@ void peers_tell_control(struct env *env, const struct app *app, struct str chann
     publish(env, hub_topic(env, app, channel), &payload);
 }
 
+void peers_tell_forget(struct env *env, const struct app *app, struct str channel)
+{
+    struct buf payload = {0};
+    if (env->bus == NULL)
+        return;
+    remote_begin(&payload, REMOTE_FORGET);
+    pack_u64(&payload, hub_topic(env, app, channel));
+    put_channel(&payload, app, channel);
+    env->bus->send(env, STR_NONE, buf_view(&payload));
+    buf_free(&payload);
+}
+
+void peers_tell_annotation(struct channel *ch, uint64_t serial, struct str json)
+{
+    struct buf payload = {0};
+    if (ch->env->bus == NULL || ch->env->bus->wanted(ch->env, ch->topic) == BUS_NOBODY)
+        return;
+    remote_begin(&payload, REMOTE_ANNOTATION);
+    put_channel(&payload, ch->app, ch->name);
+    pack_u64(&payload, serial);
+    pack_text(&payload, json);
+    publish(ch->env, ch->topic, &payload);
+}
+
 /* ---- hearing ---- */
 
 /* The channel's record on this node; NULL: none, or the payload names no channel. */
@@ -100,6 +124,14 @@ void peers_take_control(struct env *env, struct str payload)
     struct str reason;
     if (ch != NULL && unpack_u64(&payload, &code) && unpack_text(&payload, &reason))
         channel_control(ch, (int)code, reason);
+}
+
+static void take_forget(struct env *env, struct str payload)
+{
+    struct str app_id, name;
+    struct app *app = unpack_text(&payload, &app_id) && unpack_text(&payload, &name) ? apps_by_id(env->apps, app_id) : NULL;
+    if (app != NULL)
+        owner_forget(env, app, name);
 }
 
 /* ---- who is there already ---- */
@@ -238,6 +270,8 @@ void hub_received(struct env *env, struct str node, struct str payload)
         questions_asked(env, node, payload);
     else if (kind == REMOTE_ANSWER)
         questions_answered(env, payload);
+    else if (kind == REMOTE_FORGET)
+        take_forget(env, payload);
 }
 
 struct departure {

@@ -21,6 +21,8 @@ enum { REMOTE_VERSION = 1, REMOTE_OPERATIONS_MAX = 65536 };
 enum remote_kind {
     REMOTE_OPERATION, REMOTE_MEMBER, REMOTE_CONTROL,                         /* published to a topic */
     REMOTE_ASK_MEMBERS, REMOTE_MEMBERS, REMOTE_QUESTION, REMOTE_ANSWER,      /* sent to nodes; a place follows */
+    REMOTE_ANNOTATION,                                                       /* published */
+    REMOTE_FORGET,                                                           /* sent */
     REMOTE_KINDS
 };
 void remote_begin(struct buf *out, enum remote_kind kind);

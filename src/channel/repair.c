@@ -24,6 +24,7 @@ struct repair {
     uint64_t wanted;   /* a gap that showed while it was asking, or that the bus may still fill */
     bool doubts;       /* whether the head is what is known */
     bool first;        /* it begins to follow */
+    bool stream_wanted, stream_asked; /* whether its stream is the one that is known, too */
     bool reading, holds;
 };
 
@@ -37,6 +38,11 @@ static void later(struct repair *r)
 static void ends(struct repair *r)
 {
     struct channel *ch = r->ch;
+    if (r->stream_wanted) {
+        r->upto = 0;
+        ask(r);
+        return;
+    }
     bool held = r->holds;
     wheel_cancel(ch->env->wheel, &r->timer);
     arena_free(&r->op.arena);
@@ -89,6 +95,7 @@ static void deliver_missed(struct repair *r)
         ch->head.delivery = item->delivery;
         if (item->message.history > ch->head.history)
             ch->head.history = item->message.history;
+        foreign_counts(ch, item->action, item->message.history);
         appends |= item->action == ACTION_APPEND;
     }
     if (appends)
@@ -136,11 +143,49 @@ static void begin(struct repair *r, uint64_t upto)
     ask(r);
 }
 
+void repair_adopt(struct channel *ch, struct str stream_id)
+{
+    const struct egress *egress = ch->env->hub->egress;
+    if (egress->flush != NULL)
+        egress->flush(ch);
+    if (egress->bypassed != NULL)
+        egress->bypassed(ch);
+    hot_forget(ch);
+    annotations_forget(ch);
+    ch->head = (struct store_head){.delivery = 0};
+    memcpy(ch->head.stream_id, stream_id.p, stream_id.n);
+    ch->head_known = ch->head_partial = true;
+    if (egress->forgotten != NULL)
+        egress->forgotten(ch->env, ch->key);
+}
+
+/* Everything of another stream is new. */
+static void stream_read(struct repair *r)
+{
+    struct channel *ch = r->ch;
+    struct store_head head = r->op.head;
+    r->stream_asked = false;
+    r->wanted = 0;
+    if (strcmp(head.stream_id, ch->head.stream_id) != 0)
+        repair_adopt(ch, str_of(head.stream_id));
+    foreign_drop_others(ch);
+    repair_head_read(ch, &head);
+    if (!r->reading)
+        ends(r);
+}
+
 static void head_read(struct store_op *op)
 {
     struct repair *r = list_of(op, struct repair, op);
     struct channel *ch = r->ch;
+    bool well = op->result == STORE_OK || op->result == STORE_UNHEALTHY;
     r->reading = false;
+    if (well && ch->follows && (r->stream_asked || strcmp(op->head.stream_id, ch->head.stream_id) != 0)) {
+        hold(r);
+        stream_read(r);
+        return;
+    }
+    r->stream_wanted |= r->stream_asked && ch->follows;
     if (r->wanted > ch->head.delivery)
         begin(r, r->wanted);
     else if (op->result == STORE_UNHEALTHY)
@@ -157,6 +202,10 @@ static void head_read(struct store_op *op)
 static void ask(struct repair *r)
 {
     struct channel *ch = r->ch;
+    if (r->upto == 0) {
+        r->stream_asked = r->stream_wanted;
+        r->stream_wanted = false;
+    }
     arena_free(&r->op.arena);
     r->op = (struct store_op){.kind = r->upto != 0 ? STORE_REPLAY : STORE_HEAD, .shard = ch->env->shard,
                               .done = r->upto != 0 ? missed_read : head_read, .app_id = ch->app->id, .channel = ch->name};
@@ -196,7 +245,7 @@ static void asks_again(struct timer *timer)
         starts(r);
     if (r->upto == 0 && r->wanted > r->ch->head.delivery)
         begin(r, r->wanted); /* the bus did not bring it */
-    else if (r->upto != 0 || r->doubts)
+    else if (r->upto != 0 || r->doubts || r->stream_wanted)
         ask(r);
     else
         ends(r);
@@ -253,6 +302,19 @@ void repair_first(struct channel *ch, struct str stream_id, uint64_t position)
     r->doubts = false;
     hold(r);
     wheel_set(ch->env->wheel, &r->timer, env_now_ms(ch->env) + GAP_WAIT_MS);
+}
+
+void repair_stream(struct channel *ch)
+{
+    struct repair *r = repair_of(ch);
+    if (r->first)
+        return; /* it has just been seen */
+    r->stream_wanted = true;
+    hold(r);
+    if (r->reading || r->upto != 0)
+        return;
+    wheel_cancel(ch->env->wheel, &r->timer);
+    ask(r);
 }
 
 void repair_head_read(struct channel *ch, const struct store_head *head)

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/pack.h"
 #include "channel/internal.h"
 #include "channel/remote.h"
 
@@ -96,6 +97,7 @@ void topic_leave(struct channel *ch)
     list_remove(&ch->topic_link);
     ch->in_topic = ch->follows = false;
     bypassed(ch);
+    annotations_unheard(ch);
     peers_forget(ch);
     t->channels--;
     leave_unless_needed(ch->env, ch->topic);
@@ -155,6 +157,9 @@ void hub_missed(struct env *env)
     for (struct channel *ch; (ch = map_next(&env->hub->owned, &at)) != NULL;) {
         if (ch->follows)
             repair_doubt(ch);
+        annotations_unheard(ch);
+        if (annotations_held(ch) && channel_has_listeners(ch))
+            annotations_ready(ch);
         if (ch->in_topic)
             peers_ask_again(ch);
     }
@@ -196,16 +201,24 @@ void channel_send_publish(struct channel *ch, const struct publish *p)
 
 /* ---- arrivals ---- */
 
+/* Its record, made if patterns match it. */
+static struct channel *channel_of(struct env *env, struct str app_id, struct str name)
+{
+    struct app *app = apps_by_id(env->apps, app_id);
+    struct channel *ch = app != NULL ? owner_find(env->hub, app, name) : NULL;
+    if (ch == NULL && app != NULL && env->hub->watching)
+        ch = watch_channel(env, app, name);
+    if (ch != NULL)
+        channel_watchers_now(ch);
+    return ch;
+}
+
 /* NULL: nobody here needs it; whoever comes reads the head. */
 static struct channel *channel_for(struct env *env, const struct remote *r)
 {
-    struct app *app = apps_by_id(env->apps, r->app_id);
-    struct channel *ch = app != NULL ? owner_find(env->hub, app, r->channel) : NULL;
-    if (ch == NULL && app != NULL && env->hub->watching)
-        ch = watch_channel(env, app, r->channel);
+    struct channel *ch = channel_of(env, r->app_id, r->channel);
     if (ch == NULL)
         return NULL;
-    channel_watchers_now(ch);
     if (ch->watchers == NULL)
         return ch->in_topic && (!r->stored || ch->follows) ? ch : NULL;
     owner_wake(ch);
@@ -233,6 +246,21 @@ static void take_operations(struct env *env, struct str payload)
     owner_drain(ch);
 }
 
+static void take_annotation(struct env *env, struct str payload)
+{
+    struct str app_id, name, json;
+    uint64_t serial;
+    if (!unpack_text(&payload, &app_id) || !unpack_text(&payload, &name) || !unpack_u64(&payload, &serial) || !unpack_text(&payload, &json))
+        return;
+    struct channel *ch = channel_of(env, app_id, name);
+    if (ch != NULL && (ch->watchers != NULL || ch->in_topic)) {
+        owner_wake(ch);
+        topic_join(ch, WINDOWS - 1);
+        annotations_heard(ch, serial, json);
+        owner_settle(ch);
+    }
+}
+
 void hub_published(struct env *env, struct str node, unsigned topic, struct str payload)
 {
     switch (remote_kind_take(&payload)) {
@@ -241,6 +269,9 @@ void hub_published(struct env *env, struct str node, unsigned topic, struct str 
         break;
     case REMOTE_MEMBER:
         peers_take_member(env, node, payload);
+        break;
+    case REMOTE_ANNOTATION:
+        take_annotation(env, payload);
         break;
     case REMOTE_CONTROL:
         peers_take_control(env, payload);
