@@ -189,9 +189,9 @@ BEGIN
 
     -- messages and receipts
     SELECT array_agg(s.created), array_agg(s.published_ms), array_agg(s.last), array_agg(s.at_ms), array_agg(s.status::bigint),
-           array_agg(s.action::bigint), array_agg(s.bytes), array_agg(s.size), array_agg(s.appends), array_agg(s.flags::bigint),
+           array_agg(s.action::bigint), array_agg(s.bytes), array_agg(s.size), array_agg(s.appends::bigint), array_agg(s.flags::bigint),
            array_agg(s.name_at), array_agg(s.extras_at), array_agg(s.writer), array_agg(s.segments), array_agg(s.folded),
-           array_agg(s.tail_rows), array_agg(s.tail_bytes), array_agg(s.is_open), array_agg(s.name), array_agg(s.extras),
+           array_agg(s.tail_rows::bigint), array_agg(s.tail_bytes::bigint), array_agg(s.is_open), array_agg(s.name), array_agg(s.extras),
            array_agg(s.rest), array_agg(0::bigint), array_agg(0::bigint), array_agg(false)
     INTO h_created, h_published, h_last, h_at, h_status, h_action, h_bytes, h_size, h_appends, h_flags, h_name_at, h_extras_at,
          h_writer, h_segments, h_folded, h_tail_rows, h_tail_bytes, h_open, h_name, h_extras, h_rest, h_name_op, h_extras_op,

@@ -7,6 +7,8 @@
 #include "base/log.h"
 #include "store/postgres_internal.h"
 
+enum { FIRST_GAUGES_MS = 1000, GAUGES_MS = 30000 };
+
 /* ---- readers ---- */
 
 static void suspect(struct postgres *s, const struct store_op *op)
@@ -84,7 +86,6 @@ static void write_marks(struct postgres *s)
     }
 }
 
-/* One run of background retention: slice by slice, until all channels were looked at or enough was dropped. */
 static bool keeper_stops(struct postgres *s, uint64_t wait_ms)
 {
     pthread_mutex_lock(&s->lock);
@@ -95,6 +96,7 @@ static bool keeper_stops(struct postgres *s, uint64_t wait_ms)
     return stop;
 }
 
+/* One run of background retention: slice by slice, until all channels were looked at or enough was dropped. */
 static void keep(struct postgres *s)
 {
     uint32_t batch = s->options.purge_batch > 0 ? s->options.purge_batch : PURGE_BATCH;
@@ -111,15 +113,35 @@ static void keep(struct postgres *s)
     } while (after != 0 && (s->options.purge_tick_max == 0 || dropped < s->options.purge_tick_max) && !keeper_stops(s, 0));
 }
 
+/* What all nodes have stored: it changes slowly, and asking walks all channels. */
+static void show_gauges(struct postgres *s)
+{
+    struct store_stats *stats = &s->base.stats;
+    if (!conn_ready(s, &s->keeping))
+        return;
+    pg_query(&s->keeping, PG_GAUGES);
+    if (pg_run(&s->keeping, s->to.write_timeout_ms) != PG_FINE)
+        return;
+    const PGresult *r = s->keeping.queries[0].result;
+    atomic_store_explicit(&stats->retained_messages, (uint64_t)pg_number(r, 0, 0), memory_order_relaxed);
+    atomic_store_explicit(&stats->retained_bytes, (uint64_t)pg_number(r, 0, 1), memory_order_relaxed);
+    atomic_store_explicit(&stats->degraded_channels, (uint64_t)pg_number(r, 0, 2), memory_order_relaxed);
+    atomic_store_explicit(&stats->reset_required_channels, (uint64_t)pg_number(r, 0, 3), memory_order_relaxed);
+}
+
 void *keeper_runs(void *arg)
 {
     struct postgres *s = arg;
-    uint64_t interval = s->options.purge_interval_ms, next_ms = now_ms(s) + interval;
+    uint64_t interval = s->options.purge_interval_ms, next_ms = now_ms(s) + interval, gauges_ms = now_ms(s) + FIRST_GAUGES_MS;
     for (;;) {
-        uint64_t now = now_ms(s), wait = interval > 0 && next_ms < now + 60000 ? (next_ms > now ? next_ms - now : 0) : 60000;
-        if (keeper_stops(s, wait))
+        uint64_t now = now_ms(s), until = interval > 0 && next_ms < gauges_ms ? next_ms : gauges_ms;
+        if (keeper_stops(s, until > now ? until - now : 0))
             break;
         write_marks(s);
+        if (now_ms(s) >= gauges_ms) {
+            show_gauges(s);
+            gauges_ms = now_ms(s) + GAUGES_MS;
+        }
         if (interval > 0 && now_ms(s) >= next_ms) {
             keep(s);
             next_ms = now_ms(s) + interval;

@@ -19,15 +19,15 @@ CREATE TABLE @_channels (
     oldest_ms bigint NOT NULL DEFAULT 0,
     open_streams bigint NOT NULL DEFAULT 0,
     newest_ms bigint NOT NULL DEFAULT 0,
-    delivery bigint NOT NULL DEFAULT 0,            -- newest given
-    history bigint NOT NULL DEFAULT 0,
+    history bigint NOT NULL DEFAULT 0,             -- newest given
     retained_messages bigint NOT NULL DEFAULT 0,
+    delivery bigint NOT NULL DEFAULT 0,            -- newest given
     retained_bytes bigint NOT NULL DEFAULT 0,
     UNIQUE (app_id, channel)
 ) WITH (fillfactor = 60);
 
--- The small head of a message, and what its create said. What changes with each append stands last and together: the log of an
--- update holds only what lies between the first and the last byte that changed.
+-- The small head of a message, and what its create said. What changes with each append stands last and together, here as in
+-- channels: the log of an update holds only what lies between the first and the last byte that changed.
 CREATE TABLE @_messages (
     cid bigint NOT NULL,
     history bigint NOT NULL,
@@ -45,9 +45,9 @@ CREATE TABLE @_messages (
     flags smallint NOT NULL,                       -- 1 has data, 2 it is a string
     status smallint NOT NULL,
     action smallint NOT NULL,                      -- of the newest version
-    tail_rows bigint NOT NULL,                     -- since the last fold
-    tail_bytes bigint NOT NULL,
-    appends bigint NOT NULL,
+    tail_rows integer NOT NULL,                    -- since the last fold
+    tail_bytes integer NOT NULL,
+    appends integer NOT NULL,
     last bigint NOT NULL,                          -- delivery of the newest version
     at_ms bigint NOT NULL,
     bytes bigint NOT NULL,                         -- decoded length of the data
