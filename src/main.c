@@ -1,21 +1,26 @@
 /* main.c - the program: read the arguments, read the configuration, serve until told to stop.
  *
- * Exit codes: 0 stopped, or printed what was asked for; 1 cannot start; 2 wrong usage (chapter 5, 1.1).
+ * Exit codes: 0 stopped, or printed what was asked for; 1 cannot start, or the doctor found what must be cured; 2 wrong usage
+ * (chapter 5, 1.1).
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "ops/doctor.h"
 #include "server.h"
 
 #define VERSION "0.1.0"
 
 static const char usage[] =
     "Usage: sockudo [options]\n"
+    "       sockudo doctor [options]   look for what will keep it from working: limits, ports, data directory,\n"
+    "                                  clock, configuration, backends; exit 1 if something must be cured first\n"
     "\n"
     "  -c, --config PATH    configuration file (.toml, anything else is JSON)\n"
     "      --data-dir PATH  where the embedded store keeps its files (default ./data)\n"
@@ -26,7 +31,7 @@ static const char usage[] =
     "\n"
     "Without a configuration file it serves a demo on 127.0.0.1:6001, with public credentials.\n";
 
-enum action { SERVE, CHECK_CONFIG, PRINT_CONFIG, PRINT_VERSION, PRINT_USAGE, WRONG_USAGE };
+enum action { SERVE, CHECK_CONFIG, PRINT_CONFIG, DOCTOR, PRINT_VERSION, PRINT_USAGE, WRONG_USAGE };
 
 struct arguments {
     enum action action;
@@ -67,7 +72,9 @@ static struct arguments read_arguments(int argc, char **argv)
             return args;
         }
     }
-    if (optind < argc)
+    if (optind == argc - 1 && args.action == SERVE && strcmp(argv[optind], "doctor") == 0)
+        args.action = DOCTOR;
+    else if (optind < argc)
         args.action = WRONG_USAGE;
     return args;
 }
@@ -125,13 +132,24 @@ static int serve(const struct config *config)
     return 0;
 }
 
+static int examine(const struct config *config)
+{
+    struct buf report = {0};
+    enum doctor_verdict verdict = doctor_run(config, &report);
+    print_buf(stdout, &report);
+    return verdict == DOCTOR_FAILS;
+}
+
 static int run(const struct arguments *args)
 {
     struct config *config = load(&args->request);
     if (config == NULL)
         return 1;
     set_up_log(config);
-    int code = args->action == SERVE ? serve(config) : args->action == PRINT_CONFIG ? print_config(config) : 0;
+    int code = args->action == SERVE          ? serve(config)
+               : args->action == PRINT_CONFIG ? print_config(config)
+               : args->action == DOCTOR       ? examine(config)
+                                              : 0;
     config_free(config);
     return code;
 }

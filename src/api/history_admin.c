@@ -7,6 +7,7 @@
 
 #include "api/lookup.h"
 #include "api/order.h"
+#include "base/log.h"
 #include "channel/annotations.h"
 #include "message/stream_json.h"
 
@@ -98,6 +99,15 @@ static void put_tail(struct buf *out, const struct lookup *lookup)
     buf_char(out, '}');
 }
 
+/* What was lost, by whose will. */
+static void log_reset(const struct lookup *lookup)
+{
+    const struct order *o = lookup->user;
+    log_warn("api", "history of channel %.*s of app %.*s was reset by %.*s: %.*s; %llu messages are gone",
+             STR_ARG(lookup->call->args[1]), STR_ARG(lookup->call->app->id), STR_ARG(o->requested_by.n > 0 ? o->requested_by : STR("somebody")), STR_ARG(o->reason),
+             (unsigned long long)lookup->op.found.purged_messages);
+}
+
 static void reset_done(struct lookup *lookup)
 {
     struct call *c = lookup->call;
@@ -109,6 +119,7 @@ static void reset_done(struct lookup *lookup)
         put_stream_id(body, "new_stream_id", lookup->op.head.stream_id);
         put_tail(body, lookup);
         hub_forget(c->env, c->app, c->args[1]);
+        log_reset(lookup);
     }
     end(lookup, refused);
 }

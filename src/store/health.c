@@ -14,6 +14,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+enum { RECALLED_MAX = 20 }; /* named in the log at a start */
+
 struct unhealthy {
     struct str key; /* app id, 0, channel; owned */
     enum stream_fault fault;
@@ -69,6 +71,25 @@ void health_free(struct engine *e)
     map_free(&e->promises);
 }
 
+static void say(struct str key, enum stream_fault fault)
+{
+    struct store_head head;
+    struct str name = key, app_id = str_split(&name, '\0');
+    health_output(fault, &head);
+    log_error("store", "channel %.*s of app %.*s is %s: %.*s. It stays so until its history is reset (POST .../history/reset)",
+              STR_ARG(name), STR_ARG(app_id), head.state == STATE_DEGRADED ? "degraded" : "refused", STR_ARG(head.state_reason));
+}
+
+/* An operator who reads the log of this start only must learn of them too. */
+static void recall(const struct engine *e)
+{
+    size_t at = 0, named = 0;
+    for (const struct unhealthy *u; named < RECALLED_MAX && (u = map_next(&e->unhealthy, &at)) != NULL; named++)
+        say(u->key, u->fault);
+    if (e->unhealthy.count > named)
+        log_error("store", "and %zu more channels", e->unhealthy.count - named);
+}
+
 void health_load(struct engine *e)
 {
     struct str key, value;
@@ -83,21 +104,13 @@ void health_load(struct engine *e)
     }
     kv_end(e->kv, cursor);
     show_counts(e);
+    recall(e);
 }
 
 enum stream_fault health_of(const struct engine *e, struct str key)
 {
     const struct unhealthy *u = e->unhealthy.count > 0 ? map_get(&e->unhealthy, key) : NULL;
     return u != NULL ? u->fault : FAULT_NONE;
-}
-
-static void say(struct str key, enum stream_fault fault)
-{
-    struct store_head head;
-    struct str name = key, app_id = str_split(&name, '\0');
-    health_output(fault, &head);
-    log_error("store", "channel %.*s of app %.*s is %s: %.*s. It stays so until its history is reset (POST .../history/reset)",
-              STR_ARG(name), STR_ARG(app_id), head.state == STATE_DEGRADED ? "degraded" : "refused", STR_ARG(head.state_reason));
 }
 
 static void health_key(struct buf *out, struct str key)
@@ -130,6 +143,8 @@ void health_clear(struct engine *e, struct str key)
     struct unhealthy *u = map_get(&e->unhealthy, key);
     if (u == NULL)
         return;
+    struct str name = key, app_id = str_split(&name, '\0');
+    log_info("store", "channel %.*s of app %.*s is healthy again: its history begins anew", STR_ARG(name), STR_ARG(app_id));
     forget_one(e, u);
     health_key(&e->scratch, key);
     kv_del(e->kv, buf_view(&e->scratch));
