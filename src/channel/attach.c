@@ -44,6 +44,8 @@ static void count_interest(struct channel *ch, unsigned shard, unsigned lane, bo
     metrics_subscription(ch->env, ch->app, type, change);
     if (was != (ch->subscriptions > 0) && ch->kind.meta)
         ch->env->hub->metas += (size_t)change;
+    if (was != (ch->subscriptions > 0) && ch->kind.meta)
+        tell_meta_changed(ch);
     if (was != (ch->subscriptions > 0))
         metrics_active_channel(ch->env, ch->app, type, change);
 }

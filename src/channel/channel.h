@@ -32,6 +32,7 @@ struct watchers {
 };
 
 struct annotations;
+struct counts;
 struct leavers;
 struct presence_log;
 struct presence;
@@ -76,6 +77,7 @@ struct channel {
     struct annotations *annotations; /* annotations.c; NULL = nobody has asked yet */
     struct presence *presence;     /* presence channels with members */
     struct presence_log *presence_log; /* presence_log.c; NULL = nothing was recorded */
+    struct counts *counts;         /* counts.c: at other nodes; NULL = nobody has asked */
     struct leavers *leavers;       /* tell.c: whose leaving webhooks have not been told yet; NULL = none ever */
     struct rollup *rollup;         /* ai/rollup.c */
     struct full_texts *texts;      /* ai/full_text.c; NULL = no full subscriber */

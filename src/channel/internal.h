@@ -154,6 +154,29 @@ void tell_member_added(struct channel *ch, struct str user_id);
 void tell_member_updated(struct channel *ch, struct str user_id, struct str user_info);
 void tell_member_removed(struct channel *ch, struct str user_id);
 
+/* The answers of other nodes are there; first: of the fleet. */
+void tell_counted(struct channel *ch, bool first);
+/* What is elsewhere has changed. */
+void tell_elsewhere(struct channel *ch, uint32_t before);
+/* A node has died with subscribers, and this one is to tell. */
+void tell_node_lost(struct channel *ch);
+bool tell_meta_listens(struct channel *ch);
+void tell_meta_changed(struct channel *meta); /* it is listened to, or not any more */
+
+/* counts.c */
+uint32_t counts_elsewhere(const struct channel *ch);
+/* The counts at other nodes are known; if not, they are being asked for, and tell_counted() will be called. */
+bool counts_ready(struct channel *ch, bool first);
+void counts_changed(struct channel *ch); /* ours */
+void counts_watch(struct env *env, struct app *app, struct str name); /* a [meta] channel is listened to */
+void counts_ask_again(struct channel *ch);
+bool counts_busy(struct channel *ch);
+void counts_free(struct channel *ch);
+void counts_take(struct env *env, struct str node, struct str payload);
+void counts_asked(struct env *env, struct str node, uint64_t place, struct str payload);
+void counts_answered(struct env *env, struct str node, struct str payload);
+void counts_node_left(struct channel *ch, struct str node, bool leads);
+
 /* hub.c */
 void channel_control(struct channel *ch, int code, struct str reason); /* to every subscriber's connection here */
 

@@ -110,11 +110,11 @@ void owner_free(struct channel *ch)
     free(ch);
 }
 
-static bool is_referred_to(const struct channel *ch)
+static bool is_referred_to(struct channel *ch)
 {
     return ch->subscriptions > 0 || ch->in_flight_count > 0 || ch->head_loading || !list_empty(&ch->attaching) ||
            presence_count_here(ch->presence) > 0 || leavers_count(ch->leavers) > 0 || presence_log_busy(ch) ||
-           annotations_busy(ch) || hot_is_kept(ch) || ch->held ||
+           annotations_busy(ch) || counts_busy(ch) || hot_is_kept(ch) || ch->held ||
            ch->repair != NULL ||
            (ch->cached_json != NULL && ch->cached_until_ms > env_now_ms(ch->env));
 }

@@ -270,6 +270,10 @@ void hub_received(struct env *env, struct str node, struct str payload)
         questions_asked(env, node, payload);
     else if (kind == REMOTE_ANSWER)
         questions_answered(env, payload);
+    else if (kind == REMOTE_ASK_COUNT)
+        counts_asked(env, node, place, payload);
+    else if (kind == REMOTE_COUNT_IS)
+        counts_answered(env, node, payload);
     else if (kind == REMOTE_FORGET)
         take_forget(env, payload);
 }
@@ -292,7 +296,9 @@ static void left_with_node(void *user, struct str user_id, struct str user_info,
 void hub_peer_left(struct env *env, struct str node, bool leads)
 {
     size_t at = 0;
-    for (struct channel *ch; (ch = map_next(&env->hub->owned, &at)) != NULL;)
+    for (struct channel *ch; (ch = map_next(&env->hub->owned, &at)) != NULL;) {
         if (ch->presence != NULL)
             presence_set_at(ch->presence, node, NULL, 0, left_with_node, &(struct departure){ch, node, leads});
+        counts_node_left(ch, node, leads);
+    }
 }

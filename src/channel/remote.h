@@ -23,6 +23,8 @@ enum remote_kind {
     REMOTE_ASK_MEMBERS, REMOTE_MEMBERS, REMOTE_QUESTION, REMOTE_ANSWER,      /* sent to nodes; a place follows */
     REMOTE_ANNOTATION,                                                       /* published */
     REMOTE_FORGET,                                                           /* sent */
+    REMOTE_COUNT,                                                            /* published */
+    REMOTE_ASK_COUNT, REMOTE_COUNT_IS,                                       /* sent */
     REMOTE_KINDS
 };
 void remote_begin(struct buf *out, enum remote_kind kind);

@@ -62,6 +62,20 @@ static struct channel *meta_of(struct channel *ch)
     return meta != NULL && meta->subscriptions > 0 ? meta : NULL;
 }
 
+bool tell_meta_listens(struct channel *ch)
+{
+    return meta_of(ch) != NULL;
+}
+
+void tell_meta_changed(struct channel *meta)
+{
+    struct channel *ch = owner_find(meta->env->hub, meta->app, without_meta(meta->name));
+    if (meta->subscriptions > 0)
+        counts_watch(meta->env, meta->app, without_meta(meta->name));
+    else if (ch != NULL)
+        owner_settle(ch);
+}
+
 /* {"channel":"orders",<more>} */
 static void meta_says(struct channel *meta, struct channel *ch, const char *event, struct str more)
 {
@@ -81,8 +95,15 @@ static void meta_says(struct channel *meta, struct channel *ch, const char *even
 
 /* ---- coming and going ---- */
 
+static uint32_t fleet_count(const struct channel *ch)
+{
+    return channel_subscriptions(ch) + counts_elsewhere(ch);
+}
+
 static void empty_for_long(struct channel *ch)
 {
+    if (fleet_count(ch) > 0)
+        return; /* at other nodes */
     notify(ch, NOTICE_CHANNEL_VACATED, STR(""));
 }
 
@@ -107,7 +128,7 @@ static bool wait_for(struct channel *ch, struct str who)
 static void count_json(const struct channel *ch, struct buf *out)
 {
     buf_lit(out, "\"subscription_count\":");
-    buf_u64(out, channel_subscriptions(ch));
+    buf_u64(out, fleet_count(ch));
 }
 
 /* edge: channel_occupied, channel_vacated; NULL = none. count: subscription_count goes out, too. */
@@ -135,23 +156,57 @@ static void notify_count(struct channel *ch)
     buf_free(&fields);
 }
 
-void tell_subscribed(struct channel *ch)
+static bool told_of_channel(const struct channel *ch)
 {
-    bool first = channel_subscriptions(ch) == 1;
-    if (first && !leavers_back(ch->leavers, the_channel))
+    return wanted(ch, NOTICE_CHANNEL_VACATED) || wanted(ch, NOTICE_CHANNEL_OCCUPIED);
+}
+
+static bool is_private_affair(const struct channel *ch)
+{
+    return ch->kind.meta || ch->kind.server_to_user;
+}
+
+void tell_counted(struct channel *ch, bool first)
+{
+    if (!leavers_back(ch->leavers, the_channel) && first)
         notify(ch, NOTICE_CHANNEL_OCCUPIED, STR(""));
     notify_count(ch);
     tell_meta(ch, first ? "channel_occupied" : NULL, true);
 }
 
+void tell_subscribed(struct channel *ch)
+{
+    bool first = channel_subscriptions(ch) == 1;
+    bool asked_for = told_of_channel(ch) || wanted(ch, NOTICE_SUBSCRIPTION_COUNT) || meta_of(ch) != NULL;
+    if (is_private_affair(ch))
+        return;
+    if (!asked_for || counts_ready(ch, first))
+        tell_counted(ch, first && counts_elsewhere(ch) == 0);
+    counts_changed(ch);
+}
+
 void tell_unsubscribed(struct channel *ch)
 {
-    bool last = channel_subscriptions(ch) == 0;
-    bool waits = wanted(ch, NOTICE_CHANNEL_VACATED) || wanted(ch, NOTICE_CHANNEL_OCCUPIED);
-    if (last && waits && !wait_for(ch, the_channel))
+    bool last_here = channel_subscriptions(ch) == 0, last = fleet_count(ch) == 0;
+    if (is_private_affair(ch))
+        return;
+    if (last_here && told_of_channel(ch) && !wait_for(ch, the_channel))
         empty_for_long(ch);
     notify_count(ch);
     tell_meta(ch, last ? "channel_vacated" : NULL, !last);
+    counts_changed(ch);
+}
+
+void tell_elsewhere(struct channel *ch, uint32_t before)
+{
+    bool last = fleet_count(ch) == 0, first = channel_subscriptions(ch) + before == 0;
+    tell_meta(ch, last ? "channel_vacated" : first ? "channel_occupied" : NULL, !last);
+}
+
+void tell_node_lost(struct channel *ch)
+{
+    if (fleet_count(ch) == 0 && !is_private_affair(ch) && told_of_channel(ch) && !wait_for(ch, the_channel))
+        empty_for_long(ch);
 }
 
 void tell_cache_miss(struct channel *ch)

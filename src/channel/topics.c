@@ -97,6 +97,7 @@ void topic_leave(struct channel *ch)
     list_remove(&ch->topic_link);
     ch->in_topic = ch->follows = false;
     bypassed(ch);
+    counts_free(ch);
     annotations_unheard(ch);
     peers_forget(ch);
     t->channels--;
@@ -162,6 +163,7 @@ void hub_missed(struct env *env)
             annotations_ready(ch);
         if (ch->in_topic)
             peers_ask_again(ch);
+        counts_ask_again(ch);
     }
 }
 
@@ -272,6 +274,9 @@ void hub_published(struct env *env, struct str node, unsigned topic, struct str 
         break;
     case REMOTE_ANNOTATION:
         take_annotation(env, payload);
+        break;
+    case REMOTE_COUNT:
+        counts_take(env, node, payload);
         break;
     case REMOTE_CONTROL:
         peers_take_control(env, payload);
