@@ -302,6 +302,12 @@ static void a_lost_announcement_is_noticed(void **state)
     m.interests = interest_in(&packed, 9, 2);
     say(&m);
     wait_until(bus_wanted(nodes[0].bus, 9) == 2 && bus_wanted(nodes[0].bus, 7) == BUS_NOBODY);
+    m.kind = BUS_ANNOUNCE; /* the same, seen at the next announcement */
+    m.since = 7;
+    m.generation = 8;
+    m.interests = interest_in(&packed, 10, 1);
+    say(&m);
+    wait_until(bus_wanted(nodes[0].bus, 11) == 0);
     redisFree(stage);
     buf_free(&packed);
 }
