@@ -44,7 +44,9 @@ struct bus_handlers {
     /* From now on something may be missing on all topics that are listened to. */
     void (*missed)(void *user);
     void (*peer_joined)(void *user, struct str node);
-    /* clean: it has said good-bye. Every node is told; leads: this node is the one that does what only one may do. */
+    /* clean: it has said good-bye. Every node is told; leads: this node is the one that does what only one may do. Whoever led may go
+     * before it has done so: when it leaves within two node_timeout_ms, its successor is told of that node again, with leads. So
+     * somebody leads at least once. */
     void (*peer_left)(void *user, struct str node, bool clean, bool leads);
     /* The queue was full, or a break leaves open whether the payload has arrived. topic: BUS_NO_TOPIC for those of bus_send().
      * payload: absent when so many were dropped at once that they could not be kept for this call; one call then stands for

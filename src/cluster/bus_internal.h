@@ -88,6 +88,13 @@ struct bus_peer {
     int16_t *windows; /* [topics], BUS_NOBODY */
 };
 
+/* A node that has left, and who led then. */
+struct bus_gone {
+    char id[BUS_ID_BYTES], leader[BUS_ID_BYTES];
+    bool clean;
+    uint64_t at_ms;
+};
+
 /* The broker's side: functions of redis.c, called on the bus's thread. It calls bus_transport_*(). */
 struct bus_transport {
     const char *name; /* label `driver` */
@@ -147,6 +154,8 @@ struct bus {
     struct map peers; /* by id */
     size_t unknown;   /* peers whose interests are not known */
     uint64_t crowd_until_ms; /* there are more than BUS_PEERS_MAX */
+    struct bus_gone gone[BUS_PEERS_MAX]; /* a ring: number n is at n modulo its size */
+    uint64_t gone_count;     /* ever */
 
     struct metric_series *depth, *dropped, *reconnections, *published, *received, *undecodable;
 };

@@ -71,12 +71,43 @@ static void ask(struct bus *bus, const struct bus_peer *peer)
 
 /* ---- life ---- */
 
-static bool leads(const struct bus *bus)
+/* The smallest living id. */
+static const char *leader_of(const struct bus *bus)
 {
+    const char *smallest = bus->id;
     EACH_PEER(peer, bus)
-        if (memcmp(peer->id, bus->id, BUS_ID_BYTES) < 0)
-            return false;
-    return true;
+        if (memcmp(peer->id, smallest, BUS_ID_BYTES) < 0)
+            smallest = peer->id;
+    return smallest;
+}
+
+static void tell_gone(struct bus *bus, const struct bus_gone *gone)
+{
+    char node[BUS_NODE_SIZE + 1];
+    bus_id_write(gone->id, node);
+    bus->options.handlers.peer_left(bus->options.user, str_make(node, BUS_NODE_SIZE), gone->clean,
+                                    memcmp(gone->leader, bus->id, BUS_ID_BYTES) == 0);
+}
+
+/* Tells of a node that is gone, and, if it was the leader, again of those for which it led a moment ago. */
+static void node_is_gone(struct bus *bus, const char *id, bool clean)
+{
+    const char *leader = leader_of(bus);
+    uint64_t now_ms = loop_now_ms(bus->loop), first = bus->gone_count > BUS_PEERS_MAX ? bus->gone_count - BUS_PEERS_MAX : 0;
+    struct bus_gone *now = &bus->gone[bus->gone_count % BUS_PEERS_MAX];
+    *now = (struct bus_gone){.clean = clean, .at_ms = now_ms};
+    memcpy(now->id, id, BUS_ID_BYTES);
+    memcpy(now->leader, leader, BUS_ID_BYTES);
+    uint64_t end = bus->gone_count++;
+    tell_gone(bus, now);
+    for (uint64_t i = first; i < end; i++) {
+        struct bus_gone *gone = &bus->gone[i % BUS_PEERS_MAX];
+        if (gone == now || memcmp(gone->leader, id, BUS_ID_BYTES) != 0 || gone->at_ms + 2ull * bus->options.node_timeout_ms < now_ms)
+            continue;
+        memcpy(gone->leader, leader, BUS_ID_BYTES);
+        if (leader == bus->id && map_get(&bus->peers, id_of(gone->id)) == NULL)
+            tell_gone(bus, gone);
+    }
 }
 
 static void forget(struct bus_peer *peer)
@@ -93,13 +124,14 @@ static void forget(struct bus_peer *peer)
 static void leave(struct bus_peer *peer, bool clean)
 {
     struct bus *bus = peer->bus;
-    char node[BUS_NODE_SIZE + 1];
+    char node[BUS_NODE_SIZE + 1], id[BUS_ID_BYTES];
     memcpy(node, peer->node, sizeof node);
+    memcpy(id, peer->id, sizeof id);
     forget(peer);
     atomic_store(&bus->peers_alive, bus->peers.count);
     peers_refresh(bus);
     log_info("cluster", "node %s %s; %zu peers", node, clean ? "has left" : "is silent and counts as dead", bus->peers.count);
-    bus->options.handlers.peer_left(bus->options.user, str_make(node, BUS_NODE_SIZE), clean, leads(bus));
+    node_is_gone(bus, id, clean);
     interest_acked(bus);
     bus_settle(bus);
 }

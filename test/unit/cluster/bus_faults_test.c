@@ -11,23 +11,30 @@
 
 static struct redis_server server;
 static struct node nodes[NODES_MAX];
-static pid_t other; /* a node in a process of its own */
+static pid_t other, second; /* nodes in processes of their own; 0 = none */
 static const char *own_path;
 
 static int setup(void **state)
 {
     memset(nodes, 0, sizeof nodes);
-    other = 0;
+    other = second = 0;
     redis_server_start(&server, NULL);
     return 0;
 }
 
+static void kill_process(pid_t *pid)
+{
+    if (*pid > 0) {
+        kill(*pid, SIGKILL);
+        waitpid(*pid, NULL, 0);
+    }
+    *pid = 0;
+}
+
 static int teardown(void **state)
 {
-    if (other > 0) {
-        kill(other, SIGKILL);
-        waitpid(other, NULL, 0);
-    }
+    kill_process(&other);
+    kill_process(&second);
     for (size_t i = 0; i < NODES_MAX; i++)
         node_close(&nodes[i]);
     redis_server_free(&server);
@@ -171,22 +178,36 @@ static void a_slow_subscriber_misses_and_is_told(void **state)
 
 /* ---- peers ---- */
 
-static void start_other(void)
+/* id: "" = any. */
+static pid_t start_process(const char *id)
 {
     char port[8];
     snprintf(port, sizeof port, "%u", server.port);
-    other = fork();
-    if (other == 0) {
-        execl(own_path, own_path, "--node", port, NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        execl(own_path, own_path, "--node", port, id, NULL);
         _exit(127);
     }
+    return pid;
+}
+
+static void start_other(void)
+{
+    other = start_process("");
+}
+
+static void open_as(struct node *n, uint16_t port, const char *id)
+{
+    node_init(n);
+    struct bus_options options = options_for(n, port);
+    node_open_with(n, &options, str_of(id));
 }
 
 /* What main() does for --node: a node that lives until it is killed. */
-static void be_a_node(uint16_t port)
+static void be_a_node(uint16_t port, const char *id)
 {
     static struct node n;
-    node_open(&n, port);
+    open_as(&n, port, id);
     bus_listen(n.bus, 5, 2);
     for (;;)
         pause();
@@ -197,12 +218,28 @@ static void a_killed_node_is_declared_dead_and_one_leads(void **state)
     nodes_open(nodes, 3, server.port);
     start_other();
     wait_until(bus_wanted(nodes[0].bus, 5) == 2 && bus_peers(nodes[1].bus) == 3 && bus_peers(nodes[2].bus) == 3);
-    kill(other, SIGKILL);
+    kill_process(&other);
     for (int i = 0; i < 3; i++)
         wait_until(nodes[i].left_dead == 1);
     assert_int_equal(nodes[0].led + nodes[1].led + nodes[2].led, 1);
     assert_int_equal(bus_wanted(nodes[0].bus, 5), BUS_NOBODY);
     assert_int_equal(bus_peers(nodes[0].bus), 2);
+}
+
+/* Whoever should have cleaned up after the first to die dies itself: its successor must hear of both. */
+static void a_leader_that_dies_is_succeeded(void **state)
+{
+    open_as(&nodes[0], server.port, "88888888-6440-41bb-85bc-c858fa98bfcd");
+    open_as(&nodes[1], server.port, "99999999-6440-41bb-85bc-c858fa98bfcd");
+    other = start_process("00000000-6440-41bb-85bc-c858fa98bfcd");
+    second = start_process("11111111-6440-41bb-85bc-c858fa98bfcd");
+    wait_until(bus_peers(nodes[0].bus) == 3 && bus_peers(nodes[1].bus) == 3);
+    kill_process(&second);
+    test_sleep_ms(900);
+    kill_process(&other);
+    wait_until(nodes[0].left_dead == 3 && nodes[1].left_dead == 2);
+    assert_int_equal(nodes[0].led, 2);
+    assert_int_equal(nodes[1].led, 0);
 }
 
 static void a_node_that_slept_comes_back(void **state)
@@ -344,8 +381,8 @@ static void garbage_is_counted_and_dropped(void **state)
 int main(int argc, char **argv)
 {
     own_path = argv[0];
-    if (argc == 3)
-        be_a_node((uint16_t)strtoul(argv[2], NULL, 10));
+    if (argc == 4)
+        be_a_node((uint16_t)strtoul(argv[2], NULL, 10), argv[3]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_restarted_redis_is_subscribed_again, setup, teardown),
         cmocka_unit_test_setup_teardown(what_waits_is_sent_after_the_break, setup, teardown),
@@ -356,6 +393,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(a_flood_is_dropped_in_the_open, setup, teardown),
         cmocka_unit_test_setup_teardown(a_slow_subscriber_misses_and_is_told, setup, teardown),
         cmocka_unit_test_setup_teardown(a_killed_node_is_declared_dead_and_one_leads, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_leader_that_dies_is_succeeded, setup, teardown),
         cmocka_unit_test_setup_teardown(a_node_that_slept_comes_back, setup, teardown),
         cmocka_unit_test_setup_teardown(a_good_bye_is_heard_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(of_two_nodes_with_one_id_one_gives_up, setup, teardown),

@@ -66,7 +66,8 @@ static bool answers(const struct redis_server *server)
     return ok;
 }
 
-static void run(struct redis_server *server, char *const *words)
+/* False if it ends at once: somebody has taken the port meanwhile. */
+static bool run(struct redis_server *server, char *const *words)
 {
     server->pid = fork();
     assert_true(server->pid >= 0);
@@ -81,13 +82,18 @@ static void run(struct redis_server *server, char *const *words)
         _exit(127);
     }
     for (int i = 0; !answers(server); i++) {
-        if (i == 500 || waitpid(server->pid, NULL, WNOHANG) == server->pid)
+        if (waitpid(server->pid, NULL, WNOHANG) == server->pid) {
+            server->pid = 0;
+            return false;
+        }
+        if (i == 500)
             fail_msg("redis-server does not answer on port %u; see %s/log", server->port, server->folder);
         sleep_ms(20);
     }
+    return true;
 }
 
-void redis_server_restart(struct redis_server *server)
+static bool run_server(struct redis_server *server)
 {
     char port[8];
     const char *words[48] = {"redis-server", has_argument(server, "--tls-cert-file") ? "--tls-port" : "--port", port, "--dir", server->folder, "--save", "", "--bind", "127.0.0.1"};
@@ -95,12 +101,25 @@ void redis_server_restart(struct redis_server *server)
     snprintf(port, sizeof port, "%u", server->port);
     for (size_t i = 0; server->arguments[i] != NULL; i++)
         words[count++] = server->arguments[i];
-    run(server, (char *const *)words);
+    return run(server, (char *const *)words);
+}
+
+void redis_server_restart(struct redis_server *server)
+{
+    for (int i = 0; server->port != 0 && i < 50; i++, sleep_ms(20)) /* its predecessor may take a moment to die */
+        if (run_server(server))
+            return;
+    for (int i = 0; server->port == 0 && i < 5; i++) {
+        server->port = redis_free_port();
+        if (run_server(server))
+            return;
+        server->port = 0;
+    }
+    fail_msg("redis-server does not start; see %s/log", server->folder);
 }
 
 static void make_place(struct redis_server *server)
 {
-    server->port = redis_free_port();
     snprintf(server->folder, sizeof server->folder, "/tmp/sockudo-redis-XXXXXX");
     assert_non_null(mkdtemp(server->folder));
 }
@@ -119,12 +138,10 @@ void redis_server_start(struct redis_server *server, const char *const *argument
     redis_server_restart(server);
 }
 
-void redis_sentinel_start(struct redis_server *server, uint16_t master_port)
+static bool run_sentinel(struct redis_server *server, uint16_t master_port)
 {
     char path[96];
     const char *words[] = {"redis-server", path, "--sentinel", NULL};
-    *server = (struct redis_server){0};
-    make_place(server);
     snprintf(path, sizeof path, "%s/sentinel.conf", server->folder);
     FILE *file = fopen(path, "w");
     assert_non_null(file);
@@ -133,7 +150,19 @@ void redis_sentinel_start(struct redis_server *server, uint16_t master_port)
             "sentinel down-after-milliseconds mymaster 500\nsentinel failover-timeout mymaster 3000\n",
             server->port, server->folder, master_port);
     fclose(file);
-    run(server, (char *const *)words);
+    return run(server, (char *const *)words);
+}
+
+void redis_sentinel_start(struct redis_server *server, uint16_t master_port)
+{
+    *server = (struct redis_server){0};
+    make_place(server);
+    for (int i = 0; i < 5; i++) {
+        server->port = redis_free_port();
+        if (run_sentinel(server, master_port))
+            return;
+    }
+    fail_msg("the Sentinel does not start; see %s/log", server->folder);
 }
 
 void redis_server_kill(struct redis_server *server)

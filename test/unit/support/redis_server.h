@@ -16,7 +16,7 @@ struct redis_server {
 
 /* A port that nobody listens on just now. */
 uint16_t redis_free_port(void);
-/* A new folder and port, nothing started yet: the caller fills arguments, then redis_server_restart(). */
+/* A new folder, nothing started yet: the caller fills arguments, then redis_server_restart(). */
 void redis_server_place(struct redis_server *server);
 /* The same, and started; arguments: as on redis-server's command line, NULL-terminated. Returns when it answers. */
 void redis_server_start(struct redis_server *server, const char *const *arguments);
