@@ -93,6 +93,17 @@ ai-s14-release-evidence: all ## headline, storms and soak on prepared machines; 
 calibrate: all ## measure this machine's coefficients for the plans
 	@node test/load/calibrate.mjs
 
+$(OUT)/chaos-shim.so: tools/chaos/shim.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 -D_GNU_SOURCE -O2 -fPIC -shared $(WARN) -Wno-missing-prototypes -o $@ $< -ldl
+
+.PHONY: chaos chaos-soak
+chaos: all $(OUT)/chaos-shim.so ## break a fleet in every way we know (tools/chaos); ARGS="node-kill --seed 7"
+	@tools/chaos/ai-chaos-runner.sh $(ARGS)
+
+chaos-soak: all $(OUT)/chaos-shim.so ## the same for hours: ROUNDS=n, each with the next seed
+	@tools/chaos/ai-chaos-runner.sh all --rounds $(or $(ROUNDS),50) $(ARGS)
+
 format: ## lay out the C sources
 	@clang-format -i $$(git ls-files 'src/*.c' 'src/*.h' 'test/*.c' 'test/*.h')
 

@@ -30,7 +30,7 @@ export class Api {
 
   /* The parameters of a signed request; change them to make a bad one. */
   params(method, path, { query = {}, body } = {}) {
-    const all = { auth_key: this.app.key, auth_timestamp: String(nowSeconds()), auth_version: '1.0', ...query };
+    const all = { auth_key: this.app.key, auth_timestamp: String(nowSeconds() + (this.server.aheadSeconds ?? 0)), auth_version: '1.0', ...query };
     if (body !== undefined) all.body_md5 = md5(body);
     return { ...all, auth_signature: hmac(this.app.secret, canonical(method, path, all)) };
   }
@@ -49,7 +49,7 @@ export class Api {
   send(method, target, { text, headers = {} } = {}) {
     const all = text === undefined ? headers : { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(text), ...headers };
     return new Promise((resolve, reject) => {
-      const request = http.request({ host: '127.0.0.1', port: this.server.port, path: target, method, headers: all, agent: this.agent, timeout: 15000 }, response => {
+      const request = http.request({ host: this.server.host ?? '127.0.0.1', port: this.server.port, path: target, method, headers: all, agent: this.agent, timeout: this.server.timeoutMs ?? 15000 }, response => {
         let got = '';
         response.setEncoding('utf8').on('data', part => { got += part; }).on('error', reject).on('end', () => {
           let body = got;

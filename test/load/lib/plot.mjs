@@ -2,7 +2,7 @@
 //
 // plot.mjs - line charts as SVG, without anything else.
 //
-//    chart({ title, x: 'seconds', y: 'MiB', lines: [{ name, points: [[0, 1], [5, 2]] }], log: false })
+//    chart({ title, x: 'seconds', y: 'MiB', lines: [{ name, points: [[0, 1], [5, 2]] }], log: false, marks: [{ from, to, name }] })
 const WIDTH = 860, HEIGHT = 360, LEFT = 70, RIGHT = 190, TOP = 40, BOTTOM = 48;
 const COLOURS = ['#1b6ca8', '#c8553d', '#3a7d44', '#8d5a97', '#b8860b', '#2a9d8f', '#6c757d', '#e07a5f'];
 const LINES_MAX = 8;
@@ -25,7 +25,7 @@ function powers(low, high) {
   return list;
 }
 
-export function chart({ title, x, y, lines, log = false, fromZero = false, xTicks, limit }) {
+export function chart({ title, x, y, lines, log = false, fromZero = false, xTicks, limit, marks = [] }) {
   const shown = lines.filter(l => l.points.length).slice(0, LINES_MAX), all = shown.flatMap(l => l.points).filter(([, v]) => !log || v > 0);
   if (all.length === 0) return null;
   const ys = all.map(p => p[1]).concat(limit === undefined ? [] : [limit.value]), xs = all.map(p => p[0]);
@@ -36,6 +36,7 @@ export function chart({ title, x, y, lines, log = false, fromZero = false, xTick
   const text = (tx, ty, what, more = '') => `<text x="${tx}" y="${ty}" ${more}>${escape(what)}</text>`;
   const parts = [`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12">`, `<rect width="${WIDTH}" height="${HEIGHT}" fill="white"/>`,
     text(LEFT, 22, title, 'font-size="15" font-weight="bold"'), text((WIDTH - RIGHT + LEFT) / 2, HEIGHT - 10, x, 'text-anchor="middle"'), text(LEFT - 60, TOP - 6, y)];
+  for (const { from, to, name } of marks) parts.push(`<rect x="${px(from)}" y="${TOP}" width="${Math.max(2, px(to) - px(from))}" height="${HEIGHT - TOP - BOTTOM}" fill="#c8553d" opacity="0.25"><title>${escape(name)}</title></rect>`);
   for (const v of side) parts.push(`<path d="M${LEFT} ${py(v)}H${WIDTH - RIGHT}" stroke="#ddd"/>`, text(LEFT - 6, Number(py(v)) + 4, short(v), 'text-anchor="end"'));
   for (const { at, label } of floor) parts.push(text(px(at), HEIGHT - BOTTOM + 18, label, 'text-anchor="middle"'));
   if (limit) parts.push(`<path d="M${LEFT} ${py(limit.value)}H${WIDTH - RIGHT}" stroke="#b00" stroke-dasharray="6 4"/>`, text(WIDTH - RIGHT + 8, Number(py(limit.value)) + 4, limit.name, 'fill="#b00"'));
