@@ -114,6 +114,7 @@ static void start_ops(struct server *server)
     ops->store = server->store;
     ops->metrics = server->metrics;
     ops->webhooks = server->webhooks;
+    ops->cache = server->cache;
     ops->shards_count = server->shards_count;
     ops->shards = mem_zalloc(server->shards_count * sizeof(struct ops_shard));
     for (unsigned i = 0; i < server->shards_count; i++) {
@@ -243,7 +244,7 @@ static bool open_all(struct server *server, struct buf *error)
     if (server->store == NULL)
         return false;
     open_webhooks(server);
-    if (!server_open_bus(server, error))
+    if (!server_open_bus(server, error) || !server_open_caches(server, error))
         return false;
     for (unsigned i = 0; i < server->shards_count; i++)
         shard_open(server, i);
@@ -338,6 +339,7 @@ static bool wait_until_all_are(struct server *server, enum shard_phase phase, ui
 static void free_server(struct server *server)
 {
     server_close_bus(server);
+    server_stop_caches(server);
     if (server->metrics_listener != NULL)
         listener_close(server->metrics_listener);
     if (server->metrics_http != NULL)
@@ -361,6 +363,7 @@ static void free_server(struct server *server)
         ops_stop(&server->ops);
     free(server->ops.shards);
     limiter_free(server->connects);
+    server_free_caches(server);
     directory_free(server->directory);
     metrics_free(server->metrics);
     apps_free(server->apps);
@@ -393,6 +396,7 @@ void server_stop(struct server *server)
     for (unsigned i = 0; i < server->shards_count; i++)
         shard_join(&server->shards[i]);
     server_close_bus(server);
+    server_stop_caches(server);
     if (!in_time) {
         log_warn("server", "the grace period is over: what is still open is cut");
         store_close(server->store);

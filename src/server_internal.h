@@ -49,6 +49,8 @@ struct server {
     struct metrics *metrics;
     struct store *store;
     struct store_home home;
+    struct cache *cache;           /* NULL = not configured */
+    struct cache *limits;          /* where the rate limiters count; NULL = in memory */
     struct bus *bus;               /* NULL = the only node, or closed */
     struct env_bus env_bus;        /* how shards reach it */
     _Atomic bool bus_is_deaf;      /* nothing is brought to shards any more */
@@ -100,3 +102,9 @@ void ws_control(void *sink, int code, struct str reason);
 /* Before the shards are opened. True, with no bus, if none is configured. */
 bool server_open_bus(struct server *server, struct buf *error);
 void server_close_bus(struct server *server); /* the shards do not run */
+
+/* ---- server_cache.c ---- */
+/* Before the shards are opened. */
+bool server_open_caches(struct server *server, struct buf *error);
+void server_stop_caches(struct server *server); /* the shards do not run, their mail does yet; harmless twice */
+void server_free_caches(struct server *server);

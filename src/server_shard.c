@@ -172,6 +172,7 @@ static void fill_env(struct shard *shard, unsigned index)
         .post = post,
         .deliver = ws_deliver,
         .notice = server->webhooks != NULL ? on_notice : NULL,
+        .cache = server->cache,
         .bus = server->bus != NULL ? &server->env_bus : NULL,
         .world = shard,
     };

@@ -337,13 +337,17 @@ static void claim_first(struct step *step)
 {
     const struct run *run = step->run;
     struct buf *key = &run->call->api->scratch;
+    unsigned char scope[SHA256_SIZE];
     buf_clear(key);
-    buf_lit(key, "publish:");
     buf_str(key, run->call->app->id);
     buf_char(key, '\0');
     buf_str(key, step->target->channel);
     buf_char(key, '\0');
     buf_str(key, run->event->dedupe_key);
+    sha256(buf_view(key), scope);
+    buf_clear(key);
+    buf_lit(key, "idempotency:publish:v1:");
+    hex_put(key, scope, sizeof scope);
     step->claim = (struct claim){.key = arena_copy(call_arena(run->call), buf_view(key)),
                                  .ttl_ms = step->target->policy.idempotency_ttl_ms,
                                  .wait_ms = TWIN_WAIT_MS,

@@ -26,7 +26,8 @@ enum {
     METRIC_SHARD_MAIN = METRIC_SHARDS_MAX - 1,
     METRIC_SHARD_STORE = METRIC_SHARDS_MAX - 2,
     METRIC_SHARD_BUS = METRIC_SHARDS_MAX - 3,
-    METRIC_SHARD_HOOK = METRIC_SHARDS_MAX - 4,
+    METRIC_SHARD_CACHE = METRIC_SHARDS_MAX - 4, /* the series of each cache are its own */
+    METRIC_SHARD_HOOK = METRIC_SHARDS_MAX - 5,
 };
 
 struct metric_registry;

@@ -154,6 +154,9 @@ struct config {
     struct {
         bool enabled; /* rate_limiter.enabled and driver != none */
         struct rate_limit_config api, websocket;
+        bool redis_driver; /* else each node counts for itself */
+        struct str redis_prefix;
+        struct redis_config redis; /* as for the cache */
     } rate_limiter;
 
     struct redis_config redis; /* database.redis */
@@ -168,6 +171,9 @@ struct config {
 
     struct {
         int64_t ttl_seconds, max_capacity; /* cache.memory.* */
+        bool redis_driver;
+        struct str redis_prefix;   /* cache.redis.prefix */
+        struct redis_config redis; /* database.redis, or what cache.redis.url_override makes of it */
     } cache;
 
     struct app_config *apps;

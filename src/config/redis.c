@@ -146,6 +146,17 @@ static void derive_sentinels(struct loader *l, struct redis_config *r)
     }
 }
 
+/* database.redis, with what a URL of one of its users says on top. */
+static struct redis_config derived(struct loader *l, struct str url)
+{
+    struct redis_config redis = l->config->redis;
+    if (url.n > 0) {
+        redis.sentinels_count = 0;
+        apply_url(&redis, url, &l->config->arena);
+    }
+    return redis;
+}
+
 void derive_redis(struct loader *l)
 {
     struct config *c = l->config;
@@ -156,11 +167,11 @@ void derive_redis(struct loader *l)
     derive_sentinels(l, r);
     if (is_url(host))
         apply_url(r, host, &c->arena);
-    c->adapter.redis = *r;
-    if (url.p == NULL)
-        return;
-    c->adapter.redis.sentinels_count = 0;
-    apply_url(&c->adapter.redis, url, &c->arena);
+    c->adapter.redis = derived(l, url);
+    c->cache.redis_driver = load_is(l, "cache.driver", "redis");
+    c->cache.redis = derived(l, load_text(l, "cache.redis.url_override"));
+    c->rate_limiter.redis_driver = c->rate_limiter.enabled && load_is(l, "rate_limiter.driver", "redis");
+    c->rate_limiter.redis = derived(l, load_text(l, "rate_limiter.redis.url_override"));
 }
 
 /* ---- what is wrong ---- */
@@ -204,23 +215,38 @@ static bool check_urls(struct loader *l)
            (!is_url(host) || check_url(l, "database.redis.host", host));
 }
 
-/* Of the keys that only matter with a Redis: a file for one node may hold what it likes. */
-bool validate_redis(struct loader *l)
+static bool check_place(struct loader *l, const struct redis_config *r)
 {
-    const struct redis_config *r = &l->config->adapter.redis;
-    if (!load_is(l, "adapter.driver", "redis"))
-        return true;
+    if (r->sentinels_count == 0 && (r->host.n == 0 || r->port == 0))
+        return FAIL(l, "database.redis.host must not be empty, database.redis.port not 0");
+    if (r->username.n > 0 && r->password.n == 0)
+        return FAIL(l, "database.redis.username needs database.redis.password");
+    return check_tls(l, "database.redis.master_tls", &r->master_tls) && check_tls(l, "database.redis.sentinel_tls", &r->sentinel_tls);
+}
+
+static bool check_adapter(struct loader *l)
+{
     if (l->config->adapter.topics == 0 || l->config->adapter.topics > TOPICS_MAX)
         return FAIL(l, "adapter.topics must be from 1 to %d", TOPICS_MAX);
     if (!l->config->adapter.cluster_health_enabled)
         return FAIL(l, "adapter.cluster_health.enabled must be true: the nodes know of each other by it");
     if (l->config->adapter.node_timeout_ms > UINT32_MAX)
         return FAIL(l, "adapter.cluster_health.node_timeout_ms must be at most %u", UINT32_MAX);
-    if (!check_urls(l) || !check_sentinels(l))
-        return false;
-    if (r->sentinels_count == 0 && (r->host.n == 0 || r->port == 0))
-        return FAIL(l, "database.redis.host must not be empty, database.redis.port not 0");
-    if (r->username.n > 0 && r->password.n == 0)
-        return FAIL(l, "database.redis.username needs database.redis.password");
-    return check_tls(l, "database.redis.master_tls", &r->master_tls) && check_tls(l, "database.redis.sentinel_tls", &r->sentinel_tls);
+    return check_urls(l) && check_sentinels(l) && check_place(l, &l->config->adapter.redis);
+}
+
+static bool check_user(struct loader *l, const char *path, const struct redis_config *r)
+{
+    struct str host = load_text(l, "database.redis.host");
+    return check_url(l, path, load_text(l, path)) && (!is_url(host) || check_url(l, "database.redis.host", host)) && check_sentinels(l) &&
+           check_place(l, r);
+}
+
+/* Of the keys that only matter with a Redis: a file for one node may hold what it likes. */
+bool validate_redis(struct loader *l)
+{
+    const struct config *c = l->config;
+    return (!c->adapter.redis_driver || check_adapter(l)) &&
+           (!c->cache.redis_driver || check_user(l, "cache.redis.url_override", &c->cache.redis)) &&
+           (!c->rate_limiter.redis_driver || check_user(l, "rate_limiter.redis.url_override", &c->rate_limiter.redis));
 }

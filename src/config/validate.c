@@ -211,6 +211,8 @@ static bool check_ours(struct loader *l)
         return FAIL(l, "logging.format must be text or json");
     if (c->rocksdb.path.n == 0)
         return FAIL(l, "database.rocksdb.path must not be empty");
+    if (load_is(l, "queue.driver", "redis"))
+        load_warn(l, STR("queue.driver"), "webhook jobs are kept in the store of history.backend, not in Redis");
     return check_cluster_health(l) && validate_redis(l) && check_queue(l) && positive(l, "webhooks.") && positive(l, "workers") && positive(l, "database.rocksdb.") &&
            positive(l, "rate_limiter.");
 }

@@ -15,6 +15,7 @@
 #include "store/store.h"
 
 struct metrics; /* message/metrics.h: the figures the core keeps */
+struct cache;   /* cluster/cache.h */
 struct notice;  /* message/notice.h: what webhooks are told */
 
 struct env;
@@ -52,6 +53,7 @@ struct env {
     /* Hears what notice_send() says; NULL = nobody listens. Returns at once. */
     void (*notice)(struct env *env, const struct notice *notice);
     const struct env_bus *bus; /* NULL = the only node */
+    struct cache *cache; /* shared with other nodes, any thread; NULL = each shard keeps its own */
     void *world; /* the provider's */
     struct hub *hub; /* channel/hub.h: this shard's channels */
     uint64_t rollup_pending, full_text_bytes; /* ai/rollup.c, ai/full_text.c: bytes that they hold on this shard */

@@ -187,7 +187,7 @@ static void on_closed(struct conn *c)
     struct http_conn *http = conn_user(c);
     for (struct list *link; (link = list_take(&http->exchanges));) {
         struct http_exchange *x = exchange_of(link);
-        if (x->response || x->progress == HTTP_PARTS_FINISHED || (x == http->reading && !x->stream))
+        if (x->response || x->progress == HTTP_PARTS_FINISHED || (x == http->reading && !x->stream && !x->head_waits))
             http_exchange_free(x);
         else
             orphan(x);
@@ -214,7 +214,7 @@ void http_set_deadline(struct http_conn *http)
     struct loop *loop = conn_loop(http->conn);
     bool waits_for_handler = http->exchanges_count > (http->reading ? 1 : 0) && !http->scanned_bytes &&
                              http->state != HTTP_STATE_BODY && http->state != HTTP_STATE_SKIP;
-    if (waits_for_handler || (http->pauses & HTTP_PAUSE_BODY) || conn_is_closing(http->conn))
+    if (waits_for_handler || (http->pauses & (HTTP_PAUSE_BODY | HTTP_PAUSE_HEAD)) || conn_is_closing(http->conn))
         wheel_cancel(loop_wheel(loop), &http->deadline);
     else
         wheel_set(loop_wheel(loop), &http->deadline, deadline_ms(http, loop_now_ms(loop)));
@@ -320,7 +320,7 @@ static bool on_half_closed(struct conn *c)
     http->half_closed = true;
     if (http->reading && http_is_streamed(http->reading)) {
         http_stream_ended(http, HTTP_BODY_BROKEN);
-    } else if (http->reading) { /* it will never be complete, nor answered */
+    } else if (http->reading && !http->reading->head_waits) { /* it will never be complete, nor answered */
         struct http_exchange *x = http->reading;
         http->reading = NULL;
         list_remove(&x->link);
@@ -359,21 +359,18 @@ void http_leave_body(struct http_conn *http, struct http_exchange *x)
         http->state = HTTP_STATE_STOPPED;
 }
 
-/* The head is parsed and allowed: what does the handler say? */
-static void begin(struct http_conn *http, struct http_exchange *x)
+/* What does the handler say? */
+static void ask_handler(struct http_conn *http, struct http_exchange *x)
 {
     const struct http_server *server = http->server;
     bool has_body = x->chunked || x->content_length;
-    http->served = true;
-    http->reading = x;
-    http->state = HTTP_STATE_BODY;
     if (server->handler->on_head && server->handler->on_head(server->user, &x->request)) {
         if (http->reading == x) /* it will respond later */
             http_leave_body(http, x);
         return;
     }
-    if (http->reading != x)
-        return; /* it has responded all the same */
+    if (http->reading != x || x->head_waits)
+        return; /* it has responded all the same, or does not know yet */
     if (x->content_length > server->options.body_max && !http_is_streamed(x)) {
         http_refuse(x, 413);
         return;
@@ -384,6 +381,35 @@ static void begin(struct http_conn *http, struct http_exchange *x)
         http_stream_ended(http, HTTP_BODY_WHOLE);
     else
         complete(http, x);
+}
+
+/* The head is parsed and allowed. */
+static void begin(struct http_conn *http, struct http_exchange *x)
+{
+    http->served = true;
+    http->reading = x;
+    http->state = HTTP_STATE_BODY;
+    ask_handler(http, x);
+}
+
+void http_head_wait(struct http_request *request)
+{
+    struct http_exchange *x = (struct http_exchange *)request;
+    x->head_waits = true;
+    http_hold(x->http, HTTP_PAUSE_HEAD);
+}
+
+void http_head_again(struct http_request *request)
+{
+    struct http_exchange *x = (struct http_exchange *)request;
+    struct http_conn *http = x->http;
+    x->head_waits = false;
+    http_go_on(http, HTTP_PAUSE_HEAD);
+    ask_handler(http, x);
+    if (http->upgraded)
+        http_conn_free(http);
+    else
+        http_set_deadline(http);
 }
 
 static void take_whole_head(struct http_conn *http, struct str head)

@@ -89,6 +89,12 @@ void http_accept(struct http_server *server, int fd, const struct sockaddr_stora
 /* Answers every following request with `Connection: close` and closes idle connections (drain). */
 void http_server_drain(struct http_server *server);
 
+/* The handler needs somebody's answer first: from on_head(), which then returns false. Nothing more of the connection is read until
+ * http_head_again() calls on_head() a second time, from where any answer, an upgrade too, is possible. If the peer has gone meanwhile
+ * (request->gone), http_respond() is called in place of http_head_again(). */
+void http_head_wait(struct http_request *request);
+void http_head_again(struct http_request *request);
+
 /* First header with that name (ASCII case folded), absent if none. */
 struct str http_get_header(const struct http_request *request, struct str name);
 

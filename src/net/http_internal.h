@@ -34,7 +34,7 @@ enum http_state {
     HTTP_STATE_STOPPED, /* the connection closes after the responses: no further requests */
 };
 
-enum http_pause { HTTP_PAUSE_PIPELINE = 1, HTTP_PAUSE_OUTPUT = 2, HTTP_PAUSE_BODY = 4 };
+enum http_pause { HTTP_PAUSE_PIPELINE = 1, HTTP_PAUSE_OUTPUT = 2, HTTP_PAUSE_BODY = 4, HTTP_PAUSE_HEAD = 8 };
 
 struct http_conn {
     struct http_server *server;
@@ -68,6 +68,7 @@ struct http_exchange {
     uint64_t chunks_bytes; /* chunked: what was in the chunks */
     struct buf grown_body; /* of a body that came in pieces; streamed: of this read */
     bool head_parsed, chunked, minor_0, keep_alive, wants_continue, body_too_large, name_open;
+    bool head_waits; /* http_head_wait() */
     _Alignas(16) char room[HTTP_ROOM]; /* the arena's first chunk */
 };
 

@@ -6,6 +6,7 @@
  */
 #include "ops/internal.h"
 
+#include "cluster/cache.h"
 #include "webhook/webhook.h"
 
 void serve_live(struct call *c)
@@ -28,6 +29,8 @@ static struct verdict whole_server(struct ops *ops)
         return ERROR;
     if (ops->store && !store_is_healthy(ops->store))
         return ops->config->history.enabled ? ERROR : DEGRADED;
+    if (ops->cache && !cache_is_up(ops->cache))
+        return ERROR;
     return ops->webhooks && !webhooks_is_healthy(ops->webhooks) ? DEGRADED : OK;
 }
 

@@ -14,6 +14,7 @@
 #include "api/api.h"
 #include "message/metrics.h"
 
+struct cache;
 struct webhooks;
 
 struct ops_shard {
@@ -33,6 +34,7 @@ struct ops {
     struct store *store;
     struct metrics *metrics;
     struct webhooks *webhooks; /* NULL = none */
+    struct cache *cache;       /* NULL = none */
     struct ops_shard *shards;
     unsigned shards_count;
     _Atomic bool draining; /* set when the shutdown begins */

@@ -68,7 +68,7 @@ export class Fleet {
     [fleet.redis, fleet.postgres] = await Promise.all([new Redis().start(), new Postgres().start()]);
     const shared = {
       history: { backend: 'postgres' }, versioned_messages: { driver: 'postgres' },
-      idempotency: { enabled: false }, // its keys need a cache in Redis; message_id and op_id do not
+      cache: { driver: 'redis' },
       adapter: { driver: 'redis', cluster_health: { heartbeat_interval_ms: 300, node_timeout_ms: 1500, cleanup_interval_ms: 300 } },
       database: { redis: { host: '127.0.0.1', port: fleet.redis.port }, postgres: { host: '127.0.0.1', port: fleet.postgres.port, username: 'sockudo', password: 'x', database: 'sockudo' } },
     };

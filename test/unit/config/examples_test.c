@@ -43,7 +43,7 @@ static void the_cluster_profile_passes_validation_and_is_then_refused(void **sta
         load_example("config/production.example.toml",
                      ENV(APP, "POSTGRES_PASSWORD=p", "SOCKUDO_ALLOWED_ORIGIN=https://a.example"));
     assert_null(l.config);
-    assert_says(&l.error, "cache.driver = redis is not supported by this build yet");
+    assert_says(&l.error, "rate_limiter.driver = redis is not supported by this build yet");
     unload(&l);
 }
 
