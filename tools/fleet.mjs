@@ -199,6 +199,7 @@ function checkOptions(o) {
   among('bus', ['redis', 'none']);
   if (!(Number(o.nodes) >= 1 && Number(o.nodes) <= 1000 && Number.isInteger(Number(o.nodes)))) throw new Fault(`--nodes ${o.nodes}: a whole number from 1 to 1000 is needed`);
   for (const name of ['port', 'metrics-port']) if (!/^\d+$/.test(o[name]) || Number(o[name]) > 65535) throw new Fault(`--${name} ${o[name]}: is no port`);
+  o.program = path.resolve(o.program);
   if (!fs.existsSync(o.program)) throw new Fault(`--program ${o.program}: is not there (make builds it)`);
   if (o.config && !fs.existsSync(o.config)) throw new Fault(`--config ${o.config}: is not there`);
 }

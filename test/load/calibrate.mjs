@@ -4,7 +4,7 @@
 // calibrate.mjs - measures on this machine what the plans calculate with, and writes build/scale/calibration.json (or the file named).
 //
 //    idle run     4,000 connections, next to no load          memory per connection of node, agent and kernel
-//    two runs     the same appends, 1 and 4 subscribers each  CPU of an append and of a frame: two equations, two unknowns
+//    two runs     10,000 appends a second, 1 and 4 listeners  CPU of an append and of a frame: two equations, two unknowns
 //    store runs   the same over PostgreSQL, and over Redis    their CPU per write, where this build can
 //
 // CPU comes from the processes' own clocks, so a busy machine disturbs little; a run whose transcripts fail is no measurement.
@@ -16,7 +16,7 @@ import { measuredFile } from './lib/calibration.mjs';
 import { root } from './lib/options.mjs';
 import { loadSchema, violations } from './lib/schema.mjs';
 
-const IDLE = 4000, STREAMS = 40, SECONDS = 8, TICK_MS = 10;
+const IDLE = 4000, STREAMS = 100, ENGINE_STREAMS = 30, SECONDS = 8, TICK_MS = 10;
 const fleetTool = path.join(root, 'tools/fleet'), runner = path.join(root, 'test/load/ai-scale-runner.mjs');
 const output = process.argv[2] ?? measuredFile;
 const say = text => process.stderr.write(`${text}\n`);
@@ -26,7 +26,7 @@ async function fleet(command, dir, ...more) {
   if (ran.status !== 0) throw new Error(ran.stderr.trim());
 }
 
-/* A node of its own for what() to measure; always ended. */
+/* Nodes of its own for what() to measure, one unless options say more; always ended. */
 async function withNode(options, what) {
   const dir = fs.mkdtempSync('/tmp/sockudo-calibrate-');
   try {
@@ -38,10 +38,11 @@ async function withNode(options, what) {
   }
 }
 
-const WIDE = { maxAppendDeliveryP99Ms: 1e6, maxScheduleLagP99Ms: 1e6, maxAgentCpuPercent: 100, memoryAllowanceMiB: 1e6, cancelProbability: 0, reconnectProbability: 0, historyOnJoinProbability: 0 };
+const WIDE = { maxAppendDeliveryP99Ms: 1e6, maxScheduleLagP99Ms: 1e6, maxAgentCpuPercent: 100, memoryAllowanceMiB: 1e6, cancelProbability: 0, reconnectProbability: 0, historyOnJoinProbability: 0, fullFraction: 0 };
 
-function run({ nodes: [node], host }, values) {
-  const flags = Object.entries({ ...WIDE, ...values, urls: `http://${host}:${node.port}`, metricsUrls: `http://${host}:${node.metricsPort}` }).flatMap(([k, v]) => [`--${k}`, String(v)]);
+function run({ nodes, host }, values) {
+  const list = port => nodes.map(n => `http://${host}:${n[port]}`).join(',');
+  const flags = Object.entries({ ...WIDE, ...values, urls: list('port'), metricsUrls: list('metricsPort') }).flatMap(([k, v]) => [`--${k}`, String(v)]);
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [runner, ...flags], { stdio: ['ignore', 'pipe', 'pipe'] });
     let out = '', said = '';
@@ -65,7 +66,7 @@ function cpuOf(pid) {
 }
 const sizeOf = dir => fs.readdirSync(dir, { withFileTypes: true }).reduce((sum, e) => sum + (e.isDirectory() ? sizeOf(path.join(dir, e.name)) : fs.statSync(path.join(dir, e.name)).size), 0);
 
-const loaded = subscribers => ({ logicalConnections: STREAMS * subscribers, sessions: STREAMS, activeStreams: STREAMS, tokensPerSecond: 100, meanResponseTokens: 400, durationSeconds: SECONDS,
+const loaded = (streams, subscribers) => ({ logicalConnections: streams * subscribers, sessions: streams, activeStreams: streams, tokensPerSecond: 100, meanResponseTokens: 400, durationSeconds: SECONDS,
   subscribersMin: subscribers, subscribersMax: subscribers, unrolledFraction: 1, sampleTranscriptCount: 5 });
 
 async function idle() {
@@ -86,7 +87,7 @@ async function load() {
   say(`${STREAMS * 100} appends a second, one subscriber, then four`);
   return withNode(['--store', 'rocksdb', '--bus', 'none'], async fleetOf => {
     const data = path.join(fleetOf.nodes[0].dir, 'data'), before = sizeOf(data);
-    const one = await run(fleetOf, loaded(1)), four = await run(fleetOf, loaded(4));
+    const one = await run(fleetOf, loaded(STREAMS, 1)), four = await run(fleetOf, loaded(STREAMS, 4));
     const of = r => { const c = r.workload.counts, m = r.prediction.measured; return { ops: c.creates + c.appends + c.ends, frames: c.frames, node: m.nodeCpuCores * SECONDS, agent: m.agentCpuCores * SECONDS, c }; };
     const a = of(one), b = of(four);
     // node = x * ops + y * frames, twice.
@@ -99,11 +100,11 @@ async function load() {
 }
 
 /* CPU that a process we start beside the node spends per write; null where this build cannot. */
-async function engine(name, options, pidOf) {
+async function engine(name, options, pidOf, subscribers) {
   say(`the same over ${name}`);
   try {
     return await withNode(options, async fleetOf => {
-      const before = cpuOf(pidOf(fleetOf)), { workload: { counts: c } } = await run(fleetOf, loaded(1));
+      const before = cpuOf(pidOf(fleetOf)), { workload: { counts: c } } = await run(fleetOf, loaded(ENGINE_STREAMS, subscribers));
       return (cpuOf(pidOf(fleetOf)) - before) / (c.creates + c.appends + c.ends) * 1e6;
     });
   } catch (error) {
@@ -117,8 +118,8 @@ const rounded = object => Object.fromEntries(Object.entries(object).map(([k, v])
 
 async function main() {
   const memory = await idle(), cpu = await load();
-  const postgres = await engine('PostgreSQL', ['--store', 'postgres', '--bus', 'none'], f => f.postgres.pid);
-  const redis = await engine('Redis', ['--store', 'postgres', '--bus', 'redis'], f => f.redis.pid);
+  const postgres = await engine('PostgreSQL', ['--store', 'postgres', '--bus', 'none'], f => f.postgres.pid, 1);
+  const redis = await engine('Redis', ['--nodes', '2', '--store', 'postgres', '--bus', 'redis'], f => f.redis.pid, 2); // the second one listens at the other node
   const calibration = {
     measuredAt: new Date().toISOString(), host: { model: os.cpus()[0].model, cpus: os.cpus().length, totalMemoryBytes: os.totalmem() },
     node: rounded({ ...cpu.node, bytesPerConnection: memory.nodeBytes, baseBytes: memory.nodeBase }), agent: rounded({ ...cpu.agent, bytesPerConnection: memory.agentBytes, baseBytes: memory.agentBase }),
