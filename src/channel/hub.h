@@ -259,6 +259,11 @@ void hub_published(struct env *env, struct str node, unsigned topic, struct str 
 /* What another node has sent to this one, or to all. */
 void hub_received(struct env *env, struct str node, struct str payload);
 unsigned hub_place(struct str payload);
+/* Who hears a kind of payload (channel/remote.h, from REMOTE_UPPER on) on this shard; take NULL = nobody. The payload begins behind
+ * its place. And who is told of hub_missed(). */
+void hub_on_remote(struct hub *hub, unsigned kind, void (*take)(void *user, struct env *env, struct str node, struct str payload), void *user);
+void *hub_remote_user(const struct hub *hub, unsigned kind); /* NULL = nobody hears it */
+void hub_on_missed(struct hub *hub, void (*missed)(void *user), void *user);
 /* It is dead, or has said good-bye. leads: this node is the one that tells the outside of it. */
 void hub_peer_left(struct env *env, struct str node, bool leads);
 /* The topic is heard from now on. */

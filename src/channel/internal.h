@@ -5,6 +5,7 @@
 #pragma once
 #include "channel/channel.h"
 #include "channel/presence.h"
+#include "channel/remote.h"
 
 struct listeners; /* local.c: one channel's subscribers on this shard */
 
@@ -32,6 +33,12 @@ struct hub {
     struct heads *heads;           /* heads.c; NULL = no bus, or nothing follows yet */
     struct questions *questions;   /* questions.c; NULL = none asked yet */
     struct topic *topics;          /* topics.c; NULL = no bus, or nothing heard yet */
+    struct upper {
+        void (*take)(void *user, struct env *env, struct str node, struct str payload);
+        void *user;
+    } uppers[REMOTE_KINDS - REMOTE_UPPER];
+    void (*missed)(void *user);    /* hub_on_missed() */
+    void *missed_user;
     uint64_t publishes;            /* in flight, of all channels owned here */
     struct latency_probe *probe;   /* local.c */
 };

@@ -276,6 +276,24 @@ void hub_received(struct env *env, struct str node, struct str payload)
         counts_answered(env, node, payload);
     else if (kind == REMOTE_FORGET)
         take_forget(env, payload);
+    else if (kind >= REMOTE_UPPER && kind < REMOTE_KINDS && env->hub->uppers[kind - REMOTE_UPPER].take != NULL)
+        env->hub->uppers[kind - REMOTE_UPPER].take(env->hub->uppers[kind - REMOTE_UPPER].user, env, node, payload);
+}
+
+void hub_on_remote(struct hub *hub, unsigned kind, void (*take)(void *user, struct env *env, struct str node, struct str payload), void *user)
+{
+    hub->uppers[kind - REMOTE_UPPER] = (struct upper){take, user};
+}
+
+void *hub_remote_user(const struct hub *hub, unsigned kind)
+{
+    return hub->uppers[kind - REMOTE_UPPER].user;
+}
+
+void hub_on_missed(struct hub *hub, void (*missed)(void *user), void *user)
+{
+    hub->missed = missed;
+    hub->missed_user = user;
 }
 
 struct departure {

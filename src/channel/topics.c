@@ -155,6 +155,8 @@ void hub_listening(struct env *env, unsigned number)
 void hub_missed(struct env *env)
 {
     size_t at = 0;
+    if (env->hub->missed != NULL)
+        env->hub->missed(env->hub->missed_user);
     for (struct channel *ch; (ch = map_next(&env->hub->owned, &at)) != NULL;) {
         if (ch->follows)
             repair_doubt(ch);

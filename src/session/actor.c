@@ -45,6 +45,15 @@ static void ask_socket(struct task *task)
 void actor_ask(struct directory *directory, struct env *env, struct actor *a)
 {
     struct directory_entry entry;
+    a->state = ACTOR_UNKNOWN;
+    if ((directory == NULL || !directory_find(directory, a->socket, &entry)) && env->hub != NULL && actors_ask(env, a))
+        return;
+    actor_ask_here(directory, env, a);
+}
+
+void actor_ask_here(struct directory *directory, struct env *env, struct actor *a)
+{
+    struct directory_entry entry;
     a->directory = directory;
     a->reply_shard = env->shard;
     a->state = ACTOR_UNKNOWN;

@@ -1,6 +1,7 @@
-/* actor.h - who a socket of this process is and what it may do on a channel, asked for by the HTTP API (chapter 3, 1.8 and 7.2).
+/* actor.h - who a socket of the fleet is and what it may do on a channel, asked for by the HTTP API (chapter 3, 1.8 and 7.2).
  *
  *      any shard: directory  ->  the socket's shard: identity, capabilities  ->  back
+ *                 not there  ->  all other nodes (actors.c)
  *
  * What it says is true at the moment when the socket's shard is asked.
  *
@@ -15,6 +16,8 @@
 #include "wire/system.h"
 
 struct directory;
+/* ACTOR_WAIT_MS: for other nodes; then the socket is unknown. ACTORS_MAX questions wait per shard, one more asks this node alone. */
+enum { ACTOR_WAIT_MS = 1000, ACTORS_MAX = 1024 };
 
 enum actor_state {
     ACTOR_CONNECTED,
@@ -40,6 +43,15 @@ struct actor {
 };
 /* directory NULL: no socket is known. done() never runs before this returns. */
 void actor_ask(struct directory *directory, struct env *env, struct actor *a);
+/* Of this process only. app NULL: unknown. */
+void actor_ask_here(struct directory *directory, struct env *env, struct actor *a);
+
+/* For src/session: what one shard asks of other nodes, and answers them. */
+struct actors;
+struct actors *actors_new(struct env *env, struct directory *directory);
+void actors_free(struct actors *all); /* NULL is fine */
+/* False: there is nobody to ask. */
+bool actors_ask(struct env *env, struct actor *a);
 static inline bool actor_may(const struct actor *a, enum capability operation)
 {
     return (a->may >> operation & 1u) != 0;

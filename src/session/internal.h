@@ -30,6 +30,7 @@ struct sessions {
     struct env *env;
     const struct session_link *link;
     struct directory *directory; /* NULL = none */
+    struct actors *actors;       /* of other nodes; NULL = none are asked */
     struct revocations *revocations; /* NULL = none: no token is good */
     size_t (*room)(void *sink);  /* NULL = not known */
     struct list all;            /* struct session.link */

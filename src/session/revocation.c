@@ -124,6 +124,11 @@ bool revocations_have_room(struct revocations *r, size_t more)
     return r->entries.count + more <= REVOCATIONS_MAX; /* shard 0 alone changes it */
 }
 
+bool revocations_has(struct revocations *r, struct str key)
+{
+    return map_get(&r->entries, key) != NULL;
+}
+
 static struct entry *entry_new(struct revocations *r, struct str key)
 {
     struct entry *e = mem_zalloc(sizeof(*e) + key.n);
@@ -176,6 +181,7 @@ const char *revocations_refuse(struct revocations *r, const struct app *app, con
 /* ---- reading it at start ---- */
 
 struct load {
+    bool again; /* not the first time: what is new closes sockets, too */
     struct store_op op;
     struct revocations *all;
     struct str after; /* owned */
@@ -190,22 +196,38 @@ static void load_ends(struct load *load, enum revocations_state state)
 {
     if (state == REVOCATIONS_FAILED)
         log_error("tokens", "the revocations cannot be read: %s", store_result_text(load->op.result));
-    atomic_store_explicit(&load->all->state, state, memory_order_release);
+    if (!load->again)
+        atomic_store_explicit(&load->all->state, state, memory_order_release);
+    else
+        load->all->looking = false;
     free((void *)load->after.p);
     arena_free(&load->op.arena);
     free(load);
 }
 
-/* A note that we cannot read is in force for as long as a token may live: it was written to keep somebody out. */
-static void take_note(struct revocations *r, const struct store_note *note)
+static void follow_key(struct revocations *r, struct str key, int64_t expires_s)
 {
+    struct str rest = str_from(key, note_prefix.n), app_id = str_split(&rest, '\0'), kind = str_split(&rest, '\0');
+    struct app *app = apps_by_id(r->home->apps, app_id);
+    bool jti = str_eq(kind, STR("jti"));
+    if (app != NULL)
+        revocation_follow(r, app, jti ? rest : STR_NONE, jti ? STR_NONE : rest, expires_s);
+}
+
+/* A note that we cannot read is in force for as long as a token may live: it was written to keep somebody out. */
+static void take_note(struct load *load, const struct store_note *note)
+{
+    struct revocations *r = load->all;
     struct str value;
     int64_t expires_s;
     if (!json_check(note->value, &value, NULL) || !json_i64(json_get(value, STR("expires_at")), &expires_s)) {
         log_warn("tokens", "a revocation without an end is taken to last a day");
         expires_s = clock_wall_ms(r->home->clock) / 1000 + TOKEN_LIFE_MAX_S;
     }
-    revocations_put(r, note->key, expires_s);
+    if (load->again && !revocations_has(r, note->key))
+        follow_key(r, note->key, expires_s);
+    else
+        revocations_put(r, note->key, expires_s);
 }
 
 static void read_page(struct load *load);
@@ -219,7 +241,7 @@ static void page_is_read(struct store_op *op)
         return;
     }
     for (size_t i = 0; i < notes->found_count; i++)
-        take_note(load->all, &notes->found[i]);
+        take_note(load, &notes->found[i]);
     if (!notes->more || notes->found_count == 0) {
         load_ends(load, REVOCATIONS_KNOWN);
         return;
@@ -240,6 +262,18 @@ static void read_page(struct load *load)
         .notes = {.prefix = note_prefix, .after = load->after, .limit = LOAD_PAGE},
     };
     store_submit(load->all->home->store, &load->op);
+}
+
+void revocations_look_again(void *user)
+{
+    struct revocations *r = user;
+    if (revocations_state(r) != REVOCATIONS_KNOWN || r->looking)
+        return;
+    struct load *load = mem_new(struct load);
+    r->looking = true;
+    load->all = r;
+    load->again = true;
+    read_page(load);
 }
 
 void revocations_load(struct revocations *r)

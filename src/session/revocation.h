@@ -8,6 +8,9 @@
  *
  * A revocation:  shard 0: table  ->  every shard: matching sockets are told and closed  ->  shard 0: note  ->  home
  *
+ * The other nodes hear of it between the first two steps, and do the same, but for the note and the way home. What a break of the bus has
+ * swallowed is read from the notes when it is over.
+ *
  * From the first step on no connect and no refresh with such a token is accepted, on any shard: a session that is made before its shard
  * is asked is closed by that, a later one finds the table. A revocation that is made twice stays as long as the longer one.
  *
@@ -70,6 +73,7 @@ struct revocation {
     /* outputs */
     enum revocation_result result;
     uint32_t closed;    /* connections of this process */
+    bool foreign;       /* ours: another node has begun it, and writes the note */
 };
 struct revocation *revocation_new(struct env *env, struct app *app, void (*done)(struct revocation *rv));
 void revocation_free(struct revocation *rv);

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/pack.h"
+#include "channel/remote.h"
 #include "session/internal.h"
 #include "session/revocation_table.h"
 
@@ -105,6 +107,8 @@ static void close_sockets(struct task *task)
         rv->closed += other->end(other->user, rv->app, rv->jti, rv->client_id);
     if (env->shard + 1 < env->shards)
         step(rv, env, env->shard + 1, close_sockets);
+    else if (rv->foreign)
+        go_home(rv, REVOCATION_DONE);
     else
         step(rv, env, 0, make_durable);
 }
@@ -121,18 +125,68 @@ static void put(struct revocations *r, const struct revocation *rv, const char *
     buf_free(&key);
 }
 
+static void tell_others(const struct revocation *rv)
+{
+    struct env *env = rv->at;
+    struct buf payload = {0};
+    if (env->bus == NULL)
+        return;
+    remote_begin(&payload, REMOTE_REVOCATION);
+    pack_u64(&payload, 0); /* shard 0 has the table */
+    pack_text(&payload, rv->app->id);
+    pack_text(&payload, rv->jti);
+    pack_text(&payload, rv->client_id);
+    pack_i64(&payload, rv->expires_s);
+    env->bus->send(env, STR_NONE, buf_view(&payload));
+    buf_free(&payload);
+}
+
 static void comes_into_force(struct task *task)
 {
     struct revocation *rv = list_of(task, struct revocation, task);
     struct revocations *r = rv->all;
     if (!revocations_have_room(r, 2)) {
         metrics_count(rv->at, rv->app, revocations_refused, 1);
+        if (rv->foreign) { /* it is in force elsewhere: at least whoever is here must go */
+            close_sockets(task);
+            return;
+        }
         go_home(rv, REVOCATION_FULL);
         return;
     }
     put(r, rv, "jti", rv->jti);
     put(r, rv, "client", rv->client_id);
+    if (!rv->foreign)
+        tell_others(rv);
     close_sockets(task);
+}
+
+/* ---- other nodes ---- */
+
+static void is_done(struct revocation *rv)
+{
+    revocation_free(rv);
+}
+
+void revocation_follow(struct revocations *r, struct app *app, struct str jti, struct str client_id, int64_t expires_s)
+{
+    struct revocation *rv = revocation_new(r->home, app, is_done);
+    rv->foreign = true;
+    rv->jti = arena_copy(&rv->op.arena, jti);
+    rv->client_id = arena_copy(&rv->op.arena, client_id);
+    rv->expires_s = expires_s;
+    revocation_begin(r, r->home, rv);
+}
+
+static void other_revokes(void *user, struct env *env, struct str node, struct str payload)
+{
+    struct str app_id, jti, client_id;
+    int64_t expires_s;
+    if (!unpack_text(&payload, &app_id) || !unpack_text(&payload, &jti) || !unpack_text(&payload, &client_id) || !unpack_i64(&payload, &expires_s))
+        return;
+    struct app *app = apps_by_id(env->apps, app_id);
+    if (app != NULL && (jti.p != NULL || client_id.p != NULL))
+        revocation_follow(user, app, jti, client_id, expires_s);
 }
 
 void revocation_begin(struct revocations *r, struct env *env, struct revocation *rv)
@@ -150,4 +204,8 @@ void revocations_reach(struct revocations *r, unsigned shard, struct sessions *s
 {
     r->shards[shard] = sessions;
     sessions->revocations = r;
+    if (shard == 0 && r->home->hub != NULL) {
+        hub_on_remote(r->home->hub, REMOTE_REVOCATION, other_revokes, r);
+        hub_on_missed(r->home->hub, revocations_look_again, r);
+    }
 }

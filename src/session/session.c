@@ -17,6 +17,7 @@
 #include "session/directory.h"
 #include "session/admission.h"
 #include "session/conversions.h"
+#include "session/actor.h"
 #include "session/internal.h"
 #include "session/recovery.h"
 #include "session/revocation.h"
@@ -353,6 +354,8 @@ void sessions_use(struct sessions *all, struct directory *directory, size_t (*ro
 {
     all->directory = directory;
     all->room = room;
+    if (directory != NULL && all->actors == NULL)
+        all->actors = actors_new(all->env, directory);
 }
 
 void sessions_settle(struct sessions *all, unsigned ms)
@@ -367,6 +370,7 @@ void sessions_free(struct sessions *all)
     wheel_cancel(all->env->wheel, &all->sends);
     map_free(&all->shared);
     kept_free(all);
+    actors_free(all->actors);
     conversions_free(all->conversions);
     frame_drop(all->pongs[WIRE_V1]);
     frame_drop(all->pongs[WIRE_V2]);
