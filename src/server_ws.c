@@ -222,6 +222,7 @@ static bool within_limit(struct shard *shard, struct http_request *request)
                                         http_get_header(request, STR("x-real-ip")),
                                         server->config->rate_limiter.websocket.trust_hops);
     struct limiter_verdict verdict = limiter_check(server->connects, address, env_now_ms(&shard->env));
+    metrics_rate_limit(&shard->env, "global", "websocket_connect", "websocket_upgrade", !verdict.allowed);
     if (!verdict.allowed)
         refuse_rate(request, &verdict);
     return verdict.allowed;

@@ -124,7 +124,8 @@ static const char *const RECOVERY_CODES[] = {"position_expired", "stream_reset",
                                              "persistence_unavailable", NULL};
 static const char *const CONNECTION_ERRORS[] = {"invalid_message_format", "message_parse_error",
                                                 "missing_event_name",     "origin_not_allowed",
-                                                "socket_handling_failed", NULL};
+                                                "socket_handling_failed", "token",
+                                                "over_capacity",          "over_quota",           NULL};
 static const char *const AI_EVENTS[] = {"ai-input",      "ai-cancel",      "ai-output",     "ai-run-start",
                                         "ai-turn-start", "ai-run-suspend", "ai-run-resume", "ai-run-end",
                                         "ai-turn-end",   "ai-step-start",  "ai-step-end",   NULL};
