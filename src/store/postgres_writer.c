@@ -97,6 +97,7 @@ static void count_aside(struct postgres *s, ptrdiff_t more)
 {
     pthread_mutex_lock(&s->lock);
     s->aside += (size_t)more;
+    show_queue(s);
     pthread_mutex_unlock(&s->lock);
 }
 

@@ -249,6 +249,29 @@ static void implicit_json_is_read_when_there_is_no_toml(void **state)
     unload(&l);
 }
 
+static void the_connections_of_postgres_follow_the_most_special_key(void **state)
+{
+    struct loaded l = load_toml("history.backend = 'postgres'\ndatabase.postgres.host = 'db'", NO_ENV);
+    struct config *c = must_load(&l);
+    assert_int_equal(c->history.backend, BACKEND_POSTGRES);
+    assert_str(c->postgres.host, "db");
+    assert_int_equal(c->postgres.port, 5432);
+    assert_str(c->postgres.table_prefix, "sockudo_history");
+    assert_int_equal(c->postgres.write_timeout_ms, 5000);
+    assert_int_equal(c->postgres.connections_max, 10);
+    unload(&l);
+    l = load_toml("database_pooling = { max = 7 }\ndatabase.postgres.connection_pool_size = 5", NO_ENV);
+    assert_int_equal(must_load(&l)->postgres.connections_max, 7);
+    unload(&l);
+    l = load_toml("database_pooling = { enabled = false }\ndatabase.postgres.connection_pool_size = 5", NO_ENV);
+    assert_int_equal(must_load(&l)->postgres.connections_max, 5);
+    unload(&l);
+    l = load_toml("database_pooling = { max = 7 }", ENV("DATABASE_POSTGRES_POOL_MAX=3", "HISTORY_POSTGRES_TABLE_PREFIX=p"));
+    assert_int_equal(must_load(&l)->postgres.connections_max, 3);
+    assert_str(l.config->postgres.table_prefix, "p");
+    unload(&l);
+}
+
 static void a_named_file_replaces_the_implicit_one_whole(void **state)
 {
     write_file("config/config.toml", "host = '10.0.0.1'\nport = 1\n");
@@ -289,6 +312,7 @@ int main(void)
         IN_DIRECTORY(a_named_file_that_is_missing_is_an_error),
         IN_DIRECTORY(a_bad_implicit_toml_is_an_error_even_beside_good_json),
         IN_DIRECTORY(implicit_json_is_read_when_there_is_no_toml),
+        cmocka_unit_test(the_connections_of_postgres_follow_the_most_special_key),
         IN_DIRECTORY(a_named_file_replaces_the_implicit_one_whole),
         IN_DIRECTORY(a_directory_is_no_configuration_file),
     };

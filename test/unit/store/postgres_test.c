@@ -317,6 +317,55 @@ static void locked_channel_does_not_hold_up_the_others(void **state)
     }
 }
 
+/* Somebody never lets go: what waits for the channel fails, is not stored, and is known not to be. */
+static void channel_that_stays_locked_fails_its_writes_alone(void **state)
+{
+    struct fixture *f = *state;
+    char command[600], line[64];
+    create(f, "\"\"");
+    store_close(f->store);
+    f->postgres.write_timeout_ms = 600;
+    f->postgres.lock_timeout_ms = 100;
+    fixture_open(f);
+    assert_int_equal(head(f).delivery, 1);
+    snprintf(command, sizeof command,
+             "\"BEGIN; UPDATE %s_channels SET newest_ms = newest_ms; SELECT pg_sleep(2); COMMIT\" >/dev/null 2>&1 &",
+             f->postgres.table_prefix);
+    database_tool("sql", command, line, sizeof line);
+    sleep_ms(300);
+    f->w.event_name = STR("n");
+    assert_int_equal(write_of(f, ACTION_ORDINARY, "0"), STORE_FAILED);
+    assert_true(store_is_healthy(f->store));
+    assert_int_equal(store_stats(f->store)->queue_ops, 0);
+    for (int i = 0; i < 100 && database_number("SELECT count(*) FROM pg_locks WHERE NOT granted OR mode = $$RowExclusiveLock$$") > 0; i++)
+        sleep_ms(50);
+    ordinary(f, "0");
+    assert_int_equal(f->last.delivery, 2);
+}
+
+/* A server that hangs without closing anything is given up; what it does when it wakes up does no harm. */
+static void frozen_session_is_left_and_its_late_commit_is_a_duplicate(void **state)
+{
+    struct fixture *f = *state;
+    char pids[128], command[256];
+    struct message_id m = create(f, "\"\"");
+    store_close(f->store);
+    f->postgres.write_timeout_ms = 300;
+    fixture_open(f);
+    append(f, m, "\"a\"");
+    snprintf(pids, sizeof pids, "%s", database_sql("SELECT string_agg(pid::text, chr(32)) FROM pg_stat_activity WHERE application_name = $$sockudo$$"));
+    snprintf(command, sizeof command, "kill -STOP %s", pids);
+    assert_int_equal(system(command), 0);
+    f->w.receipt_key = f->w.fingerprint = key_for(1);
+    assert_int_equal(mutate(f, m, ACTION_APPEND, "\"b\""), STORE_FAILED);
+    assert_int_equal(append_until_stored(f, m, key_for(1), "\"b\""), STORE_OK);
+    snprintf(command, sizeof command, "kill -CONT %s", pids);
+    assert_int_equal(system(command), 0);
+    sleep_ms(300);
+    append(f, m, "\"c\"");
+    assert_str(latest(f, m), "4:append\"abc\"");
+}
+
 /* An asynchronous failover: the database knows less than this node has said. No position is given twice. */
 static void lost_positions_are_noticed_and_a_reset_helps(void **state)
 {
@@ -575,6 +624,8 @@ int main(void)
         ON_POSTGRES(killed_server_loses_and_doubles_nothing)
         ON_POSTGRES(statement_that_takes_too_long_fails_alone)
         ON_POSTGRES(locked_channel_does_not_hold_up_the_others)
+        ON_POSTGRES(channel_that_stays_locked_fails_its_writes_alone)
+        ON_POSTGRES(frozen_session_is_left_and_its_late_commit_is_a_duplicate)
         ON_POSTGRES(lost_positions_are_noticed_and_a_reset_helps)
         ON_POSTGRES(missing_row_fails_the_replay_and_marks_the_channel)
         ON_POSTGRES(background_drops_what_outlived_its_window)
