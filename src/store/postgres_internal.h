@@ -130,7 +130,7 @@ static inline void send_home(struct postgres *s, struct queue *done)
 }
 /* Waits on the store's lock, which is held. */
 void wait_on(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t ms);
-/* Likewise. */
+/* With the lock held. */
 void show_queue(struct postgres *s);
 /* postgres_writer.c: connected, of our version, prepared; any connection, on its thread. */
 bool conn_ready(struct postgres *s, struct pg_conn *c);

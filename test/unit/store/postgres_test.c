@@ -1,58 +1,14 @@
-/* postgres_test.c - what only a store that several nodes share can show: races, a database that goes away, versions of the schema,
- * and what an append costs there (chapter 3, 8.1, 8.2, 8.4).
- *
- * A node is a fixture; two of them share the tables of the first.
+/* postgres_test.c - what only a store that several nodes share can show: races, and a database that is slow or goes away (chapter 3,
+ * 8.1, 8.2, 8.4).
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "fixture.h"
-
-#include <time.h>
-
-static struct fixture *second_node(const struct fixture *first)
-{
-    struct fixture *f = fixture_new(POSTGRES);
-    free((void *)f->postgres.table_prefix);
-    f->postgres = first->postgres;
-    f->postgres.table_prefix = str_dup(str_of(first->postgres.table_prefix));
-    fixture_open(f);
-    return f;
-}
+#include "nodes.h"
 
 static void streaming(struct fixture *f)
 {
     f->w.extras = STR("{\"s\":1}");
     f->w.status = STREAM_OPEN;
-}
-
-static struct call *append_call(struct fixture *f, struct message_id m, struct str data)
-{
-    f->w.target = m;
-    f->w.data = data;
-    return write_call(f, ACTION_APPEND);
-}
-
-static void sleep_ms(long ms)
-{
-    struct timespec t = {ms / 1000, (ms % 1000) * 1000000};
-    nanosleep(&t, NULL);
-}
-
-/* SQL where @ is the prefix of this fixture's tables. */
-static const char *sql_of(const struct fixture *f, const char *sql)
-{
-    static char out[800];
-    size_t n = 0, prefix = strlen(f->postgres.table_prefix);
-    for (; *sql && n + prefix + 1 < sizeof out; sql++) {
-        if (*sql != '@') {
-            out[n++] = *sql;
-            continue;
-        }
-        memcpy(out + n, f->postgres.table_prefix, prefix);
-        n += prefix;
-    }
-    out[n] = '\0';
-    return out;
 }
 
 /* ---- races ---- */
@@ -439,179 +395,6 @@ static void receipt_of_a_mutation_outlives_its_row(void **state)
     assert_int_equal(f->last.delivery, 2);
 }
 
-/* ---- the schema ---- */
-
-static void assert_refused(struct fixture *f, const char *why)
-{
-    struct buf error = {0};
-    assert_null(store_open_postgres(&f->options, &error));
-    if (str_find(buf_view(&error), str_of(why)) < 0)
-        fail_msg("%.*s", STR_ARG(buf_view(&error)));
-    buf_free(&error);
-}
-
-static void newer_schema_is_refused_and_untouched(void **state)
-{
-    struct fixture *f = *state;
-    store_close(f->store);
-    f->store = NULL;
-    database_sql(sql_of(f, "UPDATE @_schema SET version = 99"));
-    assert_refused(f, "it was migrated by a newer release");
-    assert_int_equal(database_number(sql_of(f, "SELECT version FROM @_schema")), 99);
-}
-
-static void tables_of_another_program_are_refused(void **state)
-{
-    struct fixture *f = fixture_new(POSTGRES);
-    database_sql(sql_of(f, "CREATE TABLE @_streams (a text); CREATE TABLE @_entries (a text)"));
-    assert_refused(f, "are another program");
-    fixture_free(f);
-}
-
-static void prefix_that_is_no_name_is_refused(void **state)
-{
-    struct fixture *f = fixture_new(POSTGRES);
-    free((void *)f->postgres.table_prefix);
-    f->postgres.table_prefix = str_dup(STR("a\"; DROP TABLE x"));
-    assert_refused(f, "history.postgres.table_prefix");
-    fixture_free(f);
-}
-
-/* Functions of an older build are replaced; nodes that start at once do it once. */
-static void older_schema_is_migrated_by_whoever_comes_first(void **state)
-{
-    struct fixture *f = *state;
-    struct message_id m = create(f, "\"a\"");
-    store_close(f->store);
-    database_sql(sql_of(f, "UPDATE @_schema SET functions = $$old$$; DROP VIEW @_items CASCADE"));
-    fixture_open(f);
-    append(f, m, "\"b\"");
-    assert_str(latest(f, m), "2:append\"ab\"");
-}
-
-/* A node that runs on while a newer one migrates must not write by rules that are no longer true. */
-static void running_node_stops_writing_when_the_schema_becomes_newer(void **state)
-{
-    struct fixture *f = *state;
-    create(f, "\"a\"");
-    database_sql(sql_of(f, "UPDATE @_schema SET version = 99; DROP FUNCTION @_write CASCADE"));
-    f->w.event_name = STR("n");
-    assert_int_equal(write_of(f, ACTION_ORDINARY, "0"), STORE_FAILED);
-    f->w.event_name = STR("n");
-    assert_int_equal(write_of(f, ACTION_ORDINARY, "0"), STORE_FAILED);
-    assert_false(store_is_healthy(f->store));
-}
-
-static void *opens(void *arg)
-{
-    struct fixture *f = arg;
-    fixture_open(f);
-    return NULL;
-}
-
-static void nodes_that_start_together_make_the_tables_once(void **state)
-{
-    enum { NODES = 4 };
-    struct fixture *f[NODES];
-    pthread_t threads[NODES];
-    for (int i = 0; i < NODES; i++) {
-        f[i] = fixture_new(POSTGRES);
-        free((void *)f[i]->postgres.table_prefix);
-        f[i]->postgres.table_prefix = str_dup(STR("together"));
-    }
-    for (int i = 0; i < NODES; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, opens, f[i]), 0);
-    for (int i = 0; i < NODES; i++)
-        pthread_join(threads[i], NULL);
-    for (int i = 0; i < NODES; i++) {
-        ordinary(f[i], "0");
-        assert_int_equal(f[i]->last.delivery, i + 1);
-    }
-    for (int i = 0; i < NODES; i++)
-        fixture_free(f[i]);
-}
-
-/* ---- figures ---- */
-
-struct load {
-    uint64_t appends;
-    double ms, per_transaction, wal_each;
-};
-
-/* Appends in turn to one message in each of this many channels, a window of them always on their way. */
-static struct load append_to(struct fixture *f, size_t channels, size_t window, struct str fragment, bool receipts)
-{
-    enum { APPENDS = 20000 };
-    struct message_id *m = mem_alloc(channels * sizeof *m);
-    char (*names)[32] = mem_alloc(channels * sizeof *names);
-    struct call **calls = mem_zalloc(window * sizeof *calls);
-    const struct store_stats *stats = store_stats(f->store);
-    for (size_t i = 0; i < channels; i++) {
-        snprintf(names[i], sizeof names[i], "load-%zu", i);
-        f->w.data = STR("\"\"");
-        struct call *c = write_call(f, ACTION_CREATE);
-        c->op.channel = str_of(names[i]);
-        run(c);
-        m[i] = c->op.written.message;
-        call_free(c);
-    }
-    database_sql("CHECKPOINT");
-    uint64_t batches = stats->batches, began = clock_mono_ms(&clock_system);
-    long long wal = database_number("SELECT (pg_current_wal_insert_lsn() - $$0/0$$)::bigint");
-    for (size_t i = 0; i < APPENDS + window; i++) {
-        struct call **place = &calls[i % window];
-        if (*place != NULL) {
-            await(*place);
-            assert_int_equal((*place)->op.result, STORE_OK);
-            call_free(*place);
-            *place = NULL;
-        }
-        if (i >= APPENDS)
-            continue;
-        if (receipts)
-            f->w.receipt_key = f->w.fingerprint = key_for(i + 1);
-        *place = append_call(f, m[i % channels], fragment);
-        (*place)->op.channel = str_of(names[i % channels]);
-        submit(*place);
-    }
-    struct load load = {.appends = APPENDS, .ms = (double)(clock_mono_ms(&clock_system) - began)};
-    load.per_transaction = (double)APPENDS / (double)(stats->batches - batches);
-    load.wal_each = (double)(database_number("SELECT (pg_current_wal_insert_lsn() - $$0/0$$)::bigint") - wal) / APPENDS;
-    free(m);
-    free(names);
-    free(calls);
-    return load;
-}
-
-static void show_load(const char *what, struct load load)
-{
-    print_message("%s: %.0f appends a transaction, %.0f bytes of WAL an append, %.0f appends a second\n", what, load.per_transaction,
-                  load.wal_each, (double)load.appends * 1000 / load.ms);
-}
-
-/* At full load at least ten appends share a transaction; what is written stays near the fragment. Full pages after a checkpoint,
- * which amount to nothing over a long run, are not counted. */
-static void appends_at_full_load_share_transactions_and_write_little(void **state)
-{
-    enum { TEXT = 100 };
-    struct fixture *f = *state;
-    char fragment[TEXT + 3];
-    memset(fragment, 'x', sizeof fragment);
-    fragment[0] = fragment[TEXT + 1] = '"';
-    database_sql("ALTER SYSTEM SET full_page_writes = off");
-    database_sql("SELECT pg_reload_conf()");
-    struct load one = append_to(f, 1, 256, str_make(fragment, TEXT + 2), true);
-    struct load few = append_to(f, 16, 256, str_make(fragment, TEXT + 2), true);
-    struct load many = append_to(f, 1000, 1000, str_make(fragment, TEXT + 2), true);
-    show_load("one stream, with op_ids", one);
-    show_load("16 streams, with op_ids", few);
-    show_load("1000 streams, with op_ids", many);
-    assert_true(one.per_transaction >= 10 && few.per_transaction >= 10 && many.per_transaction >= 10);
-    assert_true(few.wal_each <= 3 * (TEXT + 100));
-}
-
-#define ON_POSTGRES(test) OVER(test, postgres)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -630,13 +413,6 @@ int main(void)
         ON_POSTGRES(missing_row_fails_the_replay_and_marks_the_channel)
         ON_POSTGRES(background_drops_what_outlived_its_window)
         ON_POSTGRES(receipt_of_a_mutation_outlives_its_row)
-        ON_POSTGRES(newer_schema_is_refused_and_untouched)
-        cmocka_unit_test(tables_of_another_program_are_refused),
-        cmocka_unit_test(prefix_that_is_no_name_is_refused),
-        ON_POSTGRES(older_schema_is_migrated_by_whoever_comes_first)
-        ON_POSTGRES(running_node_stops_writing_when_the_schema_becomes_newer)
-        cmocka_unit_test(nodes_that_start_together_make_the_tables_once),
-        ON_POSTGRES(appends_at_full_load_share_transactions_and_write_little)
     };
     return cmocka_run_group_tests(tests, NULL, database_gone);
 }
