@@ -303,7 +303,7 @@ static void channel_that_stays_locked_fails_its_writes_alone(void **state)
 static void frozen_session_is_left_and_its_late_commit_is_a_duplicate(void **state)
 {
     struct fixture *f = *state;
-    char pids[128], command[256];
+    char pids[1024], command[1100];
     struct message_id m = create(f, "\"\"");
     store_close(f->store);
     f->postgres.write_timeout_ms = 300;
