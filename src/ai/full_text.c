@@ -113,7 +113,9 @@ static void read_done(struct store_op *op)
     struct text_read *read = list_of(op, struct text_read, op);
     struct channel *ch = read->ch;
     struct full_texts *all = ch->texts;
-    if (op->result == STORE_OK && op->found.count == 1 && op->found.items[0].data.n >= 2) {
+    if (all == NULL) {
+        /* A repair has delivered past it meanwhile, and dropped the table: who still needs the text reads it anew. */
+    } else if (op->result == STORE_OK && op->found.count == 1 && op->found.items[0].data.n >= 2) {
         struct text *t = text_new(all, &read->message);
         struct str data = op->found.items[0].data;
         buf_put(&t->body, data.p + 1, data.n - 2);
@@ -124,7 +126,8 @@ static void read_done(struct store_op *op)
     }
     arena_free(&op->arena);
     free(read);
-    all->reading = false;
+    if (all != NULL)
+        all->reading = false;
     channel_release(ch);
 }
 
