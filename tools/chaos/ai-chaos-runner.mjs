@@ -27,8 +27,8 @@ const HELP = `ai-chaos-runner.sh [all|SCENARIO...] [options]
                   ${Object.keys(PLANTS).join(' ')}
   --judge FILE    judges a <scenario>.history.json again, and runs nothing
 Exit: 0 all held, 1 something did not, 64 what was asked for is not known.
-Environment: RESULT_DIR (target/ai-chaos), SOCKUDO_PROGRAM, AI_REDIS_HOST_PORT, AI_POSTGRES_HOST_PORT: ports of those within their namespaces;
-AI_CHAOS_LOOPBACK=1: no namespaces. COMPOSE_FILE and SCALE_COMPOSE_FILE mean nothing here: there is no Docker.`;
+Environment: RESULT_DIR (target/ai-chaos), SOCKUDO_PROGRAM, AI_REDIS_HOST_PORT (Redis' port within its namespace), AI_CHAOS_LOOPBACK=1 (no namespaces).
+The reference's other variables (COMPOSE_FILE, SOCKUDO_NODE_URLS and so on) mean nothing here: the fleet is the runner's own.`;
 
 function readArguments(words) {
   const o = { names: [], rounds: 1, seed: 1 + Math.floor(Math.random() * 1e6), short: false, plant: null, judge: null };

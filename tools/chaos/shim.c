@@ -4,6 +4,7 @@
  *
  *      0..7   int64, little endian: milliseconds that CLOCK_REALTIME is ahead (negative: behind). The monotonic clock stays true.
  *      8      not 0: fsync, fdatasync and sync_file_range fail with EIO
+ *      9      not 0: write, pwrite, writev, fallocate to files (not to descriptors 0 to 2) fail with ENOSPC
  *
  * Without the file nothing is changed. Threads: any; only atomic reads.
  *
@@ -15,14 +16,16 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 struct faults {
     int64_t ahead_ms;
-    uint8_t sync_fails;
+    uint8_t sync_fails, disk_full;
 };
 
 static const struct faults none;
@@ -98,4 +101,43 @@ int sync_file_range(int fd, off_t offset, off_t count, unsigned flags)
         return (int)syscall(SYS_sync_file_range, fd, offset, count, flags);
     errno = EIO;
     return -1;
+}
+
+static int is_full(int fd)
+{
+    struct stat st;
+    if (!__atomic_load_n(&faults->disk_full, __ATOMIC_RELAXED) || fd <= 2 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        return 0;
+    errno = ENOSPC;
+    return 1;
+}
+
+ssize_t write(int fd, const void *bytes, size_t n)
+{
+    return is_full(fd) ? -1 : syscall(SYS_write, fd, bytes, n);
+}
+
+ssize_t writev(int fd, const struct iovec *parts, int n)
+{
+    return is_full(fd) ? -1 : syscall(SYS_writev, fd, parts, n);
+}
+
+ssize_t pwrite(int fd, const void *bytes, size_t n, off_t at)
+{
+    return is_full(fd) ? -1 : syscall(SYS_pwrite64, fd, bytes, n, at);
+}
+
+ssize_t pwrite64(int fd, const void *bytes, size_t n, off_t at)
+{
+    return pwrite(fd, bytes, n, at);
+}
+
+int fallocate(int fd, int mode, off_t at, off_t n)
+{
+    return is_full(fd) ? -1 : (int)syscall(SYS_fallocate, fd, mode, at, n);
+}
+
+int fallocate64(int fd, int mode, off_t at, off_t n)
+{
+    return fallocate(fd, mode, at, n);
 }

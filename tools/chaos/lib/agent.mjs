@@ -3,7 +3,7 @@
 // agent.mjs - the load of a chaos run, a process of its own: publishers that insist, subscribers that come back, and a record of it all.
 //
 //    stdin, a line each   {"type":"start", …}  {"type":"speak"}  {"type":"home","node":n}  {"type":"ahead","node":n,"seconds":s}
-//                         {"type":"pace","perSecond":n}  {"type":"finish"}
+//                         {"type":"pace","perSecond":n}  {"type":"slow"}  {"type":"unslow"}  {"type":"finish"}
 //    stdout               {"type":"ready"}  {"type":"progress","acks":…}  {"type":"done"}: the history is in the file
 //
 // It judges nothing: oracle.mjs reads the record (see there for its shape). Times are milliseconds of this process's clock.
@@ -25,14 +25,22 @@ class Agent {
     this.apis = this.nodes.map(node => new Api(node, order.app));
     this.publishers = Array.from({ length: order.streams }, (_, k) => new Publisher(this, k, new Random(order.seed * 7919 + k)));
     this.subscribers = this.publishers.flatMap((p, k) => Array.from({ length: order.subscribers }, (_, j) => new Subscriber(this, k, j)));
-    const slow = new Random(order.seed + 1);
-    for (let i = 0; i < order.slowSockets; i++) this.subscribers[slow.below(this.subscribers.length)].slow = i % 2 ? 'stopped' : '1kB/s';
   }
 
   now() { return Math.round((performance.timeOrigin + performance.now()) * 10) / 10; }
 
   async open() {
     for (let i = 0; i < this.subscribers.length; i += 50) await Promise.all(this.subscribers.slice(i, i + 50).map(s => s.open()));
+  }
+
+  /* Some sockets, no two of them the same. */
+  slowDown() {
+    const random = new Random(this.order.seed + 1);
+    for (let i = 0; i < this.order.slowSockets;) {
+      const s = this.subscribers[random.below(this.subscribers.length)];
+      if (s.slow) continue;
+      s.readSlowly(i++ % 2 ? 'stopped' : '1kB/s');
+    }
   }
 
   speak() { this.publishing = this.publishers.map(p => p.run()); }
@@ -79,7 +87,9 @@ const orders = {
   async start(order) { agent = new Agent(order); await agent.open(); say({ type: 'ready', sockets: agent.subscribers.length }); },
   speak() { agent.speak(); progress = setInterval(() => say({ type: 'progress', ...agent.counts }), 250); },
   home({ node }) { agent.home = node; },
-  ahead({ node, seconds }) { agent.nodes[node].aheadSeconds = seconds; },
+  ahead({ node, seconds }) { Object.assign(agent.nodes[node], { aheadSeconds: seconds, jumpedAt: agent.now() }); },
+  slow() { agent.slowDown(); },
+  unslow() { for (const s of agent.subscribers) s.readOn(); },
   pace({ perSecond }) { agent.order.perSecond = perSecond; },
   async finish() { await agent.finish(); clearInterval(progress); say({ type: 'done', ...agent.counts }); process.exit(0); },
 };

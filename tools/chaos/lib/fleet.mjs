@@ -69,13 +69,7 @@ export class Node extends Service {
 
   async start() {
     fs.writeFileSync(this.file, JSON.stringify(merged(this.fleet.config(this), { host: '0.0.0.0', port: this.port, metrics: { host: '0.0.0.0', port: this.metricsPort } }), null, 1));
-    const argv = [program, '--config', this.file];
-    // The volume is a private mount of the node's: it goes with the process.
-    if (this.fleet.options.volumeMiB) {
-      fs.mkdirSync(this.data, { recursive: true });
-      argv.splice(0, argv.length, 'sh', '-c', `mount -t tmpfs -o size=${this.fleet.options.volumeMiB}m none ${this.data} && exec ${program} --config ${this.file}`);
-    }
-    this.launch(argv, this.fleet.options.shim ? { LD_PRELOAD: shim, CHAOS_FAULTS: this.faults } : {});
+    this.launch([program, '--config', this.file], this.fleet.options.shim ? { LD_PRELOAD: shim, CHAOS_FAULTS: this.faults } : {});
     await this.up();
   }
 
@@ -90,16 +84,14 @@ export class Node extends Service {
     }
   }
 
-  /* tools/chaos/shim.c: the first 8 bytes are milliseconds that its wall clock is ahead, byte 8 makes every sync fail. */
-  setFault({ aheadMs, syncFails }) {
+  /* tools/chaos/shim.c: the first 8 bytes are milliseconds that its wall clock is ahead, byte 8 makes every sync fail, byte 9 every write to a file. */
+  setFault({ aheadMs, syncFails, diskFull }) {
     const fd = fs.openSync(this.faults, 'r+'), bytes = Buffer.alloc(8);
     if (aheadMs !== undefined) { bytes.writeBigInt64LE(BigInt(aheadMs)); fs.writeSync(fd, bytes, 0, 8, 0); }
     if (syncFails !== undefined) fs.writeSync(fd, Buffer.from([syncFails ? 1 : 0]), 0, 1, 8);
+    if (diskFull !== undefined) fs.writeSync(fd, Buffer.from([diskFull ? 1 : 0]), 0, 1, 9);
     fs.closeSync(fd);
   }
-
-  /* Its data directory, seen from here. */
-  get volume() { return this.fleet.options.volumeMiB ? `/proc/${this.process.pid}/root${this.data}` : this.data; }
 
   async figures(names) {
     const found = await scrape(this.metricsUrl);
@@ -144,7 +136,7 @@ export class Postgres extends Service {
 
   async tool(command) {
     const [file, ...args] = this.net.command(this.host, [path.join(root, 'tools/postgres'), command, this.dir]);
-    const env = { ...process.env, POSTGRES_OPTIONS: `-c listen_addresses=* ${this.fixedPort ? `-c port=${this.fixedPort}` : ''}` };
+    const env = { ...process.env, POSTGRES_OPTIONS: '-c listen_addresses=*' };
     return (await run(file, args, { env })).stdout.trim().split('\n').at(-1);
   }
 
@@ -178,7 +170,7 @@ export async function until(condition, what, ms = 10_000) {
 }
 
 export class Fleet {
-  /* options: nodes, sentinel (Redis with replica and Sentinel), embedded (one node on RocksDB), shim, volumeMiB, config */
+  /* options: nodes, sentinel (Redis with replica and Sentinel), embedded (one node on RocksDB), shim, config */
   constructor(net, folder, options) {
     Object.assign(this, { net, folder, options });
     this.nodes = Array.from({ length: options.nodes }, (_, i) => new Node(this, i));

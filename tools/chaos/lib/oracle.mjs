@@ -62,7 +62,6 @@ function differs(wanted, got) {
 function subscribersHoldTheText({ history }) {
   const c = new Criterion('b_subscribers_hold_the_text');
   for (const [n, s] of history.subscribers.entries()) {
-    if (s.slow) continue;
     c.check(s.refused.length === 0, () => `subscriber ${n} was refused: ${JSON.stringify(s.refused[0])}`);
     const texts = reduce(s);
     for (const m of history.channels[s.channel].messages.filter(one => one.serial)) {

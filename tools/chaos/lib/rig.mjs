@@ -29,7 +29,10 @@ class Load {
   }
 
   take(message, rig) {
-    if (message.type === 'progress') rig.progress.push({ t: now(), ...message });
+    if (message.type === 'progress') {
+      rig.progress.push({ t: now(), ...message });
+      if (process.env.AI_CHAOS_VERBOSE) process.stderr.write(`${JSON.stringify(message)}\n`);
+    }
     if (message.type === 'error') process.stderr.write(`agent: ${message.message}\n`);
     this.waiting.get(message.type)?.resolve(message);
   }
@@ -69,7 +72,8 @@ export class Rig {
     this.fleet = new Fleet(net, this.folder, { orphanTtlMs: TTL_MS, ...options });
     try {
       await this.fleet.start();
-      await this.session('warm-up', { orphans: 0 }, () => sleep(this.short ? 2000 : 6000));
+      if (scenario.smallSocketBuffers) this.shrinkSockets();
+      await this.session('warm-up', { orphans: 0 }, () => sleep(scenario.warmUpMs ?? (this.short ? 2000 : 6000)));
       await sleep(SETTLE_MS);
       const before = await this.figures();
       this.startedAt = now();
@@ -82,6 +86,12 @@ export class Rig {
       this.load?.child.kill('SIGKILL');
       await this.fleet.stop();
     }
+  }
+
+  /* So that it is the server's buffer that fills, not the kernel's. */
+  shrinkSockets() {
+    this.net.set('agent', 'net.ipv4.tcp_rmem', '4096 16384 32768');
+    for (const { host } of this.fleet.nodes) this.net.set(host, 'net.ipv4.tcp_wmem', '4096 16384 32768');
   }
 
   async session(name, more, during) {
@@ -108,7 +118,7 @@ export class Rig {
   record(history, before, after, gauges) {
     const pair = list => ({ rss: sum(list, 'process_resident_memory_bytes'), fds: sum(list, 'process_open_fds') });
     return {
-      scenario: this.name, seed: this.seed, short: this.short, startedAt: this.startedAt, isolated: this.net.isolated, history, faults: this.faults, silenced: this.silenced, extra: this.extra,
+      scenario: this.name, seed: this.seed, short: this.short, startedAt: this.startedAt, isolated: this.net.isolated, history, faults: this.faults, silenced: this.silenced, extra: this.extra.map(e => e(history)),
       notes: this.notes.map(n => (typeof n === 'function' ? n(history) : n)), gauges, resetRequired: after.map(f => f?.sockudo_history_reset_required_channels ?? null),
       resources: { before: pair(before), after: pair(after) }, limits: { liveMs: this.scenario.liveMs, growth: 0.05 }, nodes: { before, after }, progress: this.progress,
     };

@@ -6,12 +6,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { WsClient } from '../../../test/e2e/lib/ws-client.mjs';
 
 const MODES = ['append_rollup_window=0', 'append_rollup_window=20', 'append_rollup_window=100', 'append_mode=full'];
-const AGAIN_MS = 50, CONNECT_MS = 3000, SLOW_TURN_MS = 1000, SLOW_BYTES = 1024;
+const AGAIN_MS = 50, CONNECT_MS = 3000, SLOW_TURN_MS = 1000, SLOW_BYTES = 1024, SLOW_CONSUMER = 4100;
 
 export class Subscriber {
   constructor(agent, channel, j) {
     Object.assign(this, { agent, channel, name: agent.publishers[channel].name, node: (channel + j) % agent.nodes.length, frames: [], resumes: 0, refused: [], cuts: [], slow: null });
-    this.params = MODES[(channel + j * 3) % MODES.length];
+    const modes = agent.order.modes ?? MODES;
+    this.params = modes[(channel + j * 3) % modes.length];
     this.connection = 0;
     this.serial = null;
     this.over = false;
@@ -62,7 +63,7 @@ export class Subscriber {
     else if (event === 'sockudo:resume_failed') this.refused.push({ t: now, why: frame.data });
     else if (event === 'sockudo:resume_success') { this.resuming = false; this.resumes++; this.agent.counts.resumes++; }
     else if (event.endsWith(':ping')) this.ws.send('{"event":"pusher:pong","data":{}}');
-    else if (event.endsWith(':error') && frame.data.code >= 4200 && frame.data.code < 4300) this.cuts.push({ t: now, code: frame.data.code, reason: frame.data.message, node: this.node }); // "reconnect", says the protocol
+    else if (event.endsWith(':error') && ((frame.data.code >= 4200 && frame.data.code < 4300) || (frame.data.code === SLOW_CONSUMER && this.slow))) this.cuts.push({ t: now, code: frame.data.code, reason: frame.data.message, node: this.node }); // "reconnect", says the protocol
     else if (event.endsWith(':error')) this.refused.push({ t: now, why: text.slice(0, 200) });
     else if (frame.channel === this.name) this.note(frame, now, number);
   }
@@ -71,7 +72,6 @@ export class Subscriber {
     this.streamId = frame.stream_id ?? this.streamId;
     this.serial ??= frame.serial ?? 0;
     this.becomeReady();
-    if (this.slow && this.slow !== 'was slow') this.readSlowly();
   }
 
   note(frame, now, number) {
@@ -82,18 +82,31 @@ export class Subscriber {
     if (frame.stream_id) this.streamId = frame.stream_id;
   }
 
-  readSlowly() {
+  readSlowly(how) {
+    this.slow = how;
+    if (!this.ws) return;
     const { socket } = this.ws;
-    socket.pause();
     socket.removeAllListeners('data');
-    if (this.slow === 'stopped') return;
+    socket.pause();
+    if (how === 'stopped') return;
     this.reading = setInterval(() => {
       const bytes = socket.read(SLOW_BYTES);
       if (bytes) this.ws?.take(bytes);
     }, SLOW_TURN_MS);
   }
 
-  hasAll(serial) { return this.slow !== null || (this.serial !== null && this.serial >= serial && this.ws !== null && !this.resuming); }
+  /* As all others from now on; if it was cut, it finds that out. */
+  readOn() {
+    clearInterval(this.reading);
+    if (!this.slow) return;
+    this.slow = 'was slow';
+    const { ws } = this;
+    if (!ws || ws.socket.listenerCount('data')) return;
+    ws.socket.on('data', data => ws.take(data));
+    ws.socket.resume();
+  }
+
+  hasAll(serial) { return this.serial !== null && this.serial >= serial && this.ws !== null && !this.resuming; }
   close() { this.over = true; clearInterval(this.reading); this.ws?.destroy(); }
   record() { return { channel: this.channel, params: this.params, slow: this.slow, connections: this.connection, resumes: this.resumes, refused: this.refused, cuts: this.cuts, frames: this.frames }; }
 }
