@@ -77,7 +77,7 @@ class Agent {
 async function textOf(api, channel, serial) {
   for (let i = 0; ; i++) {
     const item = await api.latest(channel, serial).catch(() => null);
-    if (item || i === 50) return item ? item.data : null;
+    if (item || i === 20) return item ? item.data : null;
     await sleep(100);
   }
 }

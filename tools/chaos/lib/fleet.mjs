@@ -17,7 +17,7 @@ export const root = fileURLToPath(new URL('../../..', import.meta.url));
 export const program = process.env.SOCKUDO_PROGRAM ?? path.join(root, 'build/release/sockudo');
 const shim = path.join(root, 'build/release/chaos-shim.so');
 const run = promisify(execFile);
-const UP_MS = 90_000;
+const UP_MS = 90_000, END_MS = 15_000;
 
 export const app = { id: 'app-id', key: 'app-key', secret: 'app-secret', enabled: true, policy: { features: { enable_client_messages: true } } };
 const isTable = v => v !== null && typeof v === 'object' && !Array.isArray(v);
@@ -32,18 +32,21 @@ export class Service {
     this.process = spawn(file, args, { cwd: this.folder, env: { ...process.env, ...env }, stdio: ['ignore', out, out] });
     fs.closeSync(out);
     this.running = true;
+    this.ending = false;
     const child = this.process;
-    this.exited = new Promise(resolve => child.once('exit', (code, signal) => { if (this.process === child) this.running = false; resolve({ code, signal }); }).once('error', () => resolve({ code: -1 })));
+    this.exited = new Promise(resolve => child.once('exit', (code, signal) => { if (this.process === child) this.running = false;
+      if (!this.ending) this.died = `${this.host} ended by itself: ${signal ?? `exit ${code}`}`;
+      resolve({ code, signal }); }).once('error', () => resolve({ code: -1 })));
     process.on('exit', this.atExit = () => child.kill('SIGKILL'));
     this.exited.then(() => process.off('exit', this.atExit));
   }
 
-  signal(name) { if (this.running) this.process.kill(name); }
+  signal(name) { this.ending = true; if (this.running) this.process.kill(name); }
   async kill() { this.signal('SIGKILL'); await this.exited; }
   async stop() {
     if (!this.running) return;
     this.signal('SIGTERM');
-    const slow = setTimeout(() => this.signal('SIGKILL'), 15_000);
+    const slow = setTimeout(() => { this.died = `${this.host} did not end within ${END_MS} ms of SIGTERM`; this.signal('SIGKILL'); }, END_MS);
     await this.exited;
     clearTimeout(slow);
   }

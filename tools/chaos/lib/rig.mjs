@@ -82,6 +82,8 @@ export class Rig {
       await sleep(Math.max(0, SETTLE_MS - gauges.tookMs));
       const after = await this.figures();
       return this.record(JSON.parse(fs.readFileSync(file)), before, after, gauges);
+    } catch (error) {
+      throw this.dead() ? new Error(`${error.message}; ${this.dead()}`) : error;
     } finally {
       this.load?.child.kill('SIGKILL');
       await this.fleet.stop();
@@ -99,9 +101,13 @@ export class Rig {
     await this.load.hear('ready', 60_000);
     this.tell({ type: 'speak' });
     await during();
+    if (this.dead()) throw new Error(this.dead());
     await this.load.finish();
     return this.load.historyFile;
   }
+
+  /* Who ended though nobody asked. */
+  dead() { return this.fleet.nodes.map(n => n.died).filter(Boolean).join('; '); }
 
   figures() { return Promise.all(this.fleet.nodes.map(n => n.figures(FIGURES))); }
 
@@ -118,7 +124,7 @@ export class Rig {
   record(history, before, after, gauges) {
     const pair = list => ({ rss: sum(list, 'process_resident_memory_bytes'), fds: sum(list, 'process_open_fds') });
     return {
-      scenario: this.name, seed: this.seed, short: this.short, startedAt: this.startedAt, isolated: this.net.isolated, history, faults: this.faults, silenced: this.silenced, extra: this.extra.map(e => e(history)),
+      scenario: this.name, seed: this.seed, short: this.short, startedAt: this.startedAt, isolated: this.net.isolated, history, faults: this.faults, silenced: this.silenced, extra: [() => ({ name: 'no_node_died_by_itself', passed: !this.dead(), detail: this.dead() }), ...this.extra].map(e => e(history)),
       notes: this.notes.map(n => (typeof n === 'function' ? n(history) : n)), gauges, resetRequired: after.map(f => f?.sockudo_history_reset_required_channels ?? null),
       resources: { before: pair(before), after: pair(after) }, limits: { liveMs: this.scenario.liveMs, growth: 0.05 }, nodes: { before, after }, progress: this.progress,
     };
