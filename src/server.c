@@ -17,8 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "app/limiter.h"
 #include "ai/streams.h"
+#include "api/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "server_internal.h"
@@ -27,7 +27,7 @@
 
 /* SAME_SIGNAL_MS: Ctrl-C often arrives twice, from the terminal and from a script that passes it on.
  * WEBHOOKS_STORE_MS: what they get to store their queue even when the grace period is over. */
-enum { LIMITER_ENTRIES_MAX = 65536, SPREAD_PER_CLIENT_US = 500, LOOK_MS = 5, SAME_SIGNAL_MS = 250, WEBHOOKS_STORE_MS = 250 };
+enum { SPREAD_PER_CLIENT_US = 500, LOOK_MS = 5, SAME_SIGNAL_MS = 250, WEBHOOKS_STORE_MS = 250 };
 
 /* ---- starting ---- */
 
@@ -115,6 +115,7 @@ static void start_ops(struct server *server)
     ops->metrics = server->metrics;
     ops->webhooks = server->webhooks;
     ops->cache = server->cache;
+    ops->limits_cache = server->limits;
     ops->shards_count = server->shards_count;
     ops->shards = mem_zalloc(server->shards_count * sizeof(struct ops_shard));
     for (unsigned i = 0; i < server->shards_count; i++) {
@@ -132,8 +133,7 @@ static void start_connect_limit(struct server *server)
 {
     const struct config *config = server->config;
     if (config->rate_limiter.enabled)
-        server->connects = limiter_new(config->rate_limiter.websocket.max_requests,
-                                       config->rate_limiter.websocket.window_seconds * 1000, LIMITER_ENTRIES_MAX);
+        server->connects = limits_new("websocket_connect", &config->rate_limiter.websocket, server->limits, server->metrics->registry);
 }
 
 /* ---- the metrics listener ---- */
@@ -362,7 +362,7 @@ static void free_server(struct server *server)
     if (server->ops.shards != NULL)
         ops_stop(&server->ops);
     free(server->ops.shards);
-    limiter_free(server->connects);
+    limits_free(server->connects);
     server_free_caches(server);
     directory_free(server->directory);
     metrics_free(server->metrics);

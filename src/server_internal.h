@@ -13,7 +13,7 @@
 #include "session/session.h"
 #include "webhook/webhook.h"
 
-struct limiter;
+struct limits;
 
 /* Mail that did not fit into another shard's mailbox: it waits here, in order, and is never lost. */
 struct outbox {
@@ -57,7 +57,7 @@ struct server {
     struct webhooks *webhooks;     /* NULL = nobody wants to be told */
     struct directory *directory;
     struct revocations *revocations;
-    struct limiter *connects;      /* by client address; NULL = off */
+    struct limits *connects;      /* by client address; NULL = off */
     struct ops ops;
     struct shard *shards;
     struct env **envs;
@@ -89,8 +89,8 @@ void shards_submitted(struct store_home *home);
 void shards_settle(struct server *server);
 
 /* ---- server_ws.c ---- */
-/* A request below /app/. Always answers. */
-void ws_request(struct shard *shard, struct http_request *request);
+/* A request below /app/, from on_head(). False: it waits for its limit, and comes again. */
+bool ws_request(struct shard *shard, struct http_request *request);
 bool ws_is_path(struct str path);
 extern const struct session_link ws_link;
 size_t ws_room(void *sink);

@@ -145,8 +145,7 @@ static bool on_head(void *user, struct http_request *request)
     struct shard *shard = user;
     if (!ws_is_path(request->path))
         return api_head(shard->api, request);
-    ws_request(shard, request);
-    return true;
+    return ws_request(shard, request);
 }
 
 static void on_request(void *user, struct http_request *request)

@@ -9,7 +9,7 @@
  */
 #include <stdlib.h>
 
-#include "app/limiter.h"
+#include "api/limits.h"
 #include "base/mem.h"
 #include "channel/outlet.h"
 #include "net/http.h"
@@ -210,22 +210,20 @@ static void refuse_rate(struct http_request *request, const struct limiter_verdi
                                                   .close = true});
 }
 
-/* False: it has been refused. */
-static bool within_limit(struct shard *shard, struct http_request *request)
+enum limit_result { LIMIT_WITHIN, LIMIT_WAITS, LIMIT_REFUSED };
+
+static enum limit_result check_limit(struct shard *shard, struct http_request *request)
 {
-    struct server *server = shard->server;
-    char peer[46];
-    if (server->connects == NULL)
-        return true;
-    conn_peer(request->conn, peer);
-    struct str address = client_address(str_of(peer), http_get_header(request, STR("x-forwarded-for")),
-                                        http_get_header(request, STR("x-real-ip")),
-                                        server->config->rate_limiter.websocket.trust_hops);
-    struct limiter_verdict verdict = limiter_check(server->connects, address, env_now_ms(&shard->env));
+    struct limiter_verdict verdict;
+    if (shard->server->connects == NULL)
+        return LIMIT_WITHIN;
+    if (!limits_check(shard->server->connects, &shard->env, request, &verdict))
+        return LIMIT_WAITS;
     metrics_rate_limit(&shard->env, "global", "websocket_connect", "websocket_upgrade", !verdict.allowed);
-    if (!verdict.allowed)
-        refuse_rate(request, &verdict);
-    return verdict.allowed;
+    if (verdict.allowed)
+        return LIMIT_WITHIN;
+    refuse_rate(request, &verdict);
+    return LIMIT_REFUSED;
 }
 
 static struct app *app_of(struct shard *shard, struct http_request *request)
@@ -256,23 +254,25 @@ static void upgrade(struct shard *shard, struct http_request *request, const str
     arena_free(&arena);
 }
 
-void ws_request(struct shard *shard, struct http_request *request)
+bool ws_request(struct shard *shard, struct http_request *request)
 {
     struct session_params params;
+    enum limit_result limit;
     if (request->method != HTTP_GET_ || !request->upgrade) {
         refuse(request, 426, STR("Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"),
                STR("This is a WebSocket endpoint: connect with an Upgrade request"));
-        return;
+        return true;
     }
-    if (atomic_load(&shard->server->ops.draining)) {
+    if (request->gone || atomic_load(&shard->server->ops.draining)) {
         refuse(request, 503, STR_NONE, STR("The server is shutting down"));
-        return;
+        return true;
     }
-    if (!within_limit(shard, request))
-        return;
+    if ((limit = check_limit(shard, request)) != LIMIT_WITHIN)
+        return limit == LIMIT_REFUSED;
     const char *wrong = session_params_read(shard->server->config, request->query, &request->arena, &params);
     if (wrong != NULL)
         refuse(request, 400, STR_NONE, str_of(wrong));
     else
         upgrade(shard, request, &params);
+    return true;
 }

@@ -14,7 +14,7 @@
 
 #include "api/cors.h"
 #include "api/handlers.h"
-#include "app/limiter.h"
+#include "api/limits.h"
 #include "app/replay_cache.h"
 #include "base/mem.h"
 #include "message/metrics.h"
@@ -146,25 +146,16 @@ static void add_headers(struct call *c, struct str lines)
     c->headers = str_make(both, c->headers.n + lines.n);
 }
 
-static struct limiter_verdict ask_limiter(struct call *c)
-{
-    const struct http_request *request = c->request;
-    char peer[46] = "";
-    conn_peer(request->conn, peer);
-    struct str address = client_address(str_of(peer), http_get_header(request, STR("x-forwarded-for")),
-                                        http_get_header(request, STR("x-real-ip")),
-                                        c->env->config->rate_limiter.api.trust_hops);
-    struct limiter_verdict v = limiter_check(c->api->shared->limiter, address, env_now_ms(c->env));
-    metrics_rate_limit(c->env, "global", "api_rate_limit", "http_api", !v.allowed);
-    return v;
-}
+enum limit_result { LIMIT_WITHIN, LIMIT_WAITS, LIMIT_REFUSED };
 
-/* True if the request may go on. */
-static bool is_within_limit(struct call *c)
+static enum limit_result check_limit(struct call *c)
 {
-    if (!c->api->shared->limiter)
-        return true;
-    struct limiter_verdict v = ask_limiter(c);
+    struct limiter_verdict v;
+    if (!c->api->shared->limits)
+        return LIMIT_WITHIN;
+    if (!limits_check(c->api->shared->limits, c->env, c->request, &v))
+        return LIMIT_WAITS;
+    metrics_rate_limit(c->env, "global", "api_rate_limit", "http_api", !v.allowed);
     struct buf *lines = &c->api->scratch;
     buf_clear(lines);
     put_limit_line(lines, "x-ratelimit-limit: ", v.limit);
@@ -174,13 +165,13 @@ static bool is_within_limit(struct call *c)
         put_limit_line(lines, "retry-after: ", v.reset_s);
     add_headers(c, buf_view(lines));
     if (v.allowed)
-        return true;
+        return LIMIT_WITHIN;
     call_answer(c, &(struct http_response){
                        .status = 429,
                        .content_type = STR("application/json"),
                        .body = STR("{\"error\":\"Too Many Requests\","
                                    "\"message\":\"Rate limit exceeded. Please try again later.\"}")});
-    return false;
+    return LIMIT_REFUSED;
 }
 
 static struct signed_request signed_part(const struct call *c)
@@ -222,8 +213,6 @@ static void answer_preflight(struct call *c)
 
 static bool check_signed_head(struct call *c)
 {
-    if (!is_within_limit(c))
-        return false;
     struct signature_failure failure;
     struct signed_request part = signed_part(c);
     struct app *app = signature_check_head(c->env->apps, &part, c->args[0], &failure);
@@ -299,9 +288,33 @@ static void begin_stream(struct call *c)
         c->route->serve(c);
 }
 
+/* Its route is known; again when its limit is. */
+static bool head_goes_on(struct call *c)
+{
+    unsigned flags = c->route->flags;
+    enum limit_result limit = flags & (ROUTE_SIGNED | ROUTE_LIMITED) ? check_limit(c) : LIMIT_WITHIN;
+    if (limit != LIMIT_WITHIN)
+        return limit == LIMIT_REFUSED;
+    if ((flags & ROUTE_SIGNED) && !check_signed_head(c))
+        return true;
+    if (flags & ROUTE_STREAM) {
+        begin_stream(c);
+        return false;
+    }
+    /* A request whose body never comes is freed without a word: it is counted again by api_request(). */
+    atomic_fetch_sub_explicit(&c->api->in_flight, 1, memory_order_relaxed);
+    return false;
+}
+
 bool api_head(void *user, struct http_request *request)
 {
     struct api *api = user;
+    if (request->gone) { /* while its limit was asked for */
+        call_answer(request->user, &(struct http_response){.status = 503});
+        return true;
+    }
+    if (request->user)
+        return head_goes_on(request->user);
     struct call *c = call_new(api, request);
     atomic_fetch_add_explicit(&api->in_flight, 1, memory_order_relaxed);
     c->headers = cors_headers(api->env->config, http_get_header(request, STR("origin")), call_arena(c));
@@ -316,17 +329,7 @@ bool api_head(void *user, struct http_request *request)
         refuse_route(c, &m);
         return true;
     }
-    if ((m.route->flags & ROUTE_SIGNED) && !check_signed_head(c))
-        return true;
-    if ((m.route->flags & ROUTE_LIMITED) && !is_within_limit(c))
-        return true;
-    if (m.route->flags & ROUTE_STREAM) {
-        begin_stream(c);
-        return false;
-    }
-    /* A request whose body never comes is freed without a word: it is counted again by api_request(). */
-    atomic_fetch_sub_explicit(&api->in_flight, 1, memory_order_relaxed);
-    return false;
+    return head_goes_on(c);
 }
 
 void api_request(void *user, struct http_request *request)

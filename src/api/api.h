@@ -8,7 +8,7 @@
  *
  * Upgrades to /app/<key> never come here. What all shards share is struct api_shared: it is made before the
  * first api and outlives the last; everything in it is read-only while requests are served, but for the
- * limiter, which locks.
+ * limits, which lock.
  *
  * Limits: API_CHANNELS_AT_ONCE publishes of one request are in flight at a time; REPLAY_KEYS_MAX idempotency
  * keys per shard. Threads: every call on env's shard.
@@ -22,14 +22,14 @@
 enum { API_CHANNELS_AT_ONCE = 256, API_SHARDS_MAX = 64, REPLAY_KEYS_MAX = 1 << 18 };
 
 struct api;
-struct limiter;
+struct limits;
 struct webhooks;
 struct route; /* api/route.h */
 struct directory; /* session/directory.h */
 struct revocations; /* session/revocation.h */
 
 struct api_shared {
-    struct limiter *limiter; /* by client address, borrowed; NULL = off */
+    struct limits *limits; /* by client address, borrowed; NULL = off */
     /* Routes of the layer above (src/ops), served like our own; borrowed. */
     const struct route *routes;
     size_t routes_count;

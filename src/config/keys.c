@@ -182,7 +182,7 @@ static const struct config_key rows[] = {
     KAFKA_KEYS("queue.kafka.", NOT_SET),
     IGGY_KEYS("queue.iggy.", "QUEUE_"),
     ACTS("rate_limiter.enabled", "RATE_LIMITER_ENABLED", BOOL, "true", rate_limiter.enabled),
-    ONE_OF("rate_limiter.driver", "RATE_LIMITER_DRIVER", "memory", "memory none | redis redis-cluster"),
+    ONE_OF("rate_limiter.driver", "RATE_LIMITER_DRIVER", "memory", "memory none redis | redis-cluster"),
     ACTS("rate_limiter.api_rate_limit.max_requests", "RATE_LIMITER_API_MAX_REQUESTS", U64, "100",
          rate_limiter.api.max_requests),
     ACTS("rate_limiter.api_rate_limit.window_seconds", "RATE_LIMITER_API_WINDOW_SECONDS", U64, "60",

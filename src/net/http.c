@@ -404,6 +404,10 @@ void http_head_again(struct http_request *request)
     struct http_exchange *x = (struct http_exchange *)request;
     struct http_conn *http = x->http;
     x->head_waits = false;
+    if (http == NULL) {
+        request->server->handler->on_head(request->server->user, request);
+        return;
+    }
     http_go_on(http, HTTP_PAUSE_HEAD);
     ask_handler(http, x);
     if (http->upgraded)

@@ -62,6 +62,7 @@ struct http_request {
     bool upgrade;        /* asks for websocket */
     bool gone;           /* the peer went away; only http_respond() is left to do */
     void *user;          /* the handler's */
+    void *waiting;       /* what http_head_wait() is about: whoever called it */
 };
 
 struct http_handler {
@@ -91,7 +92,7 @@ void http_server_drain(struct http_server *server);
 
 /* The handler needs somebody's answer first: from on_head(), which then returns false. Nothing more of the connection is read until
  * http_head_again() calls on_head() a second time, from where any answer, an upgrade too, is possible. If the peer has gone meanwhile
- * (request->gone), http_respond() is called in place of http_head_again(). */
+ * (request->gone), that call must respond. */
 void http_head_wait(struct http_request *request);
 void http_head_again(struct http_request *request);
 

@@ -4,9 +4,7 @@
  */
 #include "ops/internal.h"
 
-#include "app/limiter.h"
-
-enum { LIMITER_ENTRIES_MAX = 100000 };
+#include "api/limits.h"
 
 static const struct route routes[] = {
     {HTTP_GET_, "/live", serve_live, 0},
@@ -27,14 +25,13 @@ void ops_start(struct ops *ops)
     ops->api.routes_count = config->http_api.usage_enabled ? ROUTES : ROUTES - ROUTES_OF_USAGE;
     ops->api.routes_user = ops;
     if (config->rate_limiter.enabled)
-        ops->api.limiter =
-            limiter_new(limit->max_requests, limit->window_seconds * 1000, LIMITER_ENTRIES_MAX);
+        ops->api.limits = limits_new("api", limit, ops->limits_cache, ops->metrics->registry);
     figures_start(ops);
 }
 
 void ops_stop(struct ops *ops)
 {
     figures_stop(ops);
-    limiter_free(ops->api.limiter);
-    ops->api.limiter = NULL;
+    limits_free(ops->api.limits);
+    ops->api.limits = NULL;
 }

@@ -35,6 +35,7 @@ struct ops {
     struct metrics *metrics;
     struct webhooks *webhooks; /* NULL = none */
     struct cache *cache;       /* NULL = none */
+    struct cache *limits_cache; /* where the rate limit is counted; NULL = in memory */
     struct ops_shard *shards;
     unsigned shards_count;
     _Atomic bool draining; /* set when the shutdown begins */
@@ -43,7 +44,7 @@ struct ops {
     void *session_user;
 
     struct figures *figures; /* ops's own */
-    struct api_shared api;   /* routes and limiter are ops_start()'s; directory and revocations the server's */
+    struct api_shared api;   /* routes and limits are ops_start()'s; directory and revocations the server's */
 };
 
 void ops_start(struct ops *ops);

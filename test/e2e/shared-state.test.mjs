@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// shared-state.test.mjs - what nodes share in Redis beside the bus: idempotency keys and rate limits (chapter 2, 2.7 A and 2.17; chapter 5,
+// 6.1 and 6.3; its edge case 29).
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { Fleet } from './lib/fleet.mjs';
+import { Api } from './lib/api.mjs';
+import { demoApp, fresh, sleep, until } from './lib/server.mjs';
+import { V2 } from './lib/v2.mjs';
+
+const keyed = key => ({ 'X-Idempotency-Key': key });
+
+describe('idempotency keys of two nodes', () => {
+  let fleet, apis;
+  before(async () => { fleet = await Fleet.start({ nodes: 2 }); apis = fleet.nodes.map(node => new Api(node, demoApp)); });
+  after(async () => { apis.forEach(api => api.close()); await fleet.stop(); });
+
+  test('a key posted to both is published once, and both answer the same bytes [5.29]', async () => {
+    const channel = fresh('c'), key = fresh('key'), viewer = await V2.connect(fleet.nodes[1]);
+    await viewer.subscribe(channel);
+    const first = await apis[0].publish(channel, 'e', 'one', { info: 'subscription_count' }, keyed(key));
+    const second = await apis[1].publish(channel, 'e', 'one', { info: 'subscription_count' }, keyed(key));
+    assert.equal(first.status, 200, first.text);
+    assert.deepEqual([second.status, second.text], [200, first.text]);
+    await apis[1].publish(channel, 'e', 'last');
+    await until(() => viewer.of(channel).some(f => f.data === 'last'), 'the last event');
+    assert.deepEqual(viewer.of(channel).filter(f => f.event === 'e').map(f => f.data), ['one', 'last']);
+    await viewer.close();
+  });
+
+  test('twins at the same moment: one event, answers alike', async () => {
+    const channel = fresh('c'), viewer = await V2.connect(fleet.nodes[0]);
+    await viewer.subscribe(channel);
+    for (let i = 0; i < 20; i++) {
+      const key = fresh('twin');
+      const answers = await Promise.all(apis.map(api => api.publish(channel, 'e', `${i}`, {}, keyed(key))));
+      assert.deepEqual(answers.map(a => [a.status, a.text]), [[200, answers[0].text], [200, answers[0].text]]);
+    }
+    await apis[0].publish(channel, 'e', 'last');
+    await until(() => viewer.of(channel).some(f => f.data === 'last'), 'the last event');
+    assert.deepEqual(viewer.of(channel).filter(f => f.event === 'e').map(f => f.data), [...Array(20).keys()].map(String).concat('last'));
+    await viewer.close();
+  });
+
+  test('a batch and its items are known at the other node; a failed request gives its key back', async () => {
+    const channel = fresh('c'), key = fresh('batch'), item = fresh('item');
+    const batch = [{ name: 'e', channel, data: 'a', idempotency_key: item, info: 'subscription_count' }, { name: 'e', channel, data: 'b', info: 'subscription_count' }];
+    const first = await apis[0].post('/batch_events', { batch }, keyed(key)), second = await apis[1].post('/batch_events', { batch }, keyed(key));
+    assert.equal(first.status, 200, first.text);
+    assert.equal(second.text, first.text);
+    const other = await apis[1].post('/batch_events', { batch: [batch[0]] }, keyed(fresh('batch')));
+    assert.deepEqual(other.body, { batch: [{}] });
+    const conflict = { message_id: fresh('m') };
+    assert.equal((await apis[0].publish(channel, 'e', 'x', conflict)).status, 200);
+    const refused = fresh('refused');
+    assert.equal((await apis[0].publish(channel, 'e', 'y', conflict, keyed(refused))).status, 400);
+    assert.equal((await apis[1].publish(channel, 'e', 'y', {}, keyed(refused))).status, 200);
+  });
+
+  test('without Redis a key is refused with 503, an event without one goes through; then all is as before', async () => {
+    const channel = fresh('c'), key = fresh('key');
+    await fleet.redis.kill();
+    const refused = await apis[0].publish(channel, 'e', 'one', {}, keyed(key));
+    assert.deepEqual([refused.status, refused.body.code ?? refused.body.error], [503, 'service_unavailable'], refused.text);
+    assert.match(refused.text, /Idempotency coordination is temporarily unavailable/);
+    assert.equal((await apis[0].publish(channel, 'e', 'plain')).status, 200);
+    await until(async () => (await fleet.nodes[0].get('/up')).status === 503, '/up to say so');
+    await fleet.redis.start();
+    await until(async () => (await apis[0].publish(channel, 'e', 'one', {}, keyed(key))).status === 200, 'the key to be taken', 30000);
+    await until(async () => (await fleet.nodes[0].get('/up')).status === 200, '/up to recover', 30000);
+    assert.ok(await fleet.nodes[0].metric('sockudo_cache_failures_total', { cache: 'cache' }) >= 1);
+  });
+});
+
+describe('rate limits of two nodes', () => {
+  const limit = { max_requests: 6, window_seconds: 3 };
+  let fleet, apis;
+  before(async () => {
+    fleet = await Fleet.start({ nodes: 2, config: { rate_limiter: { enabled: true, driver: 'redis', api_rate_limit: limit, websocket_rate_limit: limit } } });
+    apis = fleet.nodes.map(node => new Api(node, demoApp));
+  });
+  after(async () => { apis.forEach(api => api.close()); await fleet.stop(); });
+  const left = answer => [answer.status, answer.headers['x-ratelimit-remaining']];
+
+  test('an address has one window for both, which slides', async () => {
+    const answers = [];
+    for (let i = 0; i < 8; i++) answers.push(await apis[i % 2].publish('c', 'e', 'x'.repeat(i * 1000)));
+    assert.deepEqual(answers.map(left), [[200, '5'], [200, '4'], [200, '3'], [200, '2'], [200, '1'], [200, '0'], [429, '0'], [429, '0']]);
+    assert.deepEqual([answers[7].headers['retry-after'], answers[7].body.error], ['3', 'Too Many Requests']);
+    await sleep(3100);
+    assert.deepEqual(left(await apis[1].publish('c', 'e', 'x')), [200, '5']);
+    await sleep(3100);
+  });
+
+  test('two hundred at once on kept connections: exactly the limit passes', async () => {
+    const answers = await Promise.all(Array.from({ length: 200 }, (_, i) => apis[i % 2].publish('c', 'e', 'x')));
+    assert.deepEqual([answers.filter(a => a.status === 200).length, answers.filter(a => a.status === 429).length], [6, 194]);
+    await sleep(3100);
+  });
+
+  test('connections are counted over both nodes, on their own', async () => {
+    const clients = await Promise.all(Array.from({ length: 6 }, (_, i) => V2.connect(fleet.nodes[i % 2])));
+    for (const node of fleet.nodes) {
+      const { text } = await node.raw(`GET /app/${demoApp.key}?protocol=7 HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`);
+      assert.match(text, /^HTTP\/1.1 429 /);
+    }
+    assert.equal((await apis[0].publish('c', 'e', 'x')).status, 200);
+    await Promise.all(clients.map(c => c.close()));
+  });
+
+  test('without Redis each node keeps the limit itself, and says so in a metric', async () => {
+    await fleet.redis.kill();
+    await sleep(3100);
+    for (const [i, api] of apis.entries()) {
+      const answers = [];
+      for (let n = 0; n < 8; n++) answers.push(await api.publish('c', 'e', 'x'));
+      assert.deepEqual(answers.map(a => a.status), [200, 200, 200, 200, 200, 200, 429, 429]);
+      assert.ok(await fleet.nodes[i].metric('sockudo_rate_limiter_fallback_total', { limiter: 'api' }) >= 8);
+    }
+  });
+});
