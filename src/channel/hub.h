@@ -228,6 +228,7 @@ struct query {
     enum stream_state presence_log; /* CHANNEL: not healthy: its presence history has a hole */
     uint64_t logs_degraded, logs_reset_required; /* TOTALS: so many of these */
     /* TOTALS */
+    uint64_t users_here; /* who can be addressed: their channels are not among the occupied ones */
     uint64_t occupied, subscriptions, presence_channels, presence_subscriptions, presence_members;
 };
 struct query *query_new(struct env *env, enum query_kind kind, struct app *app, void (*done)(struct query *));

@@ -62,6 +62,10 @@ static void answer_totals(struct query *q, const struct channel *ch)
 {
     if ((q->app != NULL && ch->app != q->app) || channel_subscriptions(ch) == 0 || ch->kind.meta)
         return;
+    if (ch->kind.server_to_user) {
+        q->users_here++;
+        return;
+    }
     q->occupied++;
     q->subscriptions += channel_subscriptions(ch);
     if (ch->kind.kind != CHANNEL_PRESENCE)

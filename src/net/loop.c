@@ -48,7 +48,8 @@ struct loop {
     _Atomic int stopped;
     _Atomic uint64_t idle_ns;                 /* time spent waiting */
     _Atomic uint64_t wait_since_ns;           /* 0 = not waiting */
-    _Atomic uint64_t asked_ns, asked_idle_ns; /* at the last loop_busy_permille() */
+    _Atomic uint64_t asked_ns, asked_idle_ns; /* at the last loop_use() */
+    _Atomic uint64_t turns, asked_turns;
     struct epoll_event events[EVENTS_MAX];
 };
 
@@ -227,6 +228,8 @@ static void run_hooks(struct loop *loop)
 void loop_turn(struct loop *loop, int wait_ms)
 {
     wait_for_events(loop, wait_ms);
+    uint64_t turns = atomic_load_explicit(&loop->turns, memory_order_relaxed);
+    atomic_store_explicit(&loop->turns, turns + 1, memory_order_relaxed);
     take_mail(loop);
     dispatch_events(loop);
     wheel_turn(loop->wheel, loop_now_ms(loop));
@@ -268,16 +271,17 @@ uint64_t loop_now_ns(const struct loop *loop)
     return loop->now_ns;
 }
 
-unsigned loop_busy_permille(struct loop *loop)
+struct loop_use loop_use(struct loop *loop)
 {
     uint64_t now_ns = clock_mono_ns(loop->clock);
     uint64_t since_ns = atomic_load_explicit(&loop->wait_since_ns, memory_order_relaxed);
     uint64_t idle_ns = atomic_load_explicit(&loop->idle_ns, memory_order_relaxed);
+    uint64_t turns = atomic_load_explicit(&loop->turns, memory_order_relaxed);
     if (since_ns && now_ns > since_ns)
         idle_ns += now_ns - since_ns;
-    uint64_t all_ns = now_ns - atomic_exchange(&loop->asked_ns, now_ns);
-    uint64_t waited_ns = idle_ns - atomic_exchange(&loop->asked_idle_ns, idle_ns);
-    if (all_ns == 0 || (int64_t)waited_ns >= (int64_t)all_ns)
-        return 0;
-    return (int64_t)waited_ns < 0 ? 1000 : (unsigned)((all_ns - waited_ns) * 1000 / all_ns);
+    struct loop_use use = {.all_ns = now_ns - atomic_exchange(&loop->asked_ns, now_ns),
+                           .turns = turns - atomic_exchange(&loop->asked_turns, turns)};
+    int64_t waited_ns = (int64_t)(idle_ns - atomic_exchange(&loop->asked_idle_ns, idle_ns));
+    use.busy_ns = waited_ns < 0 ? use.all_ns : (uint64_t)waited_ns > use.all_ns ? 0 : use.all_ns - (uint64_t)waited_ns;
+    return use;
 }

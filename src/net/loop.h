@@ -49,5 +49,8 @@ struct mailbox *loop_mailbox(struct loop *loop);
 struct wheel *loop_wheel(struct loop *loop);
 uint64_t loop_now_ms(const struct loop *loop); /* monotonic, taken at the start of the turn */
 uint64_t loop_now_ns(const struct loop *loop);
-/* Share of time not spent waiting since the last call of it, 0..1000; any thread. */
-unsigned loop_busy_permille(struct loop *loop);
+/* Since the last call of it: time, what of it was not spent waiting, and turns begun. Any thread. */
+struct loop_use {
+    uint64_t all_ns, busy_ns, turns;
+};
+struct loop_use loop_use(struct loop *loop);

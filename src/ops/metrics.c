@@ -29,6 +29,7 @@ struct per_shard {
 struct figures {
     struct process process;
     double workers, active_tasks, injection_depth, forced_yields;
+    double turns, busy_us, mean_turn_us; /* of all loops, since the last scrape */
     double send_queue_bytes, connections_budget;
     double memory_channels, memory_messages, memory_messages_bytes;
     double queue_ops, queue_bytes, store_writes, store_failures, store_batches;
@@ -46,7 +47,10 @@ static void take_shard(struct figures *f, const struct ops_shard *shard, unsigne
     struct mailbox *box = loop_mailbox(shard->loop);
     f->depth.at[i] = (double)mailbox_depth(box);
     f->dropped.at[i] = (double)mailbox_dropped(box);
-    f->busy.at[i] = loop_busy_permille(shard->loop) / 1000.0;
+    struct loop_use use = loop_use(shard->loop);
+    f->busy.at[i] = use.all_ns > 0 ? (double)use.busy_ns / (double)use.all_ns : 0;
+    f->turns += (double)use.turns;
+    f->busy_us += (double)use.busy_ns / 1000;
     f->injection_depth += f->depth.at[i];
     f->send_queue_bytes += (double)conn_pool_stats(shard->conns)->queued_bytes;
 }
@@ -54,12 +58,13 @@ static void take_shard(struct figures *f, const struct ops_shard *shard, unsigne
 static void take_shards(struct ops *ops, struct figures *f)
 {
     f->workers = f->depth.count = f->busy.count = f->dropped.count = ops->shards_count;
-    f->injection_depth = f->send_queue_bytes = f->active_tasks = 0;
+    f->injection_depth = f->send_queue_bytes = f->active_tasks = f->turns = f->busy_us = 0;
     for (unsigned i = 0; i < ops->shards_count; i++) {
         take_shard(f, &ops->shards[i], i);
         const struct api *api = ops->api.all[i];
         f->active_tasks += api ? (double)api_in_flight(api) : 0;
     }
+    f->mean_turn_us = f->turns > 0 ? f->busy_us / f->turns : 0;
 }
 
 static void take_store(struct ops *ops, struct figures *f)
@@ -127,6 +132,7 @@ static void emit_build(void *ctx, struct metric_sink *sink)
     X("tokio_workers_count", "Shards (kept name)", workers)                                                  \
     X("tokio_active_tasks", "HTTP requests, store operations, webhook jobs (kept name)", active_tasks)        \
     X("tokio_injection_queue_depth", "Tasks in the mailboxes of all shards (kept name)", injection_depth)    \
+    X("tokio_worker_mean_poll_duration_us", "Mean work of a turn of a shard's loop since the last scrape, us (kept name)", mean_turn_us) \
     X("tokio_budget_forced_yield_count", "Always 0: shards do not yield (kept name)", forced_yields)         \
     X("send_queue_bytes", "Bytes queued for sockets", send_queue_bytes)                                      \
     X("connections_budget", "max_connections, or without it what the open file limit leaves", connections_budget) \

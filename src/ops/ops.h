@@ -23,11 +23,6 @@ struct ops_shard {
     struct env *env;
 };
 
-/* What the sessions of this node know about an app. */
-struct session_totals {
-    uint64_t authenticated_connections, users;
-};
-
 struct ops {
     const struct config *config;
     struct apps *apps;
@@ -39,9 +34,6 @@ struct ops {
     struct ops_shard *shards;
     unsigned shards_count;
     _Atomic bool draining; /* set when the shutdown begins */
-    /* Optional, any thread: without it both figures are 0. */
-    void (*session_totals)(void *user, const struct app *app, struct session_totals *out);
-    void *session_user;
 
     struct figures *figures; /* ops's own */
     struct api_shared api;   /* routes and limits are ops_start()'s; directory and revocations the server's */

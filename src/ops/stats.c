@@ -31,7 +31,7 @@ void serve_usage(struct call *c)
 }
 
 struct totals {
-    uint64_t connections, authenticated, users;
+    uint64_t connections, authenticated, users, with_meta;
     uint64_t channels, subscriptions, presence_channels, presence_subscriptions, presence_members;
     uint64_t logs_degraded, logs_reset_required;
 };
@@ -47,7 +47,7 @@ static void put_totals(struct buf *out, const struct totals *t)
     put_u64(out, "connections", t->connections);
     put_u64(out, "authenticated_connections", t->authenticated);
     put_u64(out, "users", t->users);
-    put_u64(out, "connections_with_meta", 0); /* what a sign-in says as `meta` is not kept */
+    put_u64(out, "connections_with_meta", t->with_meta);
     put_key(out, "occupancy");
     buf_char(out, '{');
     put_u64(out, "channels", t->channels);
@@ -66,6 +66,7 @@ static struct totals sum_of(const struct survey *s)
         sum.connections += t->connections;
         sum.authenticated += t->authenticated;
         sum.users += t->users;
+        sum.with_meta += t->with_meta;
         sum.channels += t->channels;
         sum.subscriptions += t->subscriptions;
         sum.presence_channels += t->presence_channels;
@@ -156,13 +157,10 @@ static void ask_next(struct survey *s);
 static void counted(struct query *q)
 {
     struct survey *s = q->user;
-    struct ops *ops = ops_of(s->call);
-    struct session_totals sessions = {0};
-    if (ops->session_totals)
-        ops->session_totals(ops->session_user, q->app, &sessions);
     s->of_app[q->app->index] = (struct totals){.connections = atomic_load(&q->app->connections),
-                                               .authenticated = sessions.authenticated_connections,
-                                               .users = sessions.users,
+                                               .authenticated = atomic_load(&q->app->authenticated),
+                                               .users = q->users_here,
+                                               .with_meta = atomic_load(&q->app->with_meta),
                                                .channels = q->occupied,
                                                .subscriptions = q->subscriptions,
                                                .presence_channels = q->presence_channels,

@@ -61,6 +61,7 @@ struct user { /* who the client is: by sign-in (chapter 1, 4.1) or by a capabili
     struct str jti;           /* of the token; absent: signed in */
     uint64_t token_due_ms;    /* when it expires, or the grace after that ends; 0 = no token */
     bool token_expired;       /* and the client has been told */
+    bool has_meta;            /* user_data had `meta`, which is counted only */
     char text[];
 };
 
@@ -244,6 +245,8 @@ void command_ai_event(struct session *s, const struct client_message *m, struct 
 struct user *user_new(struct str id, struct str info, struct str jti, struct capabilities *may);
 /* The connection's identity from now on. */
 void user_becomes(struct session *s, struct user *user);
+/* The app no longer counts the session's user; the session ends, or another one follows. */
+void user_leaves(struct session *s);
 static inline bool user_by_token(const struct user *user)
 {
     return user->jti.p != NULL;

@@ -306,6 +306,7 @@ void session_closed(struct session *s, enum session_end how)
     metrics_gauge(env, s->app, connected, -1);
     list_remove(&s->link);
     s->all->count--;
+    user_leaves(s);
     user_free(s->user);
     free(s->limits);
     free(s->doom_reason);

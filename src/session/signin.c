@@ -58,9 +58,20 @@ void user_free(struct user *user)
 
 /* ---- sign-in ---- */
 
+void user_leaves(struct session *s)
+{
+    if (s->user == NULL)
+        return;
+    atomic_fetch_sub_explicit(&s->app->authenticated, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&s->app->with_meta, s->user->has_meta, memory_order_relaxed);
+}
+
 void user_becomes(struct session *s, struct user *user)
 {
     struct user *old = s->user;
+    user_leaves(s);
+    atomic_fetch_add_explicit(&s->app->authenticated, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&s->app->with_meta, user->has_meta, memory_order_relaxed);
     s->user = user;
     s->auth_due_ms = 0;
     sub_identify(s, user->id);
@@ -99,7 +110,9 @@ static void sign_in(struct session *s, struct str user_data, struct arena *arena
     } else if (wrong != NULL) {
         session_error(s, CODE_UNAUTHORIZED, STR_NONE, "Authentication error: Invalid capabilities in user_data: %s", wrong);
     } else {
-        user_becomes(s, user_new(id, info.p != NULL ? info : STR("{}"), STR_NONE, may));
+        struct user *user = user_new(id, info.p != NULL ? info : STR("{}"), STR_NONE, may);
+        user->has_meta = json_get(value, STR("meta")).p != NULL;
+        user_becomes(s, user);
         say_success(s, user_data);
     }
 }
