@@ -71,7 +71,7 @@ extern const struct key_table keys_ably_key;  /* text only */
  */
 const char *key_name(const struct key_table *table, const struct config_key *key);
 
-/* `text`, as a value of the key, must not be shown. */
+/* `text`, as a value of the key, must not be shown. That there is none may be. */
 bool key_hides(const struct config_key *key, struct str text);
 
 /* The row with this name, or -1. */

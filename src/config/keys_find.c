@@ -21,6 +21,8 @@ const char *key_name(const struct key_table *table, const struct config_key *key
 
 bool key_hides(const struct config_key *key, struct str text)
 {
+    if (text.n == 0)
+        return false;
     return (key->flags & KEY_SECRET) || ((key->flags & KEY_SECRET_URL) && str_find(text, STR("://")) >= 0);
 }
 
