@@ -117,7 +117,7 @@ void attach_head_known(struct channel *ch)
         return;
     if (ch->head_partial && topic_is_heard(ch))
         load_head(ch);
-    if (!is_ready(ch) || !peers_known(ch) || (ch->policy.annotations && !annotations_ready(ch)))
+    if (!is_ready(ch) || !peers_known(ch) || !last_event_known(ch) || (ch->policy.annotations && !annotations_ready(ch)))
         return;
     for (struct list *link; !ch->held && (link = list_take(&ch->attaching)) != NULL;)
         attach_now(ch, list_of(link, struct attach_mail, link));

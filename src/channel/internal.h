@@ -247,6 +247,12 @@ void topics_free(struct hub *hub);
 /* peers.c */
 /* Who of the members is at other nodes is known; if not, they are being asked, and attach_head_known() will be called. */
 bool peers_known(struct channel *ch);
+
+/* ---- last_event.c: the last event of a cache channel ---- */
+void last_event_keep(struct channel *ch, const struct publish *p);
+void last_event_drop(struct channel *ch);
+/* Whether it is known here if there is one. If not, the shared cache is asked, and attach_topic_on() follows. */
+bool last_event_known(struct channel *ch);
 void peers_ask_again(struct channel *ch);
 void peers_forget(struct channel *ch); /* the channel is in no topic any more */
 enum member_change { MEMBER_CAME, MEMBER_WENT, MEMBER_CHANGED };

@@ -79,16 +79,6 @@ void owner_know_head(struct channel *ch, const struct store_head *head)
     ch->head_partial = false;
 }
 
-static void drop_cached(struct channel *ch)
-{
-    for (int i = 0; i < 2; i++)
-        if (ch->cached[i] != NULL)
-            frame_drop(ch->cached[i]);
-    ch->cached[0] = ch->cached[1] = NULL;
-    free(ch->cached_json);
-    ch->cached_json = NULL;
-}
-
 void owner_free(struct channel *ch)
 {
     struct hub *hub = ch->env->hub;
@@ -103,7 +93,7 @@ void owner_free(struct channel *ch)
     annotations_free(ch);
     leavers_free(ch->leavers);
     presence_log_free(ch);
-    drop_cached(ch);
+    last_event_drop(ch);
     hot_forget(ch);
     free(ch->interests);
     watchers_free(ch->watchers);
@@ -112,7 +102,7 @@ void owner_free(struct channel *ch)
 
 static bool is_referred_to(struct channel *ch)
 {
-    return ch->subscriptions > 0 || ch->in_flight_count > 0 || ch->head_loading || !list_empty(&ch->attaching) ||
+    return ch->subscriptions > 0 || ch->in_flight_count > 0 || ch->head_loading || ch->cached_asks || !list_empty(&ch->attaching) ||
            presence_count_here(ch->presence) > 0 || leavers_count(ch->leavers) > 0 || presence_log_busy(ch) ||
            annotations_busy(ch) || counts_busy(ch) || hot_is_kept(ch) || ch->held ||
            ch->repair != NULL ||
@@ -137,6 +127,7 @@ void owner_settle(struct channel *ch)
     if (ch->watchers == NULL) {
         foreign_free(ch);
         topic_leave(ch);
+        ch->cached_known = false;
     }
     list_append(&hub->idle, &ch->idle_link);
     if (++hub->idle_count > CHANNELS_IDLE_MAX)
@@ -207,19 +198,6 @@ static enum publish_result result_of(enum store_result result)
     }
 }
 
-/* The last event of a cache channel, for whoever comes later (chapter 2, 2.5). */
-static void keep_cached(struct channel *ch, const struct publish *p)
-{
-    drop_cached(ch);
-    struct envelope e;
-    struct runtime_headers headers;
-    channel_envelope(ch, p, &e, &headers);
-    ch->cached[0] = envelope_frame(&e, WIRE_V1);
-    ch->cached[1] = envelope_frame(&e, WIRE_V2);
-    ch->cached_json = str_dup(p->cache_event);
-    ch->cached_until_ms = env_now_ms(ch->env) + ch->app->global->channel_limits.cache_ttl_seconds * 1000;
-}
-
 static void count_stored(struct channel *ch, const struct publish *p)
 {
     const struct store_written *w = &p->op.written;
@@ -268,7 +246,7 @@ static void finish_foreign(struct channel *ch, struct publish *p)
     hot_committed(ch, p);
     ch->env->hub->egress->committed(ch, p);
     if (p->cache_event.p != NULL)
-        keep_cached(ch, p);
+        last_event_keep(ch, p);
     drop_frame(p);
     publish_free(p);
 }
@@ -303,7 +281,7 @@ static void finish(struct channel *ch, struct publish *p)
         hot_committed(ch, p);
         ch->env->hub->egress->committed(ch, p);
         if (p->cache_event.p != NULL)
-            keep_cached(ch, p);
+            last_event_keep(ch, p);
         drop_frame(p);
     } else if (p->stored && p->result >= PUBLISH_BUSY) {
         metrics_count(ch->env, ch->app, history_write_failures, 1);

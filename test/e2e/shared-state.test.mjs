@@ -58,6 +58,32 @@ describe('idempotency keys of two nodes', () => {
     assert.equal((await apis[1].publish(channel, 'e', 'y', {}, keyed(refused))).status, 200);
   });
 
+  test('the last event of a cache channel is there for a subscriber of another node that has not listened', async () => {
+    const channel = fresh('cache'), viewer = () => V2.connect(fleet.nodes[1]);
+    const none = await viewer();
+    await none.subscribe(channel);
+    await until(() => none.of(channel).some(f => f.event.endsWith('cache_miss')), 'a miss');
+    await none.close();
+    const other = fresh('cache');
+    assert.equal((await apis[0].publish(other, 'e', 'old')).status, 200);
+    assert.equal((await apis[0].publish(other, 'e', 'kept')).status, 200);
+    await sleep(100);
+    const late = await viewer();
+    await late.subscribe(other);
+    await until(() => late.of(other).some(f => f.event === 'e'), 'the last event');
+    assert.deepEqual(late.of(other).filter(f => f.event === 'e').map(f => f.data), ['kept']);
+    assert.ok(!late.of(other).some(f => f.event.endsWith('cache_miss')));
+    await late.close();
+    // Published at a node that nobody has listened at since: what node 0 has kept itself is older.
+    assert.equal((await apis[1].publish(other, 'e', 'newer')).status, 200);
+    await sleep(100);
+    const first = await V2.connect(fleet.nodes[0]);
+    await first.subscribe(other);
+    await until(() => first.of(other).some(f => f.event === 'e'), 'the newer event');
+    assert.deepEqual(first.of(other).filter(f => f.event === 'e').map(f => f.data), ['newer']);
+    await first.close();
+  });
+
   test('without Redis a key is refused with 503, an event without one goes through; then all is as before', async () => {
     const channel = fresh('c'), key = fresh('key');
     await fleet.redis.kill();
