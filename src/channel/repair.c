@@ -55,7 +55,7 @@ static void ends(struct repair *r)
     }
 }
 
-static void deliver_item(struct channel *ch, const struct store_item *item, struct arena *arena)
+static void deliver_item(struct channel *ch, const struct store_item *item, struct arena *arena, bool full)
 {
     struct envelope e;
     struct runtime_headers headers;
@@ -66,7 +66,7 @@ static void deliver_item(struct channel *ch, const struct store_item *item, stru
     if (!mutation)
         d.frames[LANE_V1] = envelope_frame(&e, WIRE_V1);
     d.frames[LANE_DELTA] = envelope_frame(&e, WIRE_V2);
-    if (item->action != ACTION_APPEND)
+    if (full)
         d.frames[LANE_FULL] = frame_take(d.frames[LANE_DELTA]);
     hot_repaired(ch, item, &e, d.frames[LANE_DELTA]);
     channel_deliver(ch, &d);
@@ -84,22 +84,24 @@ static void deliver_missed(struct repair *r)
 {
     struct channel *ch = r->ch;
     const struct egress *egress = ch->env->hub->egress;
-    bool appends = false;
+    bool cut = false;
     if (egress->flush != NULL)
         egress->flush(ch);
     for (size_t i = 0; i < r->op.found.count; i++) {
         const struct store_item *item = &r->op.found.items[i];
         if (item->delivery <= ch->head.delivery)
             continue; /* an attach has read the head meanwhile */
-        deliver_item(ch, item, &r->op.arena);
+        if (item->action == ACTION_APPEND && !cut) {
+            /* Before anything that stands behind it: whoever is cut resumes from the last frame that it was given. */
+            channel_cut(ch, full_lanes());
+            cut = true;
+        }
+        deliver_item(ch, item, &r->op.arena, !cut);
         ch->head.delivery = item->delivery;
         if (item->message.history > ch->head.history)
             ch->head.history = item->message.history;
         foreign_counts(ch, item->action, item->message.history);
-        appends |= item->action == ACTION_APPEND;
     }
-    if (appends)
-        channel_cut(ch, full_lanes());
     if (egress->bypassed != NULL)
         egress->bypassed(ch);
 }

@@ -139,6 +139,29 @@ static void full_subscribers_get_whole_texts_of_both(void **state)
     assert_string_equal(text_of(1), "aababc");
 }
 
+static void is_told(void *sink, int code, struct str reason)
+{
+    buf_fmt(&((struct sink *)sink)->got, "told %d\n", code);
+}
+
+/* What they resume from is the last frame they were given: none may come before the cut that lies above the missed append. */
+static void full_subscribers_are_cut_before_what_stands_behind_a_missed_append(void **state)
+{
+    attach(1, LANE_FULL, 0);
+    hub_on_control(f->nodes[1].core->env.hub, is_told);
+    f->wanted_window = 0;
+    write_by(0, ACTION_CREATE, "\"first\"");
+    f->cut = true;
+    write_by(0, ACTION_APPEND, "\"a\"");
+    write_by(0, ACTION_CREATE, "\"second\"");
+    f->cut = false;
+    write_by(0, ACTION_CREATE, "\"third\"");
+    advance_ms(12);
+    struct str got = buf_view(&f->nodes[1].sink->got);
+    assert_true(str_find(got, STR("first")) >= 0 && str_find(got, STR("told 4200")) > str_find(got, STR("first")));
+    assert_int_equal(str_find(got, STR("second")), -1);
+}
+
 static void a_lost_tail_is_found_when_the_bus_says_that_it_was_away(void **state)
 {
     attach(1, LANE_DELTA, 0);
@@ -276,6 +299,7 @@ int main(void)
         T(a_run_that_overlaps_is_cut),
         T(attach_takes_the_head_of_the_store),
         T(full_subscribers_get_whole_texts_of_both),
+        T(full_subscribers_are_cut_before_what_stands_behind_a_missed_append),
         T(a_lost_tail_is_found_when_the_bus_says_that_it_was_away),
         T(a_lost_tail_is_found_by_comparing_heads),
         T(v1_gets_creates_only),

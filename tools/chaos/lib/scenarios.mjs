@@ -181,4 +181,4 @@ export const SCENARIOS = {
   'disk-full': { what: 'no room for the embedded store', ...embedded, shim: true, liveMs: 5000, run: diskFull },
   'fsync-error': { what: 'the embedded store cannot sync', ...embedded, shim: true, liveMs: 5000, run: fsyncError },
 };
-export const SHORT = ['node-kill'];
+export const SHORT = ['node-kill', 'disk-full'];
