@@ -4,9 +4,11 @@
 // 6.1 and 6.3; its edge case 29).
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import fs from 'node:fs';
+import path from 'node:path';
 import { Fleet } from './lib/fleet.mjs';
 import { Api } from './lib/api.mjs';
-import { demoApp, fresh, sleep, until } from './lib/server.mjs';
+import { demoApp, fresh, root, Server, sleep, until } from './lib/server.mjs';
 import { V2 } from './lib/v2.mjs';
 
 const keyed = key => ({ 'X-Idempotency-Key': key });
@@ -82,6 +84,20 @@ describe('idempotency keys of two nodes', () => {
     await until(() => first.of(other).some(f => f.event === 'e'), 'the newer event');
     assert.deepEqual(first.of(other).filter(f => f.event === 'e').map(f => f.data), ['newer']);
     await first.close();
+  });
+
+  test('config/production.example.toml starts as it is, and its two nodes share keys', async () => {
+    const text = fs.readFileSync(path.join(root, 'config/production.example.toml'), 'utf8').replace('${PORT:-6001}', '{{port}}').replace('port = 9601', 'port = {{metrics}}');
+    const env = { REDIS_PORT: String(fleet.redis.port), POSTGRES_PORT: String(fleet.postgres.port), POSTGRES_PASSWORD: 'x', POSTGRES_USER: 'sockudo', SOCKUDO_APP_ID: demoApp.id,
+      SOCKUDO_APP_KEY: demoApp.key, SOCKUDO_APP_SECRET: demoApp.secret, SOCKUDO_ALLOWED_ORIGIN: '*' };
+    const nodes = await Promise.all([0, 1].map(() => Server.start({ text, env })));
+    const [a, b] = nodes.map(node => new Api(node, demoApp)), key = fresh('key'), channel = fresh('private-ai');
+    const first = await a.publish(channel, 'ai-output', 'x', { message_id: fresh('m') }, keyed(key)), second = await b.publish(channel, 'ai-output', 'x', { message_id: fresh('m') }, keyed(key));
+    assert.deepEqual([first.status, second.status, second.text], [200, 200, first.text], first.text);
+    assert.equal(first.headers['x-ratelimit-limit'], '20000');
+    assert.equal((await nodes[0].get('/up')).status, 200);
+    [a, b].forEach(api => api.close());
+    await Promise.all(nodes.map(node => node.stop()));
   });
 
   test('without Redis a key is refused with 503, an event without one goes through; then all is as before', async () => {

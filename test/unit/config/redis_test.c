@@ -49,6 +49,31 @@ static void parts_come_from_the_file_and_the_environment(void **state)
     unload(&l);
 }
 
+static void cache_and_limits_may_be_elsewhere(void **state)
+{
+    struct loaded l = load_toml("[cache]\ndriver='redis'\n[cache.redis]\nprefix='c:'\nurl_override='redis://:pw@cache.example:7001/2'\n"
+                                "[rate_limiter]\ndriver='redis'\n[database.redis]\nhost='r.example'",
+                                ENV("RATE_LIMITER_REDIS_PREFIX=l:"));
+    const struct config *c = must_load(&l);
+    assert_true(c->cache.redis_driver && c->rate_limiter.redis_driver && !c->adapter.redis_driver);
+    assert_str(c->cache.redis_prefix, "c:");
+    assert_str(c->cache.redis.host, "cache.example");
+    assert_int_equal(c->cache.redis.port, 7001);
+    assert_int_equal(c->cache.redis.db, 2);
+    assert_str(c->cache.redis.password, "pw");
+    assert_str(c->rate_limiter.redis_prefix, "l:");
+    assert_str(c->rate_limiter.redis.host, "r.example");
+    unload(&l);
+}
+
+static void a_bad_url_of_the_cache_is_refused_by_name(void **state)
+{
+    struct loaded l = load_toml("[cache]\ndriver='redis'\n[cache.redis]\nurl_override='http://secret@x'", NO_ENV);
+    assert_null(l.config);
+    assert_says(&l.error, "cache.redis.url_override does not begin with redis://");
+    unload(&l);
+}
+
 static void a_host_may_be_a_url(void **state)
 {
     struct loaded l = load_toml("database.redis.port=7000\ndatabase.redis.password='kept'",
@@ -135,6 +160,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_defaults_are_a_redis_next_door),
         cmocka_unit_test(parts_come_from_the_file_and_the_environment),
+        cmocka_unit_test(cache_and_limits_may_be_elsewhere),
+        cmocka_unit_test(a_bad_url_of_the_cache_is_refused_by_name),
         cmocka_unit_test(a_host_may_be_a_url),
         cmocka_unit_test(the_url_of_the_adapter_wins_over_everything),
         cmocka_unit_test(what_cannot_work_is_named),
