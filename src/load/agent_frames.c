@@ -112,10 +112,31 @@ static uint64_t key_of(const struct frame *f)
     return serial.p ? map_hash(serial) | 1 : 0;
 }
 
+static void ends_perhaps(struct agent_socket *s, const struct frame *f, uint64_t key)
+{
+    struct str status = transport_of(f, STR("status"));
+    if (!status.p || str_eq(status, STR("streaming")))
+        return;
+    note(s, transcript_end(&s->text, &s->agent->script, key), f);
+    if (s->idle)
+        agent_join_over(s, true);
+}
+
+/* A resume that came late shows a message as a whole (chapter 3, 4.6), perhaps one whose beginning was missed. */
+static void on_update(struct agent_socket *s, const struct frame *f)
+{
+    uint64_t key = key_of(f);
+    uint32_t first;
+    if (key != s->text.key)
+        note(s, transcript_begin(&s->text, s->agent->sessions[s->session].messages, key), f);
+    note(s, transcript_whole(&s->text, &s->agent->script, key, text_of(f->data), &first), f);
+    ends_perhaps(s, f, key);
+}
+
 static void on_append(struct agent_socket *s, const struct frame *f, uint64_t now_ns)
 {
     struct agent *a = s->agent;
-    struct str text = text_of(f->data), status = transport_of(f, STR("status"));
+    struct str text = text_of(f->data);
     uint64_t key = key_of(f);
     uint32_t first = s->text.tokens;
     a->counts.append_frames++;
@@ -130,11 +151,7 @@ static void on_append(struct agent_socket *s, const struct frame *f, uint64_t no
             record(s, first, now_ns);
         }
     }
-    if (!status.p || str_eq(status, STR("streaming")))
-        return;
-    note(s, transcript_end(&s->text, &a->script, key), f);
-    if (s->idle)
-        agent_join_over(s, true);
+    ends_perhaps(s, f, key);
 }
 
 static void on_channel(struct agent_socket *s, const struct frame *f, uint64_t now_ns)
@@ -158,6 +175,8 @@ static void on_channel(struct agent_socket *s, const struct frame *f, uint64_t n
         memcpy(s->stream_id, f->stream_id.p, AGENT_STREAM_ID_SIZE);
     if (str_eq(f->event, STR("sockudo:message.append")))
         on_append(s, f, now_ns);
+    else if (str_eq(f->event, STR("sockudo:message.update")))
+        on_update(s, f);
     else if (str_eq(f->event, STR("ai-output")))
         note(s, transcript_begin(&s->text, number_of(f->message_id), key_of(f)), f);
     else if (str_eq(f->event, STR("ai-cancel")))

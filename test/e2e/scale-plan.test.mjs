@@ -178,6 +178,10 @@ describe('verdict', () => {
     const day = perHour => ({ nodes: [{ url: 'http://n', from: 0, to: 86400, points: Array.from({ length: 200 }, (_, i) => ({ seconds: i * 432, rssBytes: 1e9 * (1 + perHour * i * 432 / 3600), fds: 5, tasks: 1, cpuSeconds: i, startTime: 1 })) }] });
     assert.deepEqual([failing(day(0.02 * 1.5)), failing(day(0.005))], [['memory_flat'], []]);
   });
+  test('connections that wander between nodes are no leak, a node that keeps them is', () => {
+    const two = (a, b) => ({ nodes: [a, b].map((fds, i) => ({ url: `http://n${i}`, from: 0, to: 15, missed: 0, points: points({ fds }) })) });
+    assert.deepEqual([failing(two(2, -2)), failing(two(2, 0))], [[], ['descriptors_flat']]);
+  });
   test('what was not exercised has no figure', () => {
     const found = judge(facts({ n: { cancels: 0, cancels_seen: 0, cancels_ended: 0 } })).criteria.find(c => c.name === 'cancels_stuck');
     assert.deepEqual([found.passed, found.measured], [null, null]);

@@ -87,6 +87,13 @@ function flat(name, nodes, field, judge) {
 /* What the line surely grew by: less its uncertainty. */
 const sureGrowth = line => Math.max(0, line.slope - 2 * line.error) * line.seconds;
 
+/* Whoever comes back finds another node, so connections wander: what all nodes hold together is what must not grow. */
+function together(nodes, field) {
+  const ticks = Math.min(...nodes.map(n => n.points.length));
+  if (nodes.length < 2 || nodes.some(n => n.missed > 0)) return nodes;
+  return [{ url: 'all together', from: nodes[0].from, to: nodes[0].to, points: nodes[0].points.slice(0, ticks).map((p, i) => ({ seconds: p.seconds, [field]: nodes.reduce((all, n) => all + n.points[i][field], 0) })) }];
+}
+
 const wasRestarted = n => new Set(n.points.map(x => x.startTime)).size > 1;
 
 function resources({ nodes, profile: p, activeBefore, activeAfter }) {
@@ -101,7 +108,7 @@ function resources({ nodes, profile: p, activeBefore, activeAfter }) {
   const restarted = nodes.filter(wasRestarted).map(n => n.url), names = ['memory_flat', 'descriptors_flat', 'tasks_flat'];
   // The connections of a node that dies go to others: what those use then is no leak.
   const list = p.maxNodeRestarts > 0 && restarted.length > 0 ? names.map(name => none(name, null, 'a node was started anew, as was allowed'))
-    : [flat(names[0], nodes, 'rssBytes', memory), flat(names[1], nodes, 'fds', steady(FD_SLACK)), flat(names[2], nodes, 'tasks', steady(TASK_SLACK))];
+    : [flat(names[0], nodes, 'rssBytes', memory), flat(names[1], together(nodes, 'fds'), 'fds', steady(FD_SLACK)), flat(names[2], nodes, 'tasks', steady(TASK_SLACK))];
   list.push(atMost('nodes_restarted', p.maxNodeRestarts, restarted.length, { detail: restarted.join(', ') || undefined }));
   list.push(activeAfter === null ? { ...none('active_streams_back', activeBefore, 'a node did not say'), passed: false }
     : { name: 'active_streams_back', kind: 'correctness', limit: activeBefore, measured: activeAfter, passed: activeAfter <= activeBefore, detail: 'open streams of all nodes, before and after' });
