@@ -1,4 +1,4 @@
-/* database.h - one PostgreSQL for all tests of a program: made when the first test wants it, gone with the group.
+/* database.h - one PostgreSQL for all tests of a program: made when the first test wants it, gone with the program.
  *
  * Each fixture has tables of its own (table_prefix).
  *
@@ -65,6 +65,15 @@ static inline long long database_number(const char *sql)
     return strtoll(database_sql(sql), NULL, 10);
 }
 
+static inline void database_gone(void)
+{
+    char command[256], line[16];
+    database_tool("stop", "", line, sizeof line);
+    snprintf(command, sizeof command, "rm -rf '%s'", database.dir);
+    if (system(command) != 0)
+        fprintf(stderr, "left behind: %s\n", database.dir);
+}
+
 /* Where a store finds it, with tables that nobody else uses; the prefix is the caller's to free. */
 static inline struct store_postgres database_for_one(void)
 {
@@ -76,19 +85,10 @@ static inline struct store_postgres database_for_one(void)
         database.to = (struct store_postgres){.host = "127.0.0.1", .username = "sockudo", .password = "", .database = "sockudo",
                                               .write_timeout_ms = 5000, .lock_timeout_ms = 500, .connections_max = 5};
         database_start();
+        atexit(database_gone);
     }
     snprintf(prefix, sizeof prefix, "t%u", ++database.prefixes);
     struct store_postgres one = database.to;
     one.table_prefix = str_dup(str_of(prefix));
     return one;
-}
-
-static inline int database_gone(void **state)
-{
-    char command[256], line[16];
-    if (!database.dir[0])
-        return 0;
-    database_tool("stop", "", line, sizeof line);
-    snprintf(command, sizeof command, "rm -rf '%s'", database.dir);
-    return system(command);
 }
