@@ -39,6 +39,17 @@ static void our_own_process_is_plausible(void **state)
     assert_true(memory_read().total > 1 << 20);
 }
 
+/* What an operator plans with must be there: files for the store and for requests are not for sockets. */
+static void the_budget_is_what_is_set_as_far_as_files_allow(void **state)
+{
+    struct config config = {0};
+    assert_int_equal(connections_budget(&config, 20000), 19000);
+    assert_int_equal(connections_budget(&config, 1024), 512);
+    config.max_connections = 5000;
+    assert_int_equal(connections_budget(&config, 20000), 5000);
+    assert_int_equal(connections_budget(&config, 4000), 3000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -46,6 +57,7 @@ int main(void)
         cmocka_unit_test(unreadable_memory_is_none),
         cmocka_unit_test(a_process_is_read_behind_its_name),
         cmocka_unit_test(our_own_process_is_plausible),
+        cmocka_unit_test(the_budget_is_what_is_set_as_far_as_files_allow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
