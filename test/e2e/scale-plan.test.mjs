@@ -172,6 +172,7 @@ describe('verdict', () => {
   test('a late or busy generator makes it invalid, not failed', () => {
     assert.equal(judge(facts({ latency: { lag: hist(6), unrolled_same: hist(40) } })).status, 'invalid');
     assert.equal(judge(facts({ results: [{ slots_unfinished: 0, ready: 1000, run_seconds: 15, cpu_seconds: 14 }] })).status, 'invalid');
+    assert.equal(judge(facts({ machineBusy: 99, latency: { unrolled_same: hist(40) } })).status, 'invalid');
     assert.equal(judge(facts({ latency: { lag: hist(6) }, n: { mismatches: 1 } })).status, 'failed');
   });
   test('a day that grows by two percent an hour fails, one percent passes', () => {

@@ -15,7 +15,7 @@ import { freePort, releaseProgram, root, Server, sleep, until } from './lib/serv
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'scale-e2e-'));
 const agentProgram = process.env.SOCKUDO_LOAD_PROGRAM ?? path.join(root, 'build/release/sockudo-load');
 const skip = !fs.existsSync(agentProgram) && 'the load program is not built';
-const wide = ['--maxAppendDeliveryP99Ms', '1500', '--maxScheduleLagP99Ms', '2000', '--maxAgentCpuPercent', '100', '--agentProgram', agentProgram];
+const wide = ['--maxAppendDeliveryP99Ms', '1500', '--maxScheduleLagP99Ms', '2000', '--maxAgentCpuPercent', '100', '--maxMachineBusyPercent', '100', '--agentProgram', agentProgram];
 const small = ['--logicalConnections', '120', '--sessions', '30', '--activeStreams', '5', '--tokensPerSecond', '40', '--meanResponseTokens', '30', '--drainMs', '800'];
 const quiet = ['--cancelProbability', '0', '--reconnectProbability', '0', '--historyOnJoinProbability', '0'];
 const failed = result => result.criteria.filter(c => c.passed === false).map(c => c.name);

@@ -57,14 +57,23 @@ function checkAgents(run, profile, count) {
 
 /* ---- while it runs ---- */
 
+/* Of all cores, in ticks: [busy or stolen, all]. */
+function cpuTicks() {
+  const t = fs.readFileSync('/proc/stat', 'utf8').split('\n')[0].trim().split(/\s+/).slice(1, 9).map(Number), all = t.reduce((a, b) => a + b, 0);
+  return [all - t[3] - t[4], all];
+}
+
 /* Notes and tells how things stand, each second. */
 class Progress {
-  constructor(agents, verbose, total) { Object.assign(this, { agents, verbose, total, timeline: [], startedMs: Date.now(), told: 0 }); }
+  constructor(agents, verbose, total) { Object.assign(this, { agents, verbose, total, ticks: cpuTicks(), timeline: [], startedMs: Date.now(), told: 0 }); }
   start() { this.timer = setInterval(() => this.note(), 1000); return this; }
   stop() { clearInterval(this.timer); }
   note() {
     const { agents } = this, at = (Date.now() - this.startedMs) / 1000;
     const point = { seconds: at, phase: agents.phase, ...Object.fromEntries(['ready', 'appends', 'frames', 'tokens', 'mismatches', 'failures', 'lost', 'connect_failures'].map(f => [f, agents.total(f)])) };
+    const ticks = cpuTicks();
+    point.machineBusyPercent = ticks[1] > this.ticks[1] ? (ticks[0] - this.ticks[0]) / (ticks[1] - this.ticks[1]) * 100 : 0;
+    this.ticks = ticks;
     this.timeline.push(point);
     if (at - this.told < (this.verbose ? 1 : at < 60 ? 5 : 30)) return;
     this.told = at;
@@ -159,9 +168,10 @@ function workloadOf(facts, counts, latency) {
 function finish(run, profile, base, facts) {
   const { counts, latency } = totalsOf(facts.results);
   const expected = { connections: Math.max(profile.logicalConnections, facts.results.reduce((all, r) => all + r.sockets, 0)), maxLost: profile.maxLostConnections, subscribers: facts.results.reduce((all, r) => all + r.subscribers, 0) };
+  const busy = facts.timeline.filter(p => p.phase === 'running').map(p => p.machineBusyPercent).sort((a, b) => a - b);
   const verdict = facts.results.length === 0
     ? { status: 'failed', criteria: [{ name: 'agents_died', kind: 'correctness', limit: 0, measured: facts.dead.length, passed: false, detail: facts.dead.map(d => d.why).join('; ') }] }
-    : judge({ ...facts, counts, latency, profile, expected });
+    : judge({ ...facts, counts, latency, profile, expected, machineBusy: run.agents.length || busy.length === 0 ? null : busy[Math.floor(busy.length * 0.9)] });
   return {
     ...base, status: verdict.status, criteria: verdict.criteria, metrics: { before: facts.before.map(withoutText), after: facts.after.map(withoutText) },
     workload: facts.results.length ? workloadOf(facts, counts, latency) : { skipped: true },

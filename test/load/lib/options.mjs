@@ -16,7 +16,7 @@ export const root = fileURLToPath(new URL('../../..', import.meta.url));
 export const PROFILE_DEFAULTS = {
   tokenBytes: 8, cancelProbability: 0, reconnectProbability: 0, historyOnJoinProbability: 0, dropFraction: 0, resumeWithinSeconds: 60,
   cancelCount: 0, sampleTranscriptCount: 0, rollupWindowMs: 40, unrolledFraction: 0.2, fullFraction: 0, maxNodeRestarts: 0, rampPerSecond: 0, loadGenerators: 1,
-  requestTimeoutMs: 30000, clientClockSkewMs: 0, maxAppendDeliveryP99Ms: 25, maxScheduleLagP99Ms: 5, maxAgentCpuPercent: 80,
+  requestTimeoutMs: 30000, clientClockSkewMs: 0, maxAppendDeliveryP99Ms: 25, maxScheduleLagP99Ms: 5, maxAgentCpuPercent: 80, maxMachineBusyPercent: 95,
   maxMemorySlopePercentPerHour: 1, memoryAllowanceMiB: 64, maxLostConnections: 0, planOnly: false, requiresFleet: false,
 };
 
@@ -35,7 +35,7 @@ const RUN = {
 const NUMERIC = ['logicalConnections', 'sessions', 'activeStreams', 'durationSeconds', 'tokensPerSecond', 'meanResponseTokens', 'tokenBytes', 'cancelProbability',
   'reconnectProbability', 'historyOnJoinProbability', 'sampleTranscriptCount', 'maxAppendDeliveryP99Ms', 'requestTimeoutMs', 'clientClockSkewMs', 'loadGenerators',
   'subscribersMin', 'subscribersMax', 'dropFraction', 'resumeWithinSeconds', 'cancelCount', 'rollupWindowMs', 'unrolledFraction', 'fullFraction', 'maxNodeRestarts', 'rampPerSecond',
-  'maxScheduleLagP99Ms', 'maxAgentCpuPercent', 'maxMemorySlopePercentPerHour', 'memoryAllowanceMiB', 'maxLostConnections'];
+  'maxScheduleLagP99Ms', 'maxAgentCpuPercent', 'maxMachineBusyPercent', 'maxMemorySlopePercentPerHour', 'memoryAllowanceMiB', 'maxLostConnections'];
 const ALIASES = { duration: 'durationSeconds' };
 const ENVIRONMENT = { urls: 'SOCKUDO_NODE_URLS', metricsUrls: 'SOCKUDO_METRICS_URLS', appId: 'SOCKUDO_APP_ID', key: 'SOCKUDO_APP_KEY', secret: 'SOCKUDO_APP_SECRET' };
 const DEFAULTS = {

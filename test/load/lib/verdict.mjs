@@ -117,11 +117,13 @@ function resources({ nodes, profile: p, activeBefore, activeAfter }) {
 
 /* ---- is the run worth anything ---- */
 
-function validity({ latency, results, profile: p }) {
+function validity({ latency, results, profile: p, machineBusy = null }) {
   const lag = summary(latency.lag ?? emptyHist()).p99, cpu = Math.max(0, ...results.map(r => (r.run_seconds ? r.cpu_seconds / r.run_seconds : 0))) * 100;
   return [
     { ...atMost('generator_lag_p99_ms', p.maxScheduleLagP99Ms, lag ?? Infinity, { detail: 'between when an operation could have left an agent and when it did' }), kind: 'validity' },
     { ...atMost('generator_cpu_percent', p.maxAgentCpuPercent, cpu, { detail: 'of a core, busiest agent' }), kind: 'validity' },
+    { ...(machineBusy === null ? none('generator_machine_busy_percent', p.maxMachineBusyPercent, 'agents are elsewhere')
+      : atMost('generator_machine_busy_percent', p.maxMachineBusyPercent, machineBusy, { detail: 'of all cores, by whomever, in nine of ten seconds' })), kind: 'validity' },
   ];
 }
 
