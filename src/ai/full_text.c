@@ -17,7 +17,9 @@ struct text {
 struct full_texts {
     struct channel *ch;
     struct map texts;
+    uint64_t seen;     /* newest position of the channel that has passed by; 0 = not known */
     bool reading;      /* the channel is held for it */
+    bool stale;        /* what is being read is not up to date any more */
     bool failed;       /* the last read failed: let the append through without */
 };
 
@@ -69,6 +71,26 @@ void full_texts_free(struct full_texts *all)
     free(all);
 }
 
+void full_texts_bypassed(struct full_texts *all)
+{
+    if (all == NULL)
+        return;
+    drop_all(all);
+    all->stale = all->reading;
+    all->seen = 0;
+}
+
+bool full_texts_miss(const struct full_texts *all, uint64_t delivery)
+{
+    return all != NULL && all->seen != 0 && delivery > all->seen + 1;
+}
+
+void full_texts_see(struct full_texts *all, uint64_t delivery)
+{
+    if (all != NULL)
+        all->seen = delivery;
+}
+
 static struct text *find(const struct full_texts *all, const struct message_id *message)
 {
     return all ? map_get(&all->texts, key_of(&message->history)) : NULL;
@@ -115,6 +137,8 @@ static void read_done(struct store_op *op)
     struct full_texts *all = ch->texts;
     if (all == NULL) {
         /* A repair has delivered past it meanwhile, and dropped the table: who still needs the text reads it anew. */
+    } else if (all->stale) {
+        all->stale = false; /* the same, while it was being read */
     } else if (op->result == STORE_OK && op->found.count == 1 && op->found.items[0].data.n >= 2) {
         struct text *t = text_new(all, &read->message);
         struct str data = op->found.items[0].data;

@@ -16,6 +16,11 @@ enum { FULL_TEXTS_MAX = 1024 };
 struct full_texts;
 struct full_texts *full_texts_new(struct channel *ch);
 void full_texts_free(struct full_texts *all); /* NULL is fine */
+/* Operations have passed unseen: none of them is whole. */
+void full_texts_bypassed(struct full_texts *all);
+/* Whether something of the channel has passed unseen before the operation at that position; and that it passes by. */
+bool full_texts_miss(const struct full_texts *all, uint64_t delivery);
+void full_texts_see(struct full_texts *all, uint64_t delivery);
 /* True if the text before p (an append) is held. Otherwise starts reading it, holds the channel, and releases it when
  * the text has come; if it cannot be read, full subscribers are cut. */
 bool full_text_ready(struct full_texts *all, struct publish *p);

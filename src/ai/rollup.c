@@ -420,6 +420,8 @@ static void change_origin(struct channel *ch, const struct publish *p)
 
 static void committed(struct channel *ch, struct publish *p)
 {
+    if (p->stored)
+        full_texts_see(ch->texts, p->op.written.delivery);
     bool append = p->op.write.action == ACTION_APPEND;
     change_origin(ch, p);
     if (wants_full(ch, p))
@@ -443,6 +445,10 @@ static void committed(struct channel *ch, struct publish *p)
 /* Full subscribers need the text that came before: it is read once, and the channel waits for it. */
 static bool ready(struct channel *ch, struct publish *p)
 {
+    if (p->stored && full_texts_miss(ch->texts, p->op.written.delivery)) {
+        rollup_flush(ch);
+        full_texts_bypassed(ch->texts);
+    }
     if (!wants_full(ch, p))
         return true;
     if (ch->texts == NULL)
@@ -471,8 +477,7 @@ static void closed(struct channel *ch)
 
 static void bypassed(struct channel *ch)
 {
-    full_texts_free(ch->texts);
-    ch->texts = NULL;
+    full_texts_bypassed(ch->texts);
 }
 
 /* Figures and webhooks are those of the node that committed. */

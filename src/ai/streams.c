@@ -87,10 +87,17 @@ struct stream *stream_add(struct streams *all, struct app *app, struct str chann
     return s;
 }
 
+static struct str channel_key_of(const struct stream *s)
+{
+    return str_make(s->key, s->key_size - sizeof(uint64_t));
+}
+
 void stream_forget(struct streams *all, struct stream *s)
 {
     if (s->check)
         check_abandon(s->check);
+    if (s->followed && all->env->hub != NULL)
+        channel_stream_ends(all->env, channel_key_of(s));
     map_del(&all->by_key, str_make(s->key, s->key_size));
     list_remove(&s->link);
     metrics_gauge(all->env, s->app, active_streams, -1);
@@ -201,7 +208,10 @@ void streams_committed(struct channel *ch, const struct publish *p)
     if (is && was && !s && all->shared)
         return; /* of another node, which watches it */
     if (is) {
-        s = s ? s : stream_add(all, ch->app, ch->key, &w->message);
+        if (s == NULL) {
+            s = stream_add(all, ch->app, ch->key, &w->message);
+            s->followed = channel_stream_opens(ch->env, ch->key);
+        }
         stream_touch(all, s, w->delivery);
     } else {
         ended(ch, s, w);
@@ -228,7 +238,7 @@ void streams_doubt(struct env *env, struct str channel_key)
     if (!all)
         return;
     for (struct stream *s; (s = map_next(&all->by_key, &at)) != NULL;)
-        if (str_eq(str_first(str_make(s->key, s->key_size), s->key_size - sizeof(uint64_t)), channel_key))
+        if (str_eq(channel_key_of(s), channel_key))
             janitor_checks(all, s);
 }
 

@@ -17,6 +17,7 @@ struct stream {
     int64_t opened_ms;         /* monotonic; before the process started if a former one opened it */
     struct check *check;       /* NULL = none under way */
     uint32_t key_size;
+    bool followed;             /* channel_stream_opens() */
     char key[];                /* app id, 0, channel, history position (8 bytes) */
 };
 _Static_assert(sizeof(struct stream) <= 96, "an open stream that is silent is cheap");

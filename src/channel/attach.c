@@ -145,10 +145,12 @@ static void head_read_done(struct store_op *op)
     ch->head_loading = false;
     /* A write that completed meanwhile knows better. */
     bool read_well = op->result == STORE_OK || op->result == STORE_UNHEALTHY;
-    if (read_well && ch->head_partial && strcmp(op->head.stream_id, ch->head.stream_id) == 0)
+    if (read_well && (ch->head_partial || ch->follows) && strcmp(op->head.stream_id, ch->head.stream_id) == 0)
         repair_head_read(ch, &op->head);
     else if (read_well && (!ch->head_known || ch->head_partial || op->head.delivery > ch->head.delivery))
         owner_know_head(ch, &op->head);
+    if (!ch->follows && ch->in_topic)
+        owner_bypassed(ch); /* by what others did before */
     ch->follows |= read_well && ch->in_topic;
     arena_free(&op->arena);
     free(read);

@@ -52,12 +52,14 @@ struct channel {
     bool head_known;
     bool head_loading;
     bool head_partial;             /* only stream, delivery and history are known of it */
+    bool draining;                 /* the front is leaving */
     uint8_t held;                  /* > 0: completed publishes and attaches wait */
     struct store_head head;        /* newest committed that this owner has seen */
     struct list in_flight;         /* struct publish.link */
     uint32_t in_flight_count;
     struct list attaching;         /* struct attach_mail.link: wait for the head */
     uint32_t subscriptions;        /* on all shards */
+    uint32_t streams_here;         /* open ones that were opened here: with other nodes, it follows while there are any */
     uint32_t silent;               /* of them, those that are not counted for the outside */
     uint32_t lanes[LANES];
     struct interest *interests;
@@ -126,6 +128,10 @@ struct egress {
     void (*forgotten)(struct env *env, struct str key);
 };
 void hub_set_egress(struct hub *hub, const struct egress *egress);
+/* With other nodes: a stream opens here by an operation that is being finished; what others do to it is to be heard of until
+ * channel_stream_ends(). False: nothing has been noted, and that is not to be called. */
+bool channel_stream_opens(struct env *env, struct str key);
+void channel_stream_ends(struct env *env, struct str key);
 /* Newest position that the owner has seen of the channel with that key; 0 = none. */
 uint64_t hub_head_delivery(const struct hub *hub, struct str key);
 /* Stops emptying in_flight, and attaching, until as many releases. */

@@ -131,6 +131,7 @@ void channel_post_shared(struct channel *ch, struct message_shared *shared);
 void message_shared_drop(struct message_shared *shared);
 struct message_shared *message_shared_new(const struct channel *ch, const struct delivery *d);
 
+void owner_bypassed(struct channel *ch); /* operations pass unseen, or have passed */
 void owner_know_head(struct channel *ch, const struct store_head *head);
 /* A reset or purge has changed it. */
 void owner_forget(struct env *env, struct app *app, struct str channel);

@@ -72,6 +72,15 @@ void owner_wake(struct channel *ch)
     ch->env->hub->idle_count--;
 }
 
+void owner_bypassed(struct channel *ch)
+{
+    const struct egress *egress = ch->env->hub->egress;
+    if (egress->flush != NULL)
+        egress->flush(ch);
+    if (egress->bypassed != NULL)
+        egress->bypassed(ch);
+}
+
 void owner_know_head(struct channel *ch, const struct store_head *head)
 {
     ch->head = *head;
@@ -102,7 +111,7 @@ void owner_free(struct channel *ch)
 
 static bool is_referred_to(struct channel *ch)
 {
-    return ch->subscriptions > 0 || ch->in_flight_count > 0 || ch->head_loading || ch->cached_asks || !list_empty(&ch->attaching) ||
+    return ch->subscriptions > 0 || ch->streams_here > 0 || ch->in_flight_count > 0 || ch->head_loading || ch->cached_asks || !list_empty(&ch->attaching) ||
            presence_count_here(ch->presence) > 0 || leavers_count(ch->leavers) > 0 || presence_log_busy(ch) ||
            annotations_busy(ch) || counts_busy(ch) || hot_is_kept(ch) || ch->held ||
            ch->repair != NULL ||
@@ -132,6 +141,28 @@ void owner_settle(struct channel *ch)
     list_append(&hub->idle, &ch->idle_link);
     if (++hub->idle_count > CHANNELS_IDLE_MAX)
         retire(list_of(hub->idle.next, struct channel, idle_link));
+}
+
+bool channel_stream_opens(struct env *env, struct str key)
+{
+    struct channel *ch = env->bus != NULL ? map_get(&env->hub->owned, key) : NULL;
+    if (ch == NULL)
+        return false;
+    owner_wake(ch);
+    ch->streams_here++;
+    if (!topic_join(ch, WINDOWS - 1) || !ch->head_known || ch->follows)
+        return true;
+    owner_bypassed(ch);
+    ch->follows = true; /* it is being opened: the head is what has just been committed */
+    return true;
+}
+
+void channel_stream_ends(struct env *env, struct str key)
+{
+    struct channel *ch = map_get(&env->hub->owned, key);
+    ch->streams_here--;
+    if (!ch->draining)
+        owner_settle(ch);
 }
 
 /* ---- the way of one publish ---- */
@@ -369,11 +400,13 @@ static void drain(struct channel *ch)
     const struct egress *egress = ch->env->hub->egress;
     channel_watchers_now(ch);
     channel_look_at_bus(ch);
+    ch->draining = true;
     for (struct publish *p; !ch->held && (p = next(ch)) != NULL;) {
         if (p->result == PUBLISH_OK && egress->ready != NULL && !egress->ready(ch, p))
-            return;
+            break; /* it is held now */
         leave(ch, p);
     }
+    ch->draining = false;
     if (ch->head_known && !ch->held && !list_empty(&ch->attaching))
         attach_head_known(ch);
     owner_settle(ch);

@@ -171,9 +171,14 @@ static void ask(struct channel *ch)
         p->known = true;
 }
 
+static bool is_asked_for(const struct channel *ch)
+{
+    return ch->env->bus != NULL && ch->kind.kind == CHANNEL_PRESENCE;
+}
+
 bool peers_known(struct channel *ch)
 {
-    if (ch->env->bus == NULL || ch->kind.kind != CHANNEL_PRESENCE)
+    if (!is_asked_for(ch))
         return true;
     if (ch->peers == NULL)
         ask(ch);
@@ -182,7 +187,7 @@ bool peers_known(struct channel *ch)
 
 void peers_ask_again(struct channel *ch)
 {
-    if (ch->env->bus != NULL && ch->kind.kind == CHANNEL_PRESENCE)
+    if (is_asked_for(ch))
         ask(ch);
 }
 

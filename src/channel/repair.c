@@ -150,8 +150,7 @@ void repair_adopt(struct channel *ch, struct str stream_id)
     const struct egress *egress = ch->env->hub->egress;
     if (egress->flush != NULL)
         egress->flush(ch);
-    if (egress->bypassed != NULL)
-        egress->bypassed(ch);
+    owner_bypassed(ch);
     hot_forget(ch);
     annotations_forget(ch);
     ch->head = (struct store_head){.delivery = 0};
@@ -294,6 +293,7 @@ void repair_first(struct channel *ch, struct str stream_id, uint64_t position)
     ch->follows = true;
     if (ch->repair != NULL && (ch->repair->reading || ch->repair->upto != 0))
         return; /* it goes on from where it is */
+    owner_bypassed(ch);
     ch->head = (struct store_head){.delivery = 0};
     memcpy(ch->head.stream_id, stream_id.p, stream_id.n);
     ch->head_known = ch->head_partial = true;
@@ -341,7 +341,7 @@ bool repair_begins(struct channel *ch, const struct publish *p)
     if (!p->stored || p->result >= PUBLISH_BUSY || !ch->head_known || head->delivery == 0 || strcmp(head->stream_id, ch->head.stream_id) != 0)
         return false;
     uint64_t upto = head->delivery - (p->result == PUBLISH_OK ? 1 : 0);
-    if (upto <= ch->head.delivery || !channel_has_listeners(ch) || (ch->env->bus != NULL && !ch->follows))
+    if (upto <= ch->head.delivery || (ch->env->bus != NULL ? !ch->follows : !channel_has_listeners(ch)))
         return false;
     struct repair *r = repair_of(ch);
     if (ch->env->bus != NULL && !r->reading && r->upto == 0) {

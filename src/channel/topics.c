@@ -81,14 +81,6 @@ bool topic_is_heard(const struct channel *ch)
     return ch->env->bus == NULL || (ch->in_topic && topic_at(ch->env, ch->topic)->on);
 }
 
-/* What is kept of its texts is not told any more of what other nodes append. */
-static void bypassed(struct channel *ch)
-{
-    const struct egress *egress = ch->env->hub->egress;
-    if (egress->bypassed != NULL)
-        egress->bypassed(ch);
-}
-
 void topic_leave(struct channel *ch)
 {
     if (!ch->in_topic)
@@ -96,7 +88,7 @@ void topic_leave(struct channel *ch)
     struct topic *t = topic_at(ch->env, ch->topic);
     list_remove(&ch->topic_link);
     ch->in_topic = ch->follows = false;
-    bypassed(ch);
+    owner_bypassed(ch); /* nobody tells what other nodes append */
     counts_free(ch);
     annotations_unheard(ch);
     peers_forget(ch);

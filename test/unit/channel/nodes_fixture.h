@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "../support/core.h"
+#include "ai/streams_internal.h"
 #include "base/json.h"
 #include "base/mem.h"
 
@@ -208,6 +209,7 @@ static inline int setup(void **state)
     f->nodes[1].core = core_beside(f->nodes[0].core);
     for (unsigned i = 0; i < NODES; i++) {
         f->nodes[i].core->env.bus = &bus;
+        f->nodes[i].core->env.streams->shared = true;
         f->nodes[i].sink = sink_new(f->nodes[i].core);
     }
     return 0;

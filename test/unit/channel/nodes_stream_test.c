@@ -207,6 +207,20 @@ static void whoever_comes_back_sees_the_newest_summary(void **state)
     shows(1, "[\"c1\",\"c2\",\"c3\",\"c4\",\"c5\"]");
 }
 
+/* ---- open streams ---- */
+
+static void a_stream_is_followed_where_it_was_opened(void **state)
+{
+    struct streams *streams = f->nodes[0].core->env.streams;
+    unsigned topic = hub_topic(&f->nodes[0].core->env, f->nodes[0].core->app, STR("ai-a"));
+    write_by(0, ACTION_CREATE, "\"\"");
+    assert_int_equal(streams_count(streams), 1);
+    assert_true(f->nodes[0].listens[topic]); /* though nobody here subscribes */
+    write_by(1, ACTION_DELETE, "null");
+    assert_int_equal(streams_count(streams), 0);
+    streams_check(streams);
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 #define A(test) cmocka_unit_test_setup_teardown(test, setup_annotations, teardown)
 
@@ -217,6 +231,7 @@ int main(void)
         T(a_reset_that_was_not_heard_shows_by_the_other_stream),
         T(what_is_late_of_the_stream_before_a_reset_is_dropped),
         T(a_new_channel_waits_for_its_first_operation),
+        T(a_stream_is_followed_where_it_was_opened),
         A(summaries_of_all_nodes_are_one),
         A(a_missed_annotation_is_read),
         A(an_annotation_is_deleted_by_another_node),
