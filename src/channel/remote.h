@@ -21,7 +21,7 @@ enum { REMOTE_VERSION = 1, REMOTE_OPERATIONS_MAX = 65536 };
 enum remote_kind {
     REMOTE_OPERATION, REMOTE_MEMBER, REMOTE_CONTROL,                         /* published to a topic */
     REMOTE_ASK_MEMBERS, REMOTE_MEMBERS, REMOTE_QUESTION, REMOTE_ANSWER,      /* sent to nodes; a place follows */
-    REMOTE_ANNOTATION,                                                       /* published */
+    REMOTE_ANNOTATION, REMOTE_HEAD,                                          /* published */
     REMOTE_FORGET,                                                           /* sent */
     REMOTE_COUNT,                                                            /* published */
     REMOTE_ASK_COUNT, REMOTE_COUNT_IS,                                       /* sent */

@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "base/pack.h"
 #include "channel/internal.h"
+#include "cluster/bus.h"
 #include "channel/remote.h"
 
 struct topic {
@@ -184,6 +185,14 @@ void channel_send_remote(struct channel *ch, const struct remote *r)
 {
     struct buf payload = {0};
     remote_put(&payload, r);
+    if (payload.n > BUS_PAYLOAD_MAX && r->stored) { /* too large for the bus: they read it from the store */
+        buf_clear(&payload);
+        remote_begin(&payload, REMOTE_HEAD);
+        pack_text(&payload, r->app_id);
+        pack_text(&payload, r->channel);
+        pack_text(&payload, r->stream_id);
+        pack_u64(&payload, r->first + r->count - 1);
+    }
     ch->env->bus->publish(ch->env, ch->topic, buf_view(&payload));
     buf_free(&payload);
 }
@@ -242,6 +251,23 @@ static void take_operations(struct env *env, struct str payload)
     owner_drain(ch);
 }
 
+/* Somebody has committed up to there. */
+static void take_head(struct env *env, struct str payload)
+{
+    struct remote r = {.stored = true};
+    if (!unpack_text(&payload, &r.app_id) || !unpack_text(&payload, &r.channel) || !unpack_text(&payload, &r.stream_id) ||
+        !unpack_u64(&payload, &r.first) || r.stream_id.n != STREAM_ID_SIZE || r.first == 0)
+        return;
+    struct channel *ch = channel_for(env, &r);
+    if (ch == NULL)
+        return;
+    if (!str_eq(r.stream_id, str_of(ch->head.stream_id)))
+        repair_stream(ch);
+    else if (r.first > ch->head.delivery)
+        repair_gap(ch, r.first + 1);
+    owner_settle(ch);
+}
+
 static void take_annotation(struct env *env, struct str payload)
 {
     struct str app_id, name, json;
@@ -268,6 +294,9 @@ void hub_published(struct env *env, struct str node, unsigned topic, struct str 
         break;
     case REMOTE_ANNOTATION:
         take_annotation(env, payload);
+        break;
+    case REMOTE_HEAD:
+        take_head(env, payload);
         break;
     case REMOTE_COUNT:
         counts_take(env, node, payload);

@@ -96,6 +96,27 @@ static void a_new_channel_waits_for_its_first_operation(void **state)
     assert_string_equal(text_of(1), "ab");
 }
 
+/* A payload beyond the bus's limit is announced, and read from the store. */
+static void what_is_too_large_for_the_bus_is_read(void **state)
+{
+    size_t size = 3 << 19;
+    char *data = mem_alloc(size);
+    memset(data, 'x', size - 1);
+    f->nodes[0].core->config->ai.max_accumulated_message_bytes = 4 << 20;
+    data[0] = data[size - 2] = '"';
+    data[size - 1] = 0;
+    attach(1, LANE_DELTA, 0);
+    f->hold = true;
+    write_by(0, ACTION_CREATE, data);
+    for (unsigned i = 0; i < f->sent; i++)
+        assert_true(f->wire[i].bytes.n < 200);
+    f->hold = false;
+    settle();
+    advance_ms(20);
+    assert_true(frames_of(1) == 1 && f->nodes[1].sink->got.n > size);
+    free(data);
+}
+
 /* ---- annotations ---- */
 
 static struct annotate *done;
@@ -231,6 +252,7 @@ int main(void)
         T(a_reset_that_was_not_heard_shows_by_the_other_stream),
         T(what_is_late_of_the_stream_before_a_reset_is_dropped),
         T(a_new_channel_waits_for_its_first_operation),
+        T(what_is_too_large_for_the_bus_is_read),
         T(a_stream_is_followed_where_it_was_opened),
         A(summaries_of_all_nodes_are_one),
         A(a_missed_annotation_is_read),
