@@ -125,6 +125,8 @@ static void read_text(struct full_texts *all, const struct publish *p)
     read->op.read.ids = &read->message;
     read->op.read.ids_count = 1;
     read->op.read.as_of_delivery = p->op.written.delivery;
+    if (all->seen == 0)
+        all->seen = p->op.written.delivery - 1; /* what is read holds all until p, which may be dropped while it waits */
     all->reading = true;
     channel_hold(ch);
     store_submit(ch->env->store, &read->op);
