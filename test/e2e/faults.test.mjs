@@ -106,7 +106,7 @@ describe('start', () => {
     await says('port = = 5\n', /server\.toml.*(line )?1/s);
     await says('[ai_transport]\nenabled = true\n', /ai_transport\.enabled requires history\.enabled/);
     await says('port = "many"\n', /port/);
-    await says('[cache]\ndriver = "redis"\n', /cache\.driver/);
+    await says('[cache]\ndriver = "redis-cluster"\n', /cache\.driver/);
     await says('secret_file = "${NOPE}"\nother = "${ALSO}"\n', /unresolved environment variables in config: NOPE, ALSO/);
     const gone = spawnSync(program, ['--config', '/nowhere/x.toml'], { encoding: 'utf8', timeout: 10_000 });
     assert.equal(gone.status, 1);
