@@ -227,6 +227,7 @@ static inline int teardown(void **state)
         if (f->nodes[i].sub != NULL)
             hub_detach(&f->nodes[i].core->env, f->nodes[i].sub, 0);
     settle();
+    f->cut = true; /* what leaves now has nobody to hear it */
     core_free(f->nodes[1].core);
     core_free(f->nodes[0].core);
     for (unsigned i = 0; i < NODES; i++)
