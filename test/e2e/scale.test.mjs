@@ -60,7 +60,7 @@ describe('a scale run against one node', { skip }, () => {
 
   test('planted faults, each found by the criterion it is for', async () => {
     const plants = { drop: ['transcript_mismatches'], reorder: ['transcript_mismatches', 'serial_steps_back'], delay: ['append_delivery_p99_ms_rolled', 'append_delivery_p99_ms_unrolled'] };
-    const found = await Promise.all(Object.keys(plants).map(kind => run(kind, ...at(server), '--plant', kind, '--duration', '4', ...quiet, '--drainMs', kind === 'delay' ? '3000' : '800')));
+    const found = await Promise.all(Object.keys(plants).map(kind => run(kind, ...at(server), '--plant', kind, '--duration', '10', ...quiet, '--drainMs', kind === 'delay' ? '3000' : '800')));
     Object.entries(plants).forEach(([kind, wanted], i) => {
       assert.deepEqual(failed(found[i].result).filter(n => !n.endsWith('_flat')).sort(), wanted.sort(), found[i].stderr); // three runs at one node: its resources move
       assert.deepEqual([found[i].result.status, found[i].code], ['failed', 1], kind);
