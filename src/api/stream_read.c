@@ -423,6 +423,7 @@ static void attach(struct reader *r)
                                      .name = r->name,
                                      .sink = outlet_handle(&r->outlet),
                                      .lane = lane_of(LANE_DELTA, r->window_index),
+                                     .fresh = r->since_stream.n > 0,
                                      .attached = attached,
                                      .user = r,
                                      .overflow = gate_is_full,

@@ -190,6 +190,8 @@ void attach_arrives(struct task *task)
     struct attach_mail *mail = list_of(task, struct attach_mail, task);
     struct channel *ch = owner_channel(mail->owner, mail->app, mail->channel, &mail->kind);
     list_append(&ch->attaching, &mail->link);
+    if (mail->fresh && ch->follows)
+        repair_stream(ch); /* attaches wait for its end */
     if (topic_join(ch, window_of_lane(mail->lane)))
         attach_topic_on(ch);
 }

@@ -131,6 +131,7 @@ struct attach_request {
     enum wire_format format;     /* what the sink gets: frames of the lane are converted once for all that read it */
     struct filter *filter;       /* owned by the subscription from then on; NULL = none */
     struct presence_member member; /* copied */
+    bool fresh;                  /* at the store's head as of now: with other nodes, this one may not have heard all of it yet */
     bool silent;                 /* another subscription of this connection stands for it: it is not counted, nobody is told */
     /* On the subscriber's shard, once; the subscription is gated then: nothing live is delivered until
      * subscription_open(). A wildcard has no position and no gate: it is live when this returns. `attached` lives for the call. */

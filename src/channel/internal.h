@@ -76,7 +76,7 @@ struct attach_mail {
     struct env *home, *owner;      /* env of either side */
     struct subscription *s;
     unsigned lane;
-    bool silent;
+    bool silent, fresh;            /* as in the request */
     bool added;                    /* the owner's: the member was not there before */
     struct app *app;
     struct channel_name kind;

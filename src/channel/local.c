@@ -481,6 +481,7 @@ struct subscription *hub_attach(struct env *env, const struct attach_request *r)
     mail->s = s;
     mail->lane = r->lane;
     mail->silent = r->silent;
+    mail->fresh = r->fresh;
     mail->app = r->app;
     mail->kind = r->name;
     mail->channel = arena_copy(&mail->arena, r->channel);

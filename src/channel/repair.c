@@ -309,12 +309,10 @@ void repair_first(struct channel *ch, struct str stream_id, uint64_t position)
 void repair_stream(struct channel *ch)
 {
     struct repair *r = repair_of(ch);
-    if (r->first)
-        return; /* it has just been seen */
     r->stream_wanted = true;
     hold(r);
-    if (r->reading || r->upto != 0)
-        return;
+    if (r->first || r->reading || r->upto != 0)
+        return; /* when that is done */
     wheel_cancel(ch->env->wheel, &r->timer);
     ask(r);
 }

@@ -42,6 +42,7 @@ struct work {
     struct batch *batch;         /* NULL = none */
     struct list batch_link;
     struct job *job;             /* under way; NULL = none */
+    bool fresh;                  /* attached, or attaching, at the head that the store had afterwards */
     bool attached;               /* the gate is closed and the next two are known */
     struct store_head head;
     uint64_t hot_from;           /* as in struct attached */

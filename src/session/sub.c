@@ -162,6 +162,7 @@ static void attach(struct sub *sub, const struct channel_name *name, struct filt
         .attached = attached,
         .exact = exact_of,
         .user = sub,
+        .fresh = sub->work != NULL && sub->work->fresh,
         .overflow = gate_is_full,
         .gate_frames_max = gate_frames_max(config),
         .gate_bytes_max = config->websocket.max_bytes,
@@ -198,12 +199,13 @@ static bool same_stream(const struct sub *sub, const struct attached *a)
 
 static void note_position(struct sub *sub, const struct attached *a, bool served_before)
 {
+    bool same = same_stream(sub, a);
     sub->live_at = a->head.delivery;
-    if (!served_before || !same_stream(sub, a)) {
+    if (!served_before || !same) {
         bool wild = sub->wild_from > 0 && sub->wild_from <= sub->live_at;
         sub->first_at = wild ? sub->wild_from - 1 : sub->live_at;
-        sub->has_attach = false;
     }
+    sub->has_attach &= same;
     memcpy(sub->stream_id, a->head.stream_id, sizeof sub->stream_id);
 }
 
@@ -262,9 +264,6 @@ static void refused(struct sub *sub, const struct attached *a)
 static void answer(struct sub *sub, const struct attached *a)
 {
     struct session *s = sub->session;
-    struct position *position = sub->work == NULL || sub->work->batch == NULL ? pending_take(s, sub->channel) : NULL;
-    if (position != NULL)
-        batch_of_one(work_of(sub), position);
     if (sub->kind != CHANNEL_PUBLIC)
         s->auth_due_ms = 0;
     for (bool first = true; sub->acks > 0; sub->acks--, first = false) {
@@ -276,10 +275,32 @@ static void answer(struct sub *sub, const struct attached *a)
     }
 }
 
+static void take_pending(struct sub *sub)
+{
+    struct position *position = sub->work == NULL || sub->work->batch == NULL ? pending_take(sub->session, sub->channel) : NULL;
+    if (position != NULL)
+        batch_of_one(work_of(sub), position);
+}
+
+/* The client was served by a node that had heard more: true, and this is asked for, too. Once; then the position is wrong. */
+static bool catches_up(struct sub *sub, const struct attached *a)
+{
+    const struct position *p = sub->work != NULL ? sub->work->position : NULL;
+    bool other = p != NULL && p->stream_id.p != NULL && !str_eq(p->stream_id, str_of(a->head.stream_id));
+    bool behind = other || (p != NULL && p->serial > a->head.delivery);
+    if (!behind || sub->work->fresh || !a->policy.history || env_of(sub->session)->bus == NULL)
+        return false;
+    sub->work->fresh = true;
+    sub->work->attached = false;
+    sub_attach_again(sub);
+    return true;
+}
+
 static void attached(void *user, struct subscription *live, const struct attached *a)
 {
     struct sub *sub = user;
     struct subscription *old = sub->live;
+    bool served = old != NULL && (sub->work == NULL || !sub->work->fresh); /* the gate has not opened in between */
     sub->next = NULL;
     if (a->code != 0) {
         refused(sub, a);
@@ -288,7 +309,11 @@ static void attached(void *user, struct subscription *live, const struct attache
     sub->live = live;
     if (old != NULL)
         hub_replace(env_of(sub->session), old, live);
-    note_position(sub, a, old != NULL);
+    note_position(sub, a, served);
+    if (sub->acks > 0)
+        take_pending(sub);
+    if (catches_up(sub, a))
+        return;
     if (sub->acks > 0)
         answer(sub, a);
     if (sub->wildcard)

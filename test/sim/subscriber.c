@@ -307,6 +307,8 @@ static void system_comes(struct subscriber *s, struct str event, struct str text
         s->resuming_late = false;
         s->serial = s->next;
     } else if (str_eq(event, STR("sockudo:resume_failed"))) {
+        if (str_find(text, STR("position_ahead")) >= 0)
+            world_fail(s->world, "subscriber %u: its node knows less than it has seen", s->index);
         /* The SDK's way out: everything anew. */
         forget_all(s);
         s->fresh = true;
