@@ -207,12 +207,30 @@ static bool listen_all(struct server *server, struct buf *error)
     return true;
 }
 
+/* Where acknowledged data are: "rocksdb at ./data", "postgres at db:5432/sockudo, tables sockudo_history_*". */
+static void name_store(const struct config *config, struct buf *out)
+{
+    switch (config->history.backend) {
+    case BACKEND_POSTGRES:
+        buf_fmt(out, "postgres at %.*s:%u/%.*s, tables %.*s_*", STR_ARG(config->postgres.host), config->postgres.port,
+                STR_ARG(config->postgres.database), STR_ARG(config->postgres.table_prefix));
+        break;
+    case BACKEND_ROCKSDB:
+        buf_fmt(out, "rocksdb at %.*s", STR_ARG(config->rocksdb.path));
+        break;
+    default:
+        buf_lit(out, "memory: a restart forgets everything");
+    }
+}
+
 static void say_hello(const struct server *server)
 {
     const struct config *config = server->config;
-    log_info("server", "listening on %.*s:%u, %u shards, store %s, %zu apps", STR_ARG(config->host), server->port,
-             server->shards_count, config->history.backend == BACKEND_ROCKSDB ? "rocksdb" : "memory",
-             apps_count(server->apps));
+    struct buf store = {0};
+    name_store(config, &store);
+    log_info("server", "listening on %.*s:%u, %u shards, %zu apps, bus %s, store %.*s", STR_ARG(config->host), server->port,
+             server->shards_count, apps_count(server->apps), server->bus != NULL ? "redis" : "local", STR_ARG(buf_view(&store)));
+    buf_free(&store);
     if (config->demo_profile)
         log_warn("server",
                  "demo profile: the credentials app-id, app-key and app-secret are public; open http://127.0.0.1:%u/",
