@@ -165,10 +165,7 @@ bool full_text_ready(struct full_texts *all, struct publish *p)
         return true;
     if (all->failed) {
         all->failed = false;
-        uint32_t full = 0;
-        for (unsigned w = 0; w < WINDOWS; w++)
-            full |= 1u << lane_of(LANE_FULL, w);
-        channel_cut(all->ch, full);
+        channel_cut(all->ch, lanes_of_mode(LANE_FULL));
         return true;
     }
     read_text(all, p);

@@ -71,14 +71,6 @@ static uint32_t full_lane(unsigned window)
     return 1u << lane_of(LANE_FULL, window);
 }
 
-static uint32_t full_lanes(void)
-{
-    uint32_t lanes = 0;
-    for (unsigned w = 0; w < WINDOWS; w++)
-        lanes |= full_lane(w);
-    return lanes;
-}
-
 static struct rollup *rollup_of(struct channel *ch)
 {
     if (ch->rollup == NULL)
@@ -198,9 +190,9 @@ static void run_leaves(struct channel *ch, const struct run *run, uint32_t lanes
     e.message_id = str_make(version, SERIAL_SIZE);
     if (!run->foreign && channel_bus_wants(ch, lanes))
         run_goes_out(ch, run);
-    if (channel_lanes_count(ch, lanes & ~full_lanes()) > 0)
+    if (channel_lanes_count(ch, lanes & ~lanes_of_mode(LANE_FULL)) > 0)
         d.frames[LANE_DELTA] = run_frame(run, &e, buf_view(&run->body));
-    if (channel_lanes_count(ch, lanes & full_lanes()) > 0 && run->full_size != SIZE_MAX)
+    if (channel_lanes_count(ch, lanes & lanes_of_mode(LANE_FULL)) > 0 && run->full_size != SIZE_MAX)
         d.frames[LANE_FULL] = run_frame(run, &e, full_text(ch->texts, &run->message, run->full_size));
     channel_deliver(ch, &d);
 }
@@ -393,7 +385,7 @@ static bool has_room(const struct channel *ch, const struct publish *p)
 
 static bool wants_full(const struct channel *ch, const struct publish *p)
 {
-    return p->op.write.action == ACTION_APPEND && channel_lanes_count(ch, full_lanes()) > 0;
+    return p->op.write.action == ACTION_APPEND && channel_lanes_count(ch, lanes_of_mode(LANE_FULL)) > 0;
 }
 
 static void forget_texts(struct channel *ch, const struct publish *p)
@@ -401,7 +393,7 @@ static void forget_texts(struct channel *ch, const struct publish *p)
     const struct store_written *w = &p->op.written;
     if (ch->texts == NULL)
         return;
-    if (channel_lanes_count(ch, full_lanes()) == 0) {
+    if (channel_lanes_count(ch, lanes_of_mode(LANE_FULL)) == 0) {
         full_texts_free(ch->texts);
         ch->texts = NULL;
     } else if (p->op.write.action != ACTION_APPEND || w->status == STREAM_COMPLETE || w->status == STREAM_CANCELLED) {

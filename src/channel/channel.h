@@ -155,6 +155,15 @@ static inline enum lane_mode lane_mode_of(unsigned lane)
 {
     return lane == 0 ? LANE_V1 : lane <= WINDOWS ? LANE_DELTA : LANE_FULL;
 }
+/* The lanes of a mode, whatever their window. */
+static inline uint32_t lanes_of_mode(enum lane_mode mode)
+{
+    uint32_t lanes = 0;
+    for (unsigned lane = 0; lane < LANES; lane++)
+        if (lane_mode_of(lane) == mode)
+            lanes |= 1u << lane;
+    return lanes;
+}
 /* Posts d to every shard that has subscribers in its lanes; takes over its frames. */
 void channel_deliver(struct channel *ch, struct delivery *d);
 /* ---- other nodes ---- */

@@ -65,15 +65,6 @@ uint32_t channel_lanes_count(const struct channel *ch, uint32_t lanes)
     return n;
 }
 
-static uint32_t lanes_of_mode(enum lane_mode mode)
-{
-    uint32_t lanes = 0;
-    for (unsigned lane = 0; lane < LANES; lane++)
-        if (lane_mode_of(lane) == mode)
-            lanes |= 1u << lane;
-    return lanes;
-}
-
 void channel_frame_envelope(const struct channel *ch, const struct publish *p, struct envelope *e, struct runtime_headers *headers,
                             char version[SERIAL_SIZE + 1])
 {

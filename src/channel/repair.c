@@ -6,7 +6,13 @@
  * A gap shows when a completion's head lies above what has been delivered. A missing tail shows nothing, so after a failed
  * write the head is asked for until the store answers. Delay, never loss (design, "Cluster").
  *
- * Subscribers of full snapshots are made to reconnect when appends were among the missed: their text is not at hand.
+ * Subscribers of full snapshots get the whole text of a message, read as of what was missed, where its last missed append stands:
+ *
+ *      missed     a42:append  b43:append  a44:append
+ *      full       -           b whole     a whole
+ *
+ * They are made to reconnect only if that text is gone. Limit: REPAIR_TEXTS_MAX messages are read at a time; what stands behind is
+ * read again.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -14,11 +20,12 @@
 #include "base/mem.h"
 #include <stdlib.h>
 
-enum { RETRY_MS = 100, GAP_WAIT_MS = 10 };
+enum { RETRY_MS = 100, GAP_WAIT_MS = 10, REPAIR_TEXTS_MAX = 64 };
 
 struct repair {
     struct channel *ch;
     struct store_op op;
+    struct store_op texts; /* the whole texts that full subscribers need of what op has found */
     struct timer timer;
     uint64_t upto;     /* 0 = only asking for the head */
     uint64_t wanted;   /* a gap that showed while it was asking, or that the bus may still fill */
@@ -26,6 +33,8 @@ struct repair {
     bool first;        /* it begins to follow */
     bool stream_wanted, stream_asked; /* whether its stream is the one that is known, too */
     bool reading, holds;
+    bool whole;        /* full subscribers are shown whole texts */
+    bool cut;          /* they have been made to reconnect, and get nothing more */
 };
 
 static void ask(struct repair *r);
@@ -44,10 +53,7 @@ static void ends(struct repair *r)
         return;
     }
     bool held = r->holds;
-    wheel_cancel(ch->env->wheel, &r->timer);
-    arena_free(&r->op.arena);
-    free(r);
-    ch->repair = NULL;
+    repair_free(ch);
     if (held) {
         channel_release(ch);
     } else {
@@ -55,8 +61,93 @@ static void ends(struct repair *r)
     }
 }
 
-static void deliver_item(struct channel *ch, const struct store_item *item, struct arena *arena, bool full)
+/* ---- whole texts ---- */
+
+static bool is_whole_of(const struct store_item *whole, const struct store_item *item)
 {
+    return whole->message.history == item->message.history && whole->delivery == item->delivery;
+}
+
+/* The text of which item is the last append among the missed. NULL: it is shown further on, or gone. */
+static const struct store_item *whole_of(const struct repair *r, const struct store_item *item)
+{
+    for (size_t i = 0; i < r->texts.found.count; i++)
+        if (is_whole_of(&r->texts.found.items[i], item))
+            return &r->texts.found.items[i];
+    return NULL;
+}
+
+static bool is_asked_for(const struct repair *r, uint64_t history)
+{
+    for (size_t i = 0; i < r->texts.read.ids_count; i++)
+        if (r->texts.read.ids[i].history == history)
+            return true;
+    return false;
+}
+
+/* No other operation on its message is behind it. */
+static bool is_last(const struct repair *r, size_t at)
+{
+    const struct store_item *items = r->op.found.items;
+    for (size_t i = at + 1; i < r->op.found.count; i++)
+        if (items[i].message.history == items[at].message.history)
+            return false;
+    return true;
+}
+
+/* Messages that were appended to, each once. What is behind the last that fits is left for the next time. */
+static void choose_texts(struct repair *r)
+{
+    struct message_id *ids = arena_alloc(&r->op.arena, REPAIR_TEXTS_MAX * sizeof *ids);
+    r->texts.read.ids = ids;
+    for (size_t i = 0; i < r->op.found.count; i++) {
+        const struct store_item *item = &r->op.found.items[i];
+        if (item->action != ACTION_APPEND || item->delivery <= r->ch->head.delivery || is_asked_for(r, item->message.history))
+            continue;
+        if (r->texts.read.ids_count == REPAIR_TEXTS_MAX) {
+            r->op.found.count = i;
+            return;
+        }
+        ids[r->texts.read.ids_count++] = item->message;
+    }
+}
+
+static void texts_read(struct store_op *op);
+
+/* True: they are being read, since somebody needs them. */
+static bool needs_texts(struct repair *r)
+{
+    struct channel *ch = r->ch;
+    arena_free(&r->texts.arena);
+    r->texts = (struct store_op){.kind = STORE_LATEST, .shard = ch->env->shard, .done = texts_read, .app_id = ch->app->id, .channel = ch->name};
+    channel_watchers_now(ch);
+    r->whole = channel_lanes_count(ch, lanes_of_mode(LANE_FULL)) > 0;
+    if (!r->whole)
+        return false;
+    choose_texts(r);
+    if (r->texts.read.ids_count == 0)
+        return false;
+    r->texts.read.as_of_delivery = r->op.found.items[r->op.found.count - 1].delivery;
+    r->reading = true;
+    store_submit(ch->env->store, &r->texts);
+    return true;
+}
+
+/* ---- delivering ---- */
+
+static struct frame *frame_of_whole(const struct channel *ch, const struct store_item *whole, struct arena *arena)
+{
+    struct envelope e;
+    struct runtime_headers headers;
+    envelope_of_item(&e, &headers, whole, ch->name, str_of(ch->head.stream_id), arena);
+    return envelope_frame(&e, WIRE_V2);
+}
+
+/* whole: what full subscribers are shown of an append; NULL = nothing. */
+static void deliver_item(struct repair *r, const struct store_item *item, const struct store_item *whole)
+{
+    struct channel *ch = r->ch;
+    struct arena *arena = &r->op.arena;
     struct envelope e;
     struct runtime_headers headers;
     struct delivery d = {.lanes = ALL_LANES, .first = item->delivery, .last = item->delivery, .tags = item->tags};
@@ -66,62 +157,58 @@ static void deliver_item(struct channel *ch, const struct store_item *item, stru
     if (!mutation)
         d.frames[LANE_V1] = envelope_frame(&e, WIRE_V1);
     d.frames[LANE_DELTA] = envelope_frame(&e, WIRE_V2);
-    if (full)
+    if (item->action != ACTION_APPEND && !r->cut)
         d.frames[LANE_FULL] = frame_take(d.frames[LANE_DELTA]);
+    else if (whole != NULL)
+        d.frames[LANE_FULL] = frame_of_whole(ch, whole, arena);
     hot_repaired(ch, item, &e, d.frames[LANE_DELTA]);
     channel_deliver(ch, &d);
 }
 
-static uint32_t full_lanes(void)
+static void deliver_one(struct repair *r, size_t at)
 {
-    uint32_t lanes = 0;
-    for (unsigned w = 0; w < WINDOWS; w++)
-        lanes |= 1u << lane_of(LANE_FULL, w);
-    return lanes;
+    struct channel *ch = r->ch;
+    const struct store_item *item = &r->op.found.items[at], *whole = NULL;
+    if (item->action == ACTION_APPEND && r->whole && !r->cut) {
+        whole = whole_of(r, item);
+        if (whole == NULL && is_last(r, at)) {
+            /* Before anything that stands behind it: whoever is cut resumes from the last frame that it was given. */
+            channel_cut(ch, lanes_of_mode(LANE_FULL));
+            r->cut = true;
+        }
+    }
+    deliver_item(r, item, whole);
+    ch->head.delivery = item->delivery;
+    if (item->message.history > ch->head.history)
+        ch->head.history = item->message.history;
+    foreign_counts(ch, item->action, item->message.history);
 }
 
 static void deliver_missed(struct repair *r)
 {
     struct channel *ch = r->ch;
     const struct egress *egress = ch->env->hub->egress;
-    bool cut = false;
     if (egress->flush != NULL)
         egress->flush(ch);
-    for (size_t i = 0; i < r->op.found.count; i++) {
-        const struct store_item *item = &r->op.found.items[i];
-        if (item->delivery <= ch->head.delivery)
-            continue; /* an attach has read the head meanwhile */
-        if (item->action == ACTION_APPEND && !cut) {
-            /* Before anything that stands behind it: whoever is cut resumes from the last frame that it was given. */
-            channel_cut(ch, full_lanes());
-            cut = true;
-        }
-        deliver_item(ch, item, &r->op.arena, !cut);
-        ch->head.delivery = item->delivery;
-        if (item->message.history > ch->head.history)
-            ch->head.history = item->message.history;
-        foreign_counts(ch, item->action, item->message.history);
-    }
+    for (size_t i = 0; i < r->op.found.count; i++)
+        if (r->op.found.items[i].delivery > ch->head.delivery) /* else an attach has read the head meanwhile */
+            deliver_one(r, i);
     if (egress->bypassed != NULL)
         egress->bypassed(ch);
 }
 
-static void missed_read(struct store_op *op)
+/* op has been read; what it has found is delivered, or gone. */
+static void goes_on(struct repair *r, bool found)
 {
-    struct repair *r = list_of(op, struct repair, op);
     struct channel *ch = r->ch;
-    r->reading = false;
-    if (op->result == STORE_OK) {
+    if (found) {
         deliver_missed(r);
         if (ch->head.delivery >= r->upto && ch->head.delivery < r->wanted)
             r->upto = r->wanted;
-        if (ch->head.delivery < r->upto && op->found.count > 0) {
+        if (ch->head.delivery < r->upto && r->op.found.count > 0) {
             ask(r);
             return;
         }
-    } else if (op->result != STORE_EXPIRED && op->result != STORE_WRONG_STREAM && op->result != STORE_UNHEALTHY) {
-        later(r);
-        return;
     }
     if (ch->head.delivery < r->upto) {
         /* It is gone for good: those who follow live must start anew. */
@@ -129,6 +216,35 @@ static void missed_read(struct store_op *op)
         channel_cut(ch, ALL_LANES & ~1u);
     }
     ends(r);
+}
+
+static bool is_gone(enum store_result result)
+{
+    return result == STORE_EXPIRED || result == STORE_WRONG_STREAM || result == STORE_UNHEALTHY;
+}
+
+static void texts_read(struct store_op *op)
+{
+    struct repair *r = list_of(op, struct repair, texts);
+    r->reading = false;
+    if (op->result == STORE_OK || is_gone(op->result) || op->result == STORE_NOT_FOUND)
+        goes_on(r, true);
+    else
+        later(r);
+}
+
+static void missed_read(struct store_op *op)
+{
+    struct repair *r = list_of(op, struct repair, op);
+    r->reading = false;
+    if (op->result == STORE_OK) {
+        if (!needs_texts(r))
+            goes_on(r, true);
+    } else if (is_gone(op->result)) {
+        goes_on(r, false);
+    } else {
+        later(r);
+    }
 }
 
 static void hold(struct repair *r)
@@ -363,6 +479,7 @@ void repair_free(struct channel *ch)
         return;
     wheel_cancel(ch->env->wheel, &ch->repair->timer);
     arena_free(&ch->repair->op.arena);
+    arena_free(&ch->repair->texts.arena);
     free(ch->repair);
     ch->repair = NULL;
 }

@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "wire/codes.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -482,8 +483,12 @@ void sim_ping(void *sink)
         session_native_pong(c->session);
 }
 
+/* Whatever a repair has missed can be read here, and nothing expires: nobody is made to start anew. */
 void sim_control(void *sink, int code, struct str reason)
 {
+    struct connection *c = sink;
+    if (code == CODE_RECONNECT && !c->closing && !c->dead)
+        world_fail(c->client->world, "subscriber %u is cut: %.*s", c->client->index, STR_ARG(reason));
     sim_close(sink, (unsigned)code, reason);
 }
 

@@ -144,13 +144,75 @@ static void is_told(void *sink, int code, struct str reason)
     buf_fmt(&((struct sink *)sink)->got, "told %d\n", code);
 }
 
-/* What they resume from is the last frame they were given: none may come before the cut that lies above the missed append. */
-static void full_subscribers_are_cut_before_what_stands_behind_a_missed_append(void **state)
+static void full_subscribers_get_the_whole_text_of_what_was_missed(void **state)
+{
+    attach(1, LANE_FULL, 0);
+    attach_other(1, "ai-a", LANE_DELTA, 0);
+    hub_on_control(f->nodes[1].core->env.hub, is_told);
+    f->wanted_window = 0;
+    write_by(0, ACTION_CREATE, "\"1\"");
+    f->cut = true;
+    write_by(0, ACTION_APPEND, "\"a\"");
+    write_by(0, ACTION_APPEND, "\"b\"");
+    write_by(0, ACTION_CREATE, "\"2\"");
+    write_by(0, ACTION_APPEND, "\"c\"");
+    f->cut = false;
+    write_by(0, ACTION_APPEND, "\"d\"");
+    advance_ms(12);
+    assert_string_equal(text_of(1), "1" "1ab" "2" "2c" "2cd");
+    assert_string_equal(text_as(&f->other), "1ab2cd");
+    assert_false(heard(1, "told"));
+}
+
+/* More than are read at a time. */
+static void whole_texts_of_many_messages_are_read_in_turns(void **state)
+{
+    enum { MANY = 150 };
+    struct buf expected = {0};
+    attach(1, LANE_FULL, 0);
+    hub_on_control(f->nodes[1].core->env.hub, is_told);
+    f->nodes[0].core->config->ai.max_open_streaming_messages_per_channel = MANY + 1;
+    f->cut = true;
+    for (int i = 0; i < MANY; i++) {
+        write_by(0, ACTION_CREATE, "\"1\"");
+        write_by(0, ACTION_APPEND, "\"a\"");
+        buf_lit(&expected, "11a");
+    }
+    f->cut = false;
+    write_by(0, ACTION_APPEND, "\"b\"");
+    buf_lit(&expected, "1ab");
+    buf_char(&expected, 0);
+    advance_ms(50);
+    assert_string_equal(text_of(1), expected.p);
+    buf_free(&expected);
+    assert_false(heard(1, "told"));
+}
+
+static void what_is_updated_behind_a_missed_append_is_shown_once(void **state)
 {
     attach(1, LANE_FULL, 0);
     hub_on_control(f->nodes[1].core->env.hub, is_told);
+    write_by(0, ACTION_CREATE, "\"1\"");
+    f->cut = true;
+    write_by(0, ACTION_APPEND, "\"a\"");
+    write_by(0, ACTION_UPDATE, "\"2\"");
+    f->cut = false;
+    write_by(0, ACTION_CREATE, "\"3\"");
+    advance_ms(12);
+    assert_string_equal(text_of(1), "1" "2" "3");
+    assert_false(heard(1, "told"));
+}
+
+/* What they resume from is the last frame they were given: none may come before the cut that lies above the missed append. */
+static void full_subscribers_are_cut_where_the_text_is_gone(void **state)
+{
+    attach(1, LANE_FULL, 0);
+    attach_other(1, "ai-a", LANE_DELTA, 0);
+    hub_on_control(f->nodes[1].core->env.hub, is_told);
     f->wanted_window = 0;
     write_by(0, ACTION_CREATE, "\"first\"");
+    write_by(0, ACTION_APPEND, "\"x\"");
+    core_lose_row(f->nodes[0].core, 1, 2);
     f->cut = true;
     write_by(0, ACTION_APPEND, "\"a\"");
     write_by(0, ACTION_CREATE, "\"second\"");
@@ -160,6 +222,7 @@ static void full_subscribers_are_cut_before_what_stands_behind_a_missed_append(v
     struct str got = buf_view(&f->nodes[1].sink->got);
     assert_true(str_find(got, STR("first")) >= 0 && str_find(got, STR("told 4200")) > str_find(got, STR("first")));
     assert_int_equal(str_find(got, STR("second")), -1);
+    assert_string_equal(text_as(&f->other), "firstxasecondthird");
 }
 
 static void a_lost_tail_is_found_when_the_bus_says_that_it_was_away(void **state)
@@ -299,7 +362,10 @@ int main(void)
         T(a_run_that_overlaps_is_cut),
         T(attach_takes_the_head_of_the_store),
         T(full_subscribers_get_whole_texts_of_both),
-        T(full_subscribers_are_cut_before_what_stands_behind_a_missed_append),
+        T(full_subscribers_get_the_whole_text_of_what_was_missed),
+        T(whole_texts_of_many_messages_are_read_in_turns),
+        T(what_is_updated_behind_a_missed_append_is_shown_once),
+        T(full_subscribers_are_cut_where_the_text_is_gone),
         T(a_lost_tail_is_found_when_the_bus_says_that_it_was_away),
         T(a_lost_tail_is_found_by_comparing_heads),
         T(v1_gets_creates_only),
