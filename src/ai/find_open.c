@@ -28,7 +28,7 @@ struct found_mail {
     struct app *app;
     struct message_id message;
     uint64_t delivery;
-    int64_t age_ms;        /* since its create, by the wall */
+    int64_t age_ms;        /* since its create, by the store's clock */
     bool silent;           /* for so long that it is to be closed */
     size_t key_size;
     char key[];            /* app id, 0, channel */
@@ -59,12 +59,11 @@ static void found_arrives(struct task *task)
     free(mail);
 }
 
-static void post_found(struct finder *f, struct app *app, struct str channel, const struct store_item *item)
+static void post_found(struct finder *f, struct app *app, struct str channel, const struct store_item *item, int64_t age_ms)
 {
     struct env *env = f->env;
     struct found_mail *mail = mem_alloc(sizeof *mail + app->id.n + 1 + channel.n);
     unsigned owner = hub_owner(env, app, channel);
-    int64_t age_ms = clock_wall_ms(env->clock) - item->published_at_ms;
     *mail = (struct found_mail){.task = {found_arrives}, .owner = env->all[owner], .app = app, .message = item->message,
                                 .delivery = item->delivery, .age_ms = age_ms > 0 ? age_ms : 0, .silent = f->shared,
                                 .key_size = app->id.n + 1 + channel.n};
@@ -77,7 +76,7 @@ static void post_found(struct finder *f, struct app *app, struct str channel, co
 
 /* ---- pages ---- */
 
-static void take_stream(struct finder *f, struct str app_id, struct str channel, const struct store_item *item)
+static void take_stream(struct finder *f, struct str app_id, struct str channel, const struct store_item *item, int64_t now_ms)
 {
     struct app *app = apps_by_id(f->env->apps, app_id);
     struct arena arena = {0};
@@ -86,7 +85,7 @@ static void take_stream(struct finder *f, struct str app_id, struct str channel,
         log_warn("ai", "open streams of app '%.*s', which is not configured, stay open", STR_ARG(app_id));
     f->warned |= !app;
     if (app && !channel_name_check(app, channel, &name, &arena) && channel_policy(app, channel, &name).ai)
-        post_found(f, app, channel, item);
+        post_found(f, app, channel, item, now_ms - item->published_at_ms);
     arena_free(&arena);
 }
 
@@ -137,7 +136,7 @@ static void page_read(struct store_op *op)
     struct arena arena = op->arena;
     const struct store_found *found = &op->found;
     for (size_t i = 0; i < found->count; i++)
-        take_stream(f, found->open_apps[i], found->open_channels[i], &found->items[i]);
+        take_stream(f, found->open_apps[i], found->open_channels[i], &found->items[i], found->now_ms);
     if (f->env->streams->stopped) {
         ends(f);
     } else if (op->result != STORE_OK) {

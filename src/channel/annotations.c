@@ -239,7 +239,6 @@ static void write_row(struct annotate *a)
     op->channel = annotation_channel(&op->arena, ch->name);
     op->write = (struct store_write){
         .action = ACTION_ORDINARY,
-        .now_ms = a->event.at_ms,
         .event_name = a->event.deletes ? STR("annotation.delete") : STR("annotation.create"),
         .data = arena_copy(&op->arena, buf_view(&json)),
         .retention.window_ms = ch->policy.window_ms,

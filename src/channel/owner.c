@@ -464,7 +464,6 @@ static void submit(struct channel *ch, struct publish *p)
         w->action = ACTION_ORDINARY;
     p->versioned = w->action != ACTION_ORDINARY;
     set_limits(ch, p);
-    w->now_ms = clock_wall_ms(ch->env->clock);
     p->op.app_id = ch->app->id;
     p->op.channel = ch->name;
     p->op.shard = ch->env->shard;

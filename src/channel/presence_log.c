@@ -199,7 +199,6 @@ static struct row *row_new(struct channel *ch, const struct presence_event *e)
     w->action = ACTION_ORDINARY;
     w->event_name = presence_event_word(e->event);
     w->data = arena_copy(&row->op.arena, buf_view(&json));
-    w->now_ms = e->at_ms;
     w->receipt_key = w->fingerprint = receipt_of(ch->env);
     w->receipt_ttl_ms = RECEIPT_TTL_MS;
     w->retention = (struct store_retention){policy.window_ms, policy.events_max, policy.bytes_max, 0};

@@ -152,7 +152,7 @@ static void read_rows(struct job *job, uint64_t after)
     if (work->rewind.kind == REWIND_SECONDS) {
         uint64_t ago_ms = work->rewind.n < INT64_MAX / 4000 ? work->rewind.n * 1000 : INT64_MAX / 4;
         read->direction = OLDEST_FIRST;
-        read->start_ms = clock_wall_ms(job->all->env->clock) - (int64_t)ago_ms;
+        read->age_max_ms = ago_ms;
     }
     job_submit(job, op, rows_read);
 }

@@ -69,7 +69,6 @@ static enum pg_verdict purge_slice(struct pg_conn *c, struct store_op *op, uint3
     pg_optional(c, !q->purge_all && q->before_history == 0, q->before_ms);
     pg_i64(c, *up_to);
     pg_i64(c, batch);
-    pg_i64(c, clock_wall_ms(c->clock));
     ask_head(c, op);
     enum pg_verdict verdict = run(c);
     if (verdict != PG_FINE)

@@ -30,7 +30,7 @@ enum { /* o_flags */
 enum { RESULT_NOT_MADE = 101, ROW_BYTES = 64, EVICT_MAX = 64 };
 
 enum column { /* parameters of the call behind p_wait, in its order */
-    C_APP, C_NAME, C_MAKE, C_LOCK, C_STREAM, C_STREAM8, C_PROMISED8, C_PROMISED, C_NOW, C_WINDOW, C_MESSAGES_MAX, C_BYTES_MAX, C_EVICT,
+    C_APP, C_NAME, C_MAKE, C_LOCK, C_STREAM, C_STREAM8, C_PROMISED8, C_PROMISED, C_WINDOW, C_MESSAGES_MAX, C_BYTES_MAX, C_EVICT,
     M_CH, M_HISTORY,
     O_CH, O_ACTION, O_M, O_CREATED, O_STREAM8, O_FLAGS, O_STATUS, O_NOW, O_GIVEN, O_SIZE, O_TAG, O_PRINT, O_DUP, O_TTL, O_EXPECT,
     O_EXPECT_BYTES, O_WRITER, O_APPENDS_MAX, O_OPEN_MAX, O_BYTES_MAX, O_DATA, O_NAME, O_EXTRAS, O_REST, COLUMNS
@@ -39,7 +39,7 @@ enum answer { /* columns of its row */
     X_STREAM, X_STATE, X_FLOOR, X_OLDEST, X_OLDEST_MS, X_NEWEST_MS, X_MESSAGES, X_BYTES, X_EVICTED, X_EVICTED_BYTES,
     H_PUBLISHED, H_NAME, H_EXTRAS, H_REST,
     R_RESULT, R_DELIVERY, R_HISTORY, R_CREATED, R_AT, R_HISTORY_AT, R_OPEN, R_BYTES, R_APPENDS, R_WAS, R_STATUS, R_ACTION, R_STRING,
-    R_TEXT, ANSWERS
+    R_TEXT, ANSWERS, X_NOW = ANSWERS
 };
 
 /* ---- the batch ---- */
@@ -237,7 +237,6 @@ static void put_channel(struct batch *b, const struct batch_channel *ch, const s
     put(b, C_STREAM8, stream8_of(str_of(ch->stream_id)));
     put(b, C_PROMISED8, kept != NULL ? (int64_t)kept->stream8 : -1);
     put(b, C_PROMISED, kept != NULL ? (int64_t)kept->delivery : 0);
-    put(b, C_NOW, w->now_ms);
     put(b, C_WINDOW, (int64_t)w->retention.window_ms);
     put(b, C_MESSAGES_MAX, (int64_t)w->retention.messages_max);
     put(b, C_BYTES_MAX, (int64_t)w->retention.bytes_max);
@@ -365,6 +364,7 @@ static void put_notes(struct batch *b, struct pg_conn *c, const struct queue *op
 
 struct answers {
     struct str *of[ANSWERS]; /* elements */
+    int64_t now_ms;          /* by the store's clock */
 };
 
 static int64_t answer(const struct answers *a, enum answer column, int64_t number)
@@ -396,7 +396,7 @@ static void set_head(const struct answers *a, const struct batch_op *o)
 
 static void set_create(const struct store_write *w, struct store_written *out)
 {
-    out->created_ms = w->now_ms;
+    out->created_ms = out->at_ms;
     out->name = w->event_name;
     out->extras = w->extras;
     out->data = w->data;
@@ -447,7 +447,7 @@ static void set_write(const struct answers *a, const struct batch_op *o)
     out->message = (struct message_id){(uint64_t)answer(a, R_CREATED, o->number), out->history, stream8_of(str_of(op->head.stream_id))};
     if (op->result != STORE_OK)
         return;
-    out->at_ms = w->now_ms;
+    out->at_ms = w->now_ms != 0 ? w->now_ms : a->now_ms;
     out->message_bytes = (uint64_t)answer(a, R_BYTES, o->number);
     out->status = (enum stream_status)answer(a, R_STATUS, o->number);
     if (o->target == NULL)
@@ -482,6 +482,7 @@ static void set_answers(struct batch *b, const PGresult *r, struct promises *pro
     size_t count;
     for (int i = 0; i < ANSWERS; i++)
         a.of[i] = pg_elements(pg_field(r, 0, i), &b->arena, &count);
+    a.now_ms = pg_number(r, 0, X_NOW);
     for (size_t i = 0; i < b->targets.count; i++) {
         b->target[i]->name = a.of[H_NAME][i];
         b->target[i]->extras = a.of[H_EXTRAS][i];

@@ -21,7 +21,7 @@ static const struct statement {
 } statements[PG_STATEMENTS] = {
     [PG_BEGIN] = {"BEGIN", 0},
     [PG_COMMIT] = {"COMMIT", 0},
-    [PG_WRITE] = {"SELECT * FROM @_write(", 40},
+    [PG_WRITE] = {"SELECT * FROM @_write(", 39},
     [PG_NOTES_PUT] = {"INSERT INTO @_notes SELECT * FROM unnest($1::bytea[], $2::bytea[]) ORDER BY 1 "
                       "ON CONFLICT (key) DO UPDATE SET value = excluded.value", 2},
     [PG_NOTES_DELETE] = {"DELETE FROM @_notes WHERE key = ANY ($1::bytea[])", 1},
@@ -32,15 +32,15 @@ static const struct statement {
                   "FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS a(app, name, i) "
                   "JOIN @_channels x ON x.app_id = a.app AND x.channel = a.name", 2},
     [PG_LATEST] = {"SELECT * FROM @_latest(", 4},
-    [PG_PAGE] = {"SELECT * FROM @_page(", 9},
+    [PG_PAGE] = {"SELECT * FROM @_page(", 10},
     [PG_VERSIONS] = {"SELECT * FROM @_versions(", 6},
     [PG_REPLAY] = {"SELECT * FROM @_replay(", 5},
     [PG_OPEN] = {"SELECT m.cid, m.history, c.app_id, c.channel, c.stream8, m.created, m.last, m.published_ms, m.at_ms, m.size, "
-                 "m.action::bigint, (extract(epoch FROM clock_timestamp()) * 1000)::bigint "
+                 "m.action::bigint, (SELECT @_now()) "
                  "FROM @_messages m JOIN @_channels c ON c.cid = m.cid WHERE m.is_open AND (m.cid, m.history) > ($1, $2) "
                  "ORDER BY m.cid, m.history LIMIT $3", 3},
     [PG_RESET] = {"SELECT * FROM @_reset(", 4},
-    [PG_PURGE] = {"SELECT * FROM @_purge(", 7},
+    [PG_PURGE] = {"SELECT * FROM @_purge(", 6},
     [PG_WORK] = {"SELECT * FROM @_work(", 3},
     [PG_SWEEP] = {"SELECT @_sweep(", 1},
     [PG_MARK] = {"UPDATE @_channels SET state = $3::bigint WHERE app_id = $1 AND channel = $2 AND stream_id = $4 AND state <> 1", 4},

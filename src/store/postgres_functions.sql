@@ -5,6 +5,9 @@
 -- Every @ stands for the table prefix. All of it is made anew whenever the version of the schema changes. Results are numbered as
 -- enum store_result, actions and states of streams as in wire/item.h; postgres_batch.c asserts both.
 
+-- The store's clock: milliseconds of Unix time. Nothing here goes by a node's.
+CREATE OR REPLACE FUNCTION @_now() RETURNS bigint LANGUAGE sql AS $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint $$;
+
 -- Rows of one message from its version p_from down to above p_above, newest first.
 CREATE OR REPLACE FUNCTION @_tail(p_cid bigint, p_from bigint, p_above bigint)
 RETURNS TABLE (delivery bigint, kind smallint, data bytea) LANGUAGE sql STABLE AS $$
@@ -102,12 +105,13 @@ BEGIN
 END $$;
 
 -- One batch. c_: channels, in the order of their keys, which is the order in which they are locked. m_: messages that are mutated.
--- o_: operations by channel, in the order in which they came; an action below 0 only asks for the channel's head. p_wait false:
--- whoever is locked is passed over, its operations are answered 100. Outputs are parallel to these arrays.
+-- o_: operations by channel, in the order in which they came; an action below 0 only asks for the channel's head. o_now 0:
+-- the store's clock, once all channels are locked, which is x_now; so in a channel time and positions rise together. p_wait false:
+-- whoever is locked is passed over, its operations are answered 100. Other outputs are parallel to these arrays.
 CREATE OR REPLACE FUNCTION @_write(
     p_wait boolean,
     c_app text[], c_name text[], c_make boolean[], c_lock boolean[], c_stream text[], c_stream8 bigint[], c_promised8 bigint[],
-    c_promised bigint[], c_now bigint[], c_window bigint[], c_messages_max bigint[], c_bytes_max bigint[], c_evict bigint[],
+    c_promised bigint[], c_window bigint[], c_messages_max bigint[], c_bytes_max bigint[], c_evict bigint[],
     m_ch bigint[], m_history bigint[],
     o_ch bigint[], o_action bigint[], o_m bigint[], o_created bigint[], o_stream8 bigint[], o_flags bigint[], o_status bigint[],
     o_now bigint[], o_given bigint[], o_size bigint[], o_tag bigint[], o_print bigint[], o_dup bigint[], o_ttl bigint[],
@@ -118,13 +122,13 @@ CREATE OR REPLACE FUNCTION @_write(
     OUT h_published bigint[], OUT h_name bytea[], OUT h_extras bytea[], OUT h_rest bytea[],
     OUT r_result bigint[], OUT r_delivery bigint[], OUT r_history bigint[], OUT r_created bigint[], OUT r_at bigint[],
     OUT r_history_at bigint[], OUT r_open bigint[], OUT r_bytes bigint[], OUT r_appends bigint[], OUT r_was bigint[],
-    OUT r_status bigint[], OUT r_action bigint[], OUT r_string boolean[], OUT r_text bytea[])
+    OUT r_status bigint[], OUT r_action bigint[], OUT r_string boolean[], OUT r_text bytea[], OUT x_now bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
     n CONSTANT integer := cardinality(o_ch);
     n_c CONSTANT integer := cardinality(c_app);
     x_cid bigint[]; x_stream8 bigint[]; x_delivery bigint[]; x_history bigint[]; x_open bigint[]; x_touched boolean[];
-    x_window bigint[];
+    x_window bigint[]; x_written_ms bigint[];
     h_created bigint[]; h_last bigint[]; h_at bigint[]; h_status bigint[]; h_action bigint[]; h_bytes bigint[]; h_size bigint[];
     h_appends bigint[]; h_flags bigint[]; h_name_at bigint[]; h_extras_at bigint[]; h_writer bigint[]; h_segments bigint[];
     h_folded bigint[]; h_tail_rows bigint[]; h_tail_bytes bigint[]; h_open boolean[];
@@ -147,7 +151,7 @@ BEGIN
     END IF;
     x_cid := array_fill(NULL::bigint, ARRAY[n_c]); x_stream8 := x_cid; x_delivery := x_cid; x_history := x_cid; x_open := x_cid;
     x_state := x_cid; x_floor := x_cid; x_oldest := x_cid; x_oldest_ms := x_cid; x_newest_ms := x_cid; x_messages := x_cid;
-    x_bytes := x_cid; x_window := x_cid; x_evicted := x_cid; x_evicted_bytes := x_cid;
+    x_bytes := x_cid; x_window := x_cid; x_written_ms := x_cid; x_evicted := x_cid; x_evicted_bytes := x_cid;
     x_stream := array_fill(NULL::text, ARRAY[n_c]); x_touched := array_fill(false, ARRAY[n_c]);
     IF p_wait THEN
         OPEN v_locked NO SCROLL FOR
@@ -186,6 +190,9 @@ BEGIN
             x_state[c] := 1;
         END IF;
     END LOOP;
+
+    x_now := @_now();
+    o_now := array_replace(o_now, 0::bigint, x_now);
 
     -- messages and receipts
     SELECT array_agg(s.created), array_agg(s.published_ms), array_agg(s.last), array_agg(s.at_ms), array_agg(s.status::bigint),
@@ -270,6 +277,7 @@ BEGIN
                 x_delivery[c] := v_delivery;
                 x_bytes[c] := x_bytes[c] + o.size;
                 x_touched[c] := true;
+                x_written_ms[c] := o.now;
                 x_open[c] := x_open[c] + v_is::integer - v_was::integer;
                 w_cid[i] := x_cid[c]; w_delivery[i] := v_delivery;
                 -- replaces: any but an append that gives data, clears it, or is the first
@@ -383,11 +391,11 @@ BEGIN
 
     -- retention
     FOR c IN 1..n_c LOOP
-        IF x_touched[c] AND ((c_window[c] > 0 AND x_oldest_ms[c] < c_now[c] - c_window[c])
+        IF x_touched[c] AND ((c_window[c] > 0 AND x_oldest_ms[c] < x_written_ms[c] - c_window[c])
                              OR (c_messages_max[c] > 0 AND x_messages[c] > c_messages_max[c])
                              OR (c_bytes_max[c] > 0 AND x_bytes[c] > c_bytes_max[c])) THEN
             SELECT a.messages, a.bytes INTO t
-            FROM @_retain(x_cid[c], c_now[c], c_window[c], c_messages_max[c], c_bytes_max[c], c_evict[c]) a;
+            FROM @_retain(x_cid[c], x_written_ms[c], c_window[c], c_messages_max[c], c_bytes_max[c], c_evict[c]) a;
             x_evicted[c] := t.messages; x_evicted_bytes[c] := t.bytes;
             SELECT x.replay_floor, x.oldest_history, x.oldest_ms, x.retained_messages, x.retained_bytes INTO t
             FROM @_channels x WHERE x.cid = x_cid[c];

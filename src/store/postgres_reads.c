@@ -86,6 +86,7 @@ static void ask_page(struct pg_conn *c, const struct store_op *op)
     pg_i64(c, (int64_t)last);
     pg_i64(c, q->start_ms);
     pg_i64(c, q->end_ms);
+    pg_i64(c, (int64_t)q->age_max_ms);
     pg_i64(c, (int64_t)q->as_of_delivery);
     pg_bool(c, q->direction == NEWEST_FIRST);
     pg_i64(c, q->limit);
@@ -309,8 +310,9 @@ static void read_open(struct pg_conn *c, struct store_op *op)
     found->open_apps = arena_alloc(&op->arena, ((size_t)rows + 1) * sizeof(struct str));
     found->open_channels = arena_alloc(&op->arena, ((size_t)rows + 1) * sizeof(struct str));
     rows -= found->more;
+    found->now_ms = rows > 0 ? pg_number(r, 0, 11) : 0;
     for (int row = 0; row < rows; row++)
-        if (pg_number(r, row, 8) <= pg_number(r, row, 11) - (int64_t)op->read.idle_ms)
+        if (pg_number(r, row, 8) <= found->now_ms - (int64_t)op->read.idle_ms)
             open_item(r, row, op);
     if (rows > 0) {
         char *text = arena_alloc(&op->arena, 48);

@@ -33,22 +33,24 @@ LANGUAGE sql STABLE AS $$
     ORDER BY a.n
 $$;
 
-CREATE OR REPLACE FUNCTION @_page(p_app text, p_name text, p_first bigint, p_last bigint, p_start_ms bigint, p_end_ms bigint, p_as_of bigint,
-                       p_newest_first boolean, p_limit bigint)
+-- By place and time; p_age_max_ms, by the store's clock, stands in place of p_start_ms unless it is 0.
+CREATE OR REPLACE FUNCTION @_page(p_app text, p_name text, p_first bigint, p_last bigint, p_start_ms bigint, p_end_ms bigint, p_age_max_ms bigint,
+                       p_as_of bigint, p_newest_first boolean, p_limit bigint)
 RETURNS TABLE (history bigint, created bigint, delivery bigint, kind bigint, published_ms bigint, at_ms bigint, name bytea,
                extras bytea, data bytea, is_string boolean, rest bytea, create_rest bytea)
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     v_cid bigint; v_places bigint[];
+    v_start_ms CONSTANT bigint := CASE p_age_max_ms WHEN 0 THEN p_start_ms ELSE @_now() - p_age_max_ms END;
 BEGIN
     SELECT c.cid INTO v_cid FROM @_channels c WHERE c.app_id = p_app AND c.channel = p_name;
     IF p_newest_first THEN
         v_places := ARRAY(SELECT m.history FROM @_messages m
-                          WHERE m.cid = v_cid AND m.history BETWEEN p_first AND p_last AND m.published_ms BETWEEN p_start_ms AND p_end_ms
+                          WHERE m.cid = v_cid AND m.history BETWEEN p_first AND p_last AND m.published_ms BETWEEN v_start_ms AND p_end_ms
                           AND (p_as_of = 0 OR m.created <= p_as_of) ORDER BY m.cid DESC, m.history DESC LIMIT p_limit + 1);
     ELSE
         v_places := ARRAY(SELECT m.history FROM @_messages m
-                          WHERE m.cid = v_cid AND m.history BETWEEN p_first AND p_last AND m.published_ms BETWEEN p_start_ms AND p_end_ms
+                          WHERE m.cid = v_cid AND m.history BETWEEN p_first AND p_last AND m.published_ms BETWEEN v_start_ms AND p_end_ms
                           AND (p_as_of = 0 OR m.created <= p_as_of) ORDER BY m.cid, m.history LIMIT p_limit + 1);
     END IF;
     RETURN QUERY SELECT * FROM @_latest(p_app, p_name, v_places[1:p_limit::integer], p_as_of);
@@ -160,7 +162,7 @@ END $$;
 
 -- A slice of it: at most p_limit messages, of those at or below p_up_to (0 = as of now, which is returned).
 CREATE OR REPLACE FUNCTION @_purge(p_app text, p_name text, p_before_history bigint, p_before_ms bigint, p_up_to bigint, p_limit bigint,
-                        p_now bigint, OUT up_to bigint, OUT messages bigint, OUT bytes bigint)
+                        OUT up_to bigint, OUT messages bigint, OUT bytes bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
     v_cid bigint; v_go bigint[];
@@ -172,7 +174,7 @@ BEGIN
                   WHERE m.cid = v_cid AND m.history <= up_to AND (p_before_history IS NULL OR m.history < p_before_history)
                   AND (p_before_ms IS NULL OR m.published_ms < p_before_ms) ORDER BY m.cid, m.history LIMIT p_limit);
     IF cardinality(v_go) > 0 THEN
-        SELECT d.messages, d.bytes INTO messages, bytes FROM @_drop(v_cid, v_go, p_now) d;
+        SELECT d.messages, d.bytes INTO messages, bytes FROM @_drop(v_cid, v_go, @_now()) d;
     END IF;
 END $$;
 
@@ -181,7 +183,7 @@ END $$;
 CREATE OR REPLACE FUNCTION @_work(p_after bigint, p_channels bigint, p_limit bigint, OUT next bigint, OUT messages bigint, OUT bytes bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
-    v_now CONSTANT bigint := (extract(epoch FROM clock_timestamp()) * 1000)::bigint;
+    v_now CONSTANT bigint := @_now();
     v_row record; v_seen bigint := 0; v_done record;
 BEGIN
     next := 0; messages := 0; bytes := 0;
@@ -214,7 +216,7 @@ END $$;
 -- Receipts that have expired, and what channels left that were reset; true = there is more.
 CREATE OR REPLACE FUNCTION @_sweep(p_limit bigint) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
-    v_now CONSTANT bigint := (extract(epoch FROM clock_timestamp()) * 1000)::bigint;
+    v_now CONSTANT bigint := @_now();
     v_cid bigint; v_rows bigint; v_all bigint;
 BEGIN
     DELETE FROM @_receipts WHERE ctid = ANY (ARRAY(SELECT x.ctid FROM @_receipts x WHERE x.expires_ms <= v_now LIMIT p_limit));

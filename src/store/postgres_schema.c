@@ -21,7 +21,7 @@ enum { MIGRATE_MS = 60000 };
     "'@_channels', '@_messages', '@_log', '@_segments', '@_receipts', '@_notes', '@_gone', '@_streams', '@_entries', "          \
     "'@_version_streams', '@_version_messages', '@_version_entries'"
 #define FUNCTION_NAMES                                                                                       \
-    "'@_tail', '@_text', '@_fold', '@_drop', '@_retain', '@_write', '@_latest', '@_page', '@_versions', '@_replay', "             \
+    "'@_now', '@_tail', '@_text', '@_fold', '@_drop', '@_retain', '@_write', '@_latest', '@_page', '@_versions', '@_replay', "             \
     "'@_notes_scan', '@_reset', '@_purge', '@_work', '@_sweep'"
 
 bool schema_prefix_is_fine(struct str prefix)

@@ -115,6 +115,8 @@ static void plan_channel(struct engine *e, struct read_plan *plan, struct store_
     plan->cid = ch->record.cid;
     plan->stream8 = ch->stream8;
     head_output(ch, &plan->head);
+    if (op->kind == STORE_PAGE && op->read.age_max_ms > 0)
+        op->read.start_ms = clock_wall_ms(e->clock) - (int64_t)op->read.age_max_ms;
     if (op->kind == STORE_LATEST || op->kind == STORE_VERSIONS)
         copy_named(plan, ch, op);
     else if (op->kind == STORE_PAGE)
@@ -169,12 +171,12 @@ static void plan_open(struct engine *e, struct read_plan *plan, struct store_op 
     struct list keys;
     size_t count = 0;
     struct store_found *found = &plan->open;
-    int64_t before = clock_wall_ms(e->clock) - (int64_t)op->read.idle_ms;
+    int64_t now_ms = clock_wall_ms(e->clock), before = now_ms - (int64_t)op->read.idle_ms;
     list_init(&keys);
     collect_open(e, &keys, op, &count);
     if (e->failed)
         return;
-    *found = (struct store_found){.more = op->found.more, .open_next = op->read.open_after};
+    *found = (struct store_found){.more = op->found.more, .open_next = op->read.open_after, .now_ms = now_ms};
     found->items = arena_zalloc(&op->arena, (count + 1) * sizeof(*found->items));
     found->open_apps = arena_alloc(&op->arena, (count + 1) * sizeof(struct str));
     found->open_channels = arena_alloc(&op->arena, (count + 1) * sizeof(struct str));

@@ -14,6 +14,7 @@ struct staging {
     struct store_write *w;
     struct stored_channel *ch;
     struct message *m; /* NULL for create and ordinary */
+    int64_t now_ms;
     struct row row;
     struct str kept;   /* the text that an update or delete leaves as it is */
 };
@@ -51,7 +52,7 @@ static bool answered_by_receipt(struct staging *s)
     if (s->m != NULL)
         return receipts_find(s->e, s->m, s->w->receipt_key, &delivery, &fingerprint) &&
                duplicate(s, delivery, s->m->history, s->m->h.create, fingerprint);
-    return create_receipt_find(s->e, s->ch, s->w->receipt_key, s->w->now_ms, &receipt) &&
+    return create_receipt_find(s->e, s->ch, s->w->receipt_key, s->now_ms, &receipt) &&
            duplicate(s, receipt.delivery, receipt.history, receipt.delivery, receipt.fingerprint);
 }
 
@@ -119,8 +120,8 @@ static void fill_row(struct staging *s, uint64_t delivery)
     const struct head *h = s->m ? &s->m->h : NULL;
     bool named = w->event_name.p != NULL, extras = w->extras.p != NULL;
     s->row = (struct row){.action = w->action, .status = status_after(s), .history = s->m ? s->m->history : s->ch->history + 1,
-                          .create = h ? h->create : delivery, .previous = h ? h->last : 0, .at_ms = w->now_ms,
-                          .published_ms = h ? h->published_ms : w->now_ms, .receipt = w->receipt_key,
+                          .create = h ? h->create : delivery, .previous = h ? h->last : 0, .at_ms = s->now_ms,
+                          .published_ms = h ? h->published_ms : s->now_ms, .receipt = w->receipt_key,
                           .fingerprint = w->fingerprint, .data = w->data, .extras = w->extras, .message_id = w->message_id,
                           .client_id = w->client_id, .user_id = w->user_id, .description = w->description,
                           .metadata = w->metadata, .tags = w->tags};
@@ -144,15 +145,15 @@ static void put_place(struct staging *s, uint64_t delivery, uint64_t size)
 {
     struct engine *e = s->e;
     struct key key = key_of2('H', s->ch->record.cid, s->row.history);
-    struct place place = {delivery, size, s->w->now_ms};
+    struct place place = {delivery, size, s->now_ms};
     buf_clear(&e->scratch);
     place_put(&e->scratch, &place);
     kv_put(e->kv, key_str(&key), buf_view(&e->scratch));
     s->ch->history = s->row.history;
-    s->ch->newest_ms = s->w->now_ms;
+    s->ch->newest_ms = s->now_ms;
     s->ch->batch_places++;
     if (s->ch->oldest_ms == 0 || s->ch->floor.oldest_history == s->row.history)
-        s->ch->oldest_ms = s->w->now_ms;
+        s->ch->oldest_ms = s->now_ms;
 }
 
 static void put_receipt(struct staging *s, uint64_t delivery)
@@ -168,7 +169,7 @@ static void put_receipt(struct staging *s, uint64_t delivery)
         return;
     }
     struct key key = key_receipt(s->ch->record.cid, w->receipt_key);
-    struct receipt receipt = {w->fingerprint, delivery, s->row.history, w->now_ms + (int64_t)w->receipt_ttl_ms};
+    struct receipt receipt = {w->fingerprint, delivery, s->row.history, s->now_ms + (int64_t)w->receipt_ttl_ms};
     buf_clear(&e->scratch);
     receipt_put(&e->scratch, &receipt);
     kv_put(e->kv, key_str(&key), buf_view(&e->scratch));
@@ -339,7 +340,7 @@ static void note_retention(struct staging *s)
 {
     struct stored_channel *ch = s->ch;
     ch->retention = s->w->retention;
-    ch->written_ms = s->w->now_ms;
+    ch->written_ms = s->now_ms;
     ch->newest_write = s->op;
     if (ch->record.window_ms == s->w->retention.window_ms &&
         ch->record.versions_window_ms == s->w->retention.versions_window_ms)
@@ -362,6 +363,7 @@ static enum stage_result stage_write(struct engine *e, struct store_op *op)
 {
     struct staging s = {.e = e, .op = op, .w = &op->write};
     op->written = (struct store_written){0};
+    s.now_ms = op->write.now_ms != 0 ? op->write.now_ms : clock_wall_ms(e->clock);
     s.ch = channel_get(e, op->app_id, op->channel);
     if (s.ch == NULL) {
         op->result = e->failed ? STORE_FAILED : is_mutation(s.w) ? STORE_NOT_FOUND : check_limits(&s);

@@ -10,6 +10,9 @@
  * The channel's `stream id` says which life of the counters a position belongs to: made by the store, new after
  * a reset or a possible loss, never derived from names.
  *
+ * Time is the store's: its clock labels what is written, and judges receipts, retention and idleness. So nodes that share a store
+ * need not agree about the time. An embedded store has its process's clock.
+ *
  * Operations are asynchronous: fill in a struct store_op, store_submit() it, and op->done(op) runs later on the
  * shard op->shard with `result` and the output fields set. A write is done only when it is durable as the sync
  * policy says. Operations of one channel that are submitted by one thread commit, and complete, in that order.
@@ -102,7 +105,7 @@ struct store_write {
     uint64_t writer;           /* who writes, a number drawn for one stream of appends; 0 = nobody in particular */
     bool follows;              /* apply only if the newest version is this writer's: he sends on before he has been answered,
                                 * and what was refused must not be passed over. A store that has forgotten who it was refuses. */
-    int64_t now_ms;            /* label */
+    int64_t now_ms;            /* 0: the time is what the store's clock says at the commit. Else this is the time: tests */
     /* content; absent = not given */
     struct str event_name;     /* create, ordinary: the published event; update: the new name */
     struct str data;           /* JSON value text; append: a JSON string */
@@ -159,6 +162,7 @@ struct store_read {
     uint64_t after;              /* cursor, exclusive: delivery (VERSIONS) or history (PAGE); 0 = from the end it starts at */
     uint64_t start_history, end_history; /* inclusive; 0 = none */
     int64_t start_ms, end_ms;    /* inclusive; INT64_MIN, INT64_MAX = none */
+    uint64_t age_max_ms;         /* PAGE, in place of start_ms: rows at most so old by the store's clock; 0 = start_ms holds */
     /* REPLAY: (from, to]; stops early at bytes_max of data: `more` */
     uint64_t from_delivery, to_delivery;
     uint64_t bytes_max;
@@ -186,6 +190,7 @@ struct store_found {
     char previous_stream_id[STREAM_ID_SIZE + 1]; /* RESET */
     struct store_head *heads;    /* HEADS: of names[i]; stream_id "" = unknown; only stream_id, delivery, history and state are set */
     struct str *open_apps, *open_channels;       /* OPEN: app id and channel of items[i], which have no texts */
+    int64_t now_ms;              /* OPEN: by the store's clock */
     struct str open_next; /* OPEN: where the next page begins, if there are more; when it failed: the stream that could not be
                            * read, absent if that is not known */
 };

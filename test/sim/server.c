@@ -45,8 +45,6 @@ static void front_submit(struct store *store, struct store_op *op)
     struct front *front = (struct front *)(void *)store;
     struct world *w = front->node->world;
     op->shard |= front->life << SHARD_BITS;
-    if (op->kind == STORE_WRITE)
-        op->write.now_ms = clock_wall_ms(&w->clock.clock); /* a service labels by its own clock */
     store_submit(w->store, op);
 }
 
