@@ -20,7 +20,8 @@
 static const char usage[] =
     "Usage: sockudo [options]\n"
     "       sockudo doctor [options]   look for what will keep it from working: limits, ports, data directory,\n"
-    "                                  clock, configuration, backends; exit 1 if something must be cured first\n"
+    "                                  clock, configuration, PostgreSQL, Redis; exit 1 if something\n"
+    "                                  must be cured first\n"
     "\n"
     "  -c, --config PATH    configuration file (.toml, anything else is JSON)\n"
     "      --data-dir PATH  where the embedded store keeps its files (default ./data)\n"

@@ -52,23 +52,10 @@ static void block_signals(sigset_t *set)
 
 static struct store *open_postgres(const struct config *config, struct store_options *options, struct buf *error)
 {
-    enum { LOCK_TIMEOUT_MS = 500 };
-    struct store_postgres to = {
-        .host = str_dup(config->postgres.host),
-        .port = config->postgres.port,
-        .username = str_dup(config->postgres.username),
-        .password = str_dup(config->postgres.password),
-        .database = str_dup(config->postgres.database),
-        .table_prefix = str_dup(config->postgres.table_prefix),
-        .write_timeout_ms = (uint32_t)config->postgres.write_timeout_ms,
-        .lock_timeout_ms = LOCK_TIMEOUT_MS,
-        .connections_max = config->postgres.connections_max,
-    };
+    struct store_postgres to = store_postgres_from(config);
     options->postgres = &to;
     struct store *store = store_open_postgres(options, error);
-    const char *owned[] = {to.host, to.username, to.password, to.database, to.table_prefix};
-    for (size_t i = 0; i < sizeof(owned) / sizeof(*owned); i++)
-        free((void *)owned[i]);
+    store_postgres_free(&to);
     return store;
 }
 

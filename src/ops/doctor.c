@@ -154,7 +154,9 @@ enum doctor_verdict doctor_run(const struct config *config, struct buf *out)
         doctor_data(&d, path);
     doctor_clock(&d, on_disk ? path : NULL, now_ms);
     doctor_configuration(&d, config);
-    doctor_backends(&d, config, now_ms);
+    if (config->history.enabled && config->history.backend == BACKEND_POSTGRES)
+        doctor_postgres(&d, config);
+    doctor_redis(&d, config);
     free(path);
     buf_fmt(out, "%u fine, %u warnings, %u failures\n", d.counts[DOCTOR_FINE], d.counts[DOCTOR_WARNS], d.counts[DOCTOR_FAILS]);
     return d.counts[DOCTOR_FAILS] > 0 ? DOCTOR_FAILS : d.counts[DOCTOR_WARNS] > 0 ? DOCTOR_WARNS : DOCTOR_FINE;

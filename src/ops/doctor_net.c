@@ -1,8 +1,4 @@
-/* doctor_net.c - our ports, and those who must answer: PostgreSQL and Redis.
- *
- * A backend is asked in the plainest way: a connection is made, and Redis, if it speaks without TLS, is asked for its time, so that
- * its password and our clock are tried as well. PostgreSQL's own part would put its question in ask_postgres's place: a row of
- * doctor_backends() is a name, an address and a function that gets the connected socket.
+/* doctor_net.c - our ports: free, or a server's that answers.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -19,7 +15,7 @@
 
 #include "base/clock.h"
 
-enum { ANSWER_MAX = 512, SLOW_MS = 20, SKEW_MAX_MS = 1000 };
+enum { ANSWER_MAX = 512 };
 
 static struct addrinfo *resolve(struct str host, unsigned port, int flags)
 {
@@ -115,91 +111,4 @@ void doctor_ports(struct doctor *d, const struct config *config)
     if (config->metrics.enabled)
         check_port(d, "metrics", config->metrics.host, config->metrics.port,
                    STR("HEAD /metrics HTTP/1.1\r\nHost: doctor\r\nConnection: close\r\n\r\n"), DOCTOR_WARNS);
-}
-
-/* ---- backends ---- */
-
-static void put_bulk(struct buf *out, struct str text)
-{
-    buf_fmt(out, "$%zu\r\n", text.n);
-    buf_str(out, text);
-    buf_lit(out, "\r\n");
-}
-
-static void put_login(struct buf *out, const struct redis_config *redis)
-{
-    if (redis->password.n == 0)
-        return;
-    buf_fmt(out, "*%d\r\n", redis->username.n > 0 ? 3 : 2);
-    put_bulk(out, STR("AUTH"));
-    if (redis->username.n > 0)
-        put_bulk(out, redis->username);
-    put_bulk(out, redis->password);
-}
-
-/* Redis answers TIME with two numbers: seconds, microseconds. */
-static bool time_of(struct str answer, int64_t *at_ms)
-{
-    uint64_t seconds, us;
-    int64_t at = str_find(answer, STR("*2\r\n"));
-    struct str rest = at < 0 ? STR("") : str_from(answer, (size_t)at);
-    struct str lines[5];
-    for (int i = 0; i < 5; i++)
-        lines[i] = str_trim(str_split(&rest, '\n'));
-    if (!str_to_u64(lines[2], &seconds) || !str_to_u64(lines[4], &us))
-        return false;
-    *at_ms = (int64_t)(seconds * 1000 + us / 1000);
-    return true;
-}
-
-static void ask_redis(struct doctor *d, int fd, const struct config *config, int64_t now_ms)
-{
-    char space[ANSWER_MAX];
-    struct buf question = {0};
-    int64_t theirs_ms;
-    put_login(&question, &config->adapter.redis);
-    buf_lit(&question, "*1\r\n");
-    put_bulk(&question, STR("TIME"));
-    buf_lit(&question, "*1\r\n");
-    put_bulk(&question, STR("PING"));
-    struct str answer = ask(fd, buf_view(&question), STR("PONG\r\n"), space);
-    buf_free(&question);
-    if (!time_of(answer, &theirs_ms)) {
-        struct str line = str_split(&answer, '\r');
-        doctor_say(d, DOCTOR_FAILS, "backends", "redis does not let us in: %.*s", STR_ARG(line));
-        return;
-    }
-    double apart_s = (double)(theirs_ms - now_ms) / 1000;
-    if (apart_s > SKEW_MAX_MS / 1000.0 || apart_s < -SKEW_MAX_MS / 1000.0)
-        doctor_say(d, DOCTOR_WARNS, "clock", "the clock of redis is %.1f s apart from ours", apart_s);
-}
-
-static void check_backend(struct doctor *d, const char *name, struct str host, unsigned port,
-                          void (*question)(struct doctor *d, int fd, const struct config *config, int64_t now_ms),
-                          const struct config *config, int64_t now_ms)
-{
-    uint64_t began = clock_mono_ns(&clock_system);
-    int fd = reach(host, port);
-    double ms = (double)(clock_mono_ns(&clock_system) - began) / 1e6;
-    if (fd < 0) {
-        doctor_say(d, DOCTOR_FAILS, "backends", "%s: cannot reach %.*s:%u: %s", name, STR_ARG(host), port, strerror(errno));
-        return;
-    }
-    doctor_say(d, ms > SLOW_MS ? DOCTOR_WARNS : DOCTOR_FINE, "backends", "%s: %.*s:%u connects in %.2f ms", name, STR_ARG(host), port, ms);
-    if (question != NULL)
-        question(d, fd, config, now_ms + (int64_t)ms);
-    close(fd);
-}
-
-void doctor_backends(struct doctor *d, const struct config *config, int64_t now_ms)
-{
-    const struct redis_config *redis = &config->adapter.redis;
-    if (config->history.enabled && config->history.backend == BACKEND_POSTGRES)
-        check_backend(d, "postgres", config->postgres.host, config->postgres.port, NULL, config, now_ms);
-    if (!config->adapter.redis_driver)
-        return;
-    for (size_t i = 0; i < redis->sentinels_count; i++)
-        check_backend(d, "redis sentinel", redis->sentinels[i].host, redis->sentinels[i].port, NULL, config, now_ms);
-    if (redis->sentinels_count == 0)
-        check_backend(d, "redis", redis->host, redis->port, redis->master_tls.enabled ? NULL : ask_redis, config, now_ms);
 }

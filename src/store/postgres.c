@@ -107,21 +107,6 @@ static void postgres_free(struct postgres *s)
     free(s);
 }
 
-static bool is_supported(struct pg_conn *c, struct buf *error)
-{
-    enum { OLDEST = 150000 };
-    const char *encoding = PQparameterStatus(c->conn, "server_encoding");
-    if (PQserverVersion(c->conn) < OLDEST) {
-        buf_fmt(error, "PostgreSQL %d is too old: version 15 or later is needed", PQserverVersion(c->conn) / 10000);
-        return false;
-    }
-    if (encoding != NULL && strcmp(encoding, "UTF8") != 0 && strcmp(encoding, "SQL_ASCII") != 0) {
-        buf_fmt(error, "the database has the encoding %s: create one with UTF8", encoding);
-        return false;
-    }
-    return true;
-}
-
 static bool first_connection(struct postgres *s, struct buf *error)
 {
     if (!schema_prefix_is_fine(str_of(s->to.table_prefix))) {
@@ -134,7 +119,7 @@ static bool first_connection(struct postgres *s, struct buf *error)
                 STR_ARG(buf_view(&s->conn.why)));
         return false;
     }
-    if (!is_supported(&s->conn, error) || !schema_migrate(&s->conn, error))
+    if (!pg_is_supported(&s->conn, error) || !schema_migrate(&s->conn, error))
         return false;
     if (pg_prepare(&s->conn))
         return true;
@@ -176,7 +161,7 @@ struct store *store_open_postgres(const struct store_options *options, struct bu
         return NULL;
     }
     atomic_store(&s->healthy, true);
-    s->readers_count = s->to.connections_max > READERS_MAX + 2 ? READERS_MAX : s->to.connections_max > 3 ? s->to.connections_max - 2 : 1;
+    s->readers_count = readers_of(s->to.connections_max);
     start(&s->writer, writer_runs, s, "store-commit");
     start(&s->keeper, keeper_runs, s, "store-keep");
     for (size_t i = 0; i < s->readers_count; i++) {

@@ -148,6 +148,21 @@ bool pg_connect(struct pg_conn *c)
     return set_up(c) && PQenterPipelineMode(c->conn) == 1;
 }
 
+bool pg_is_supported(struct pg_conn *c, struct buf *error)
+{
+    enum { OLDEST = 150000 };
+    const char *encoding = PQparameterStatus(c->conn, "server_encoding");
+    if (PQserverVersion(c->conn) < OLDEST) {
+        buf_fmt(error, "PostgreSQL %d is too old: version 15 or later is needed", PQserverVersion(c->conn) / 10000);
+        return false;
+    }
+    if (encoding != NULL && strcmp(encoding, "UTF8") != 0 && strcmp(encoding, "SQL_ASCII") != 0) {
+        buf_fmt(error, "the database has the encoding %s: create one with UTF8", encoding);
+        return false;
+    }
+    return true;
+}
+
 bool pg_is_alive(struct pg_conn *c)
 {
     struct pollfd fd = {.events = POLLIN};

@@ -58,6 +58,8 @@ void pg_init(struct pg_conn *c, enum pg_session session, const struct store_opti
 /* Connects now. False with the reason in c->why. Statements are prepared by pg_prepare(), when there are tables. */
 bool pg_connect(struct pg_conn *c);
 bool pg_prepare(struct pg_conn *c);
+/* A version and an encoding that will do; false with the reason. */
+bool pg_is_supported(struct pg_conn *c, struct buf *error);
 void pg_close(struct pg_conn *c);
 void pg_free(struct pg_conn *c);
 /* Whether the server has closed it meanwhile; then it is closed here too. */

@@ -4,6 +4,7 @@
  *      postgres_writer.c  batches, and what fails            postgres_reads.c   one read
  *      postgres_keeper.c  threads that read, retention       postgres_admin.c   reset, purge, a slice of retention
  *      postgres_conn.c    libpq                              postgres_schema.c  tables and their versions
+ *      postgres_options.c what the configuration says        postgres_examine.c for the doctor
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -83,6 +84,12 @@ enum pg_verdict work_run(struct pg_conn *c, int64_t *after, uint32_t batch, uint
 /* ---- the whole ---- */
 
 enum { MARKS_MAX = 64, READERS_MAX = 4, PURGE_BATCH = 1000 };
+
+/* Of connections_max one writes and one keeps house. */
+static inline size_t readers_of(uint32_t connections_max)
+{
+    return connections_max > READERS_MAX + 2 ? READERS_MAX : connections_max > 3 ? connections_max - 2 : 1;
+}
 
 struct mark { /* a channel whose rows contradict one another */
     struct str app_id, channel, stream_id; /* owned */

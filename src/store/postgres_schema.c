@@ -176,12 +176,20 @@ bool schema_check(struct pg_conn *c, struct buf *error)
 {
     struct migration m = {.c = c, .error = error};
     uint64_t version;
-    bool ok = find_version(&m, &version) && !is_too_new(&m, version);
+    bool ok = schema_look(c, &version, error);
     if (ok && version < SCHEMA_VERSION) {
         ok = false;
         buf_fmt(error, "the tables %s_* have schema version %llu, this server made %d: start this node anew to migrate them",
                 c->options->table_prefix, (unsigned long long)version, SCHEMA_VERSION);
     }
+    buf_free(&m.said);
+    return ok;
+}
+
+bool schema_look(struct pg_conn *c, uint64_t *version, struct buf *error)
+{
+    struct migration m = {.c = c, .error = error};
+    bool ok = find_version(&m, version) && !is_too_new(&m, *version);
     buf_free(&m.said);
     return ok;
 }

@@ -20,5 +20,7 @@ bool schema_prefix_is_fine(struct str prefix);
 bool schema_migrate(struct pg_conn *c, struct buf *error);
 /* After a reconnect: the version that this build speaks? False with the reason. */
 bool schema_check(struct pg_conn *c, struct buf *error);
+/* What is there, 0 = nothing yet. False with the reason: another program's, a newer one's, or it cannot be seen. */
+bool schema_look(struct pg_conn *c, uint64_t *version, struct buf *error);
 /* Appends sql with every @ replaced by the prefix. */
 void schema_sql(struct buf *out, struct str sql, const char *prefix);

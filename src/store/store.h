@@ -252,6 +252,10 @@ struct store_postgres {         /* C strings, borrowed by the call that opens it
     uint32_t lock_timeout_ms;   /* how long others wait for a channel that somebody holds */
     uint32_t connections_max;   /* one writes, the others read; at least 2 */
 };
+struct config;
+/* What database.postgres and history.postgres say, copied; store_postgres_free() it when whoever borrows it is done. */
+struct store_postgres store_postgres_from(const struct config *config);
+void store_postgres_free(struct store_postgres *to);
 
 struct store_options {
     const char *path;          /* directory of an embedded store; unused by memory */

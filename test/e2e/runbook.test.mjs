@@ -63,8 +63,8 @@ describe('the runbook', { timeout: 120_000 }, () => {
     const anchors = new Set([...text.matchAll(/^#+ (.*)$/gm)].map(m => m[1].toLowerCase().replace(/[^\w -]/g, '').replaceAll(' ', '-')));
     const rules = fs.readFileSync(path.join(root, 'ops/prometheus/sockudo.rules.yml'), 'utf8');
     const links = [...rules.matchAll(/runbook\.md#(\S+)/g), ...text.matchAll(/\]\(#([^)]+)\)/g)].map(m => m[1]);
-    for (const file of ['doctor.c', 'doctor_disk.c', 'doctor_net.c'])
-      for (const [, subject] of fs.readFileSync(path.join(root, 'src/ops', file), 'utf8').matchAll(/DOCTOR_(?:WARNS|FAILS|FINE), "(\w+)"/g)) links.push(`doctor-${subject}`);
+    for (const file of ['doctor.c', 'doctor_backends.c', 'doctor_disk.c', 'doctor_net.c'])
+      for (const [, subject] of fs.readFileSync(path.join(root, 'src/ops', file), 'utf8').matchAll(/doctor_say\(\w+, [^"]*?"(\w+)"/g)) links.push(`doctor-${subject}`);
     assert.ok(links.length > 25);
     for (const link of links) assert.ok(anchors.has(link), link);
   });
