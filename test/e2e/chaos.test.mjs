@@ -7,6 +7,7 @@ import path from 'node:path';
 import { describe, test } from 'node:test';
 import { judge } from '../../tools/chaos/lib/oracle.mjs';
 import { PLANTS } from '../../tools/chaos/lib/plants.mjs';
+import { othersUnchanged } from '../../tools/chaos/lib/scenarios.mjs';
 import { Random } from '../../tools/chaos/lib/random.mjs';
 import { root } from './lib/server.mjs';
 
@@ -69,4 +70,18 @@ describe('the command', () => {
     assert.match(runner('foo').stderr, /node-kill/);
   });
   test('help names every scenario', () => assert.match(runner('--help').stdout, /node-kill/));
+});
+
+test('the p99 of the others: a burst of the machine says nothing, every second slower does', () => {
+  const fault = { from: 10_000, to: 18_000 }, latency = { calm: () => 10, burst: s => (s === 12 || s === 5 ? 400 : 10), harmed: s => (s >= 10 && s < 18 ? 30 : 10) };
+  const history = of => {
+    const acked = [], frames = [];
+    for (let t = 0, ds = 1; t < 30_000; t += 20, ds++) {
+      acked.push({ acked: true, ds, began: t });
+      frames.push([t + of(Math.floor(t / 1000)), 0, ds]);
+    }
+    return { channels: [{ messages: [{ ops: acked }] }], subscribers: [{ params: 'window=0', channel: 0, frames }] };
+  };
+  const passed = Object.fromEntries(Object.entries(latency).map(([name, of]) => [name, othersUnchanged(history(of), fault).passed]));
+  assert.deepEqual(passed, { calm: true, burst: true, harmed: false });
 });
