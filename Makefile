@@ -69,7 +69,7 @@ bench: deps ## measure, compare with peers in the same run, print a report
 	@bench/run
 
 # Scale runs: test/load/README.md.
-.PHONY: ai-scale-up ai-scale-down ai-scale-smoke ai-scale-headline-plan ai-scale-soak-plan ai-s14-release-evidence calibrate
+.PHONY: ai-scale-up ai-scale-down ai-scale-smoke ai-scale-five ai-scale-five-full ai-scale-100k ai-scale-headline-plan ai-scale-soak-plan ai-s14-release-evidence calibrate
 SCALE  := node test/load/ai-scale-runner.mjs
 RESULTS ?= build/scale
 ai-scale-up: all ## five local nodes on 6001-6005, metrics on 9601-9605 (STORE=rocksdb BUS=none: without PostgreSQL and Redis)
@@ -79,7 +79,16 @@ ai-scale-down: ## end them
 	@tools/fleet stop build/scale/fleet
 
 ai-scale-smoke: all ## five local nodes, every kind of load once, everything judged (RESULTS=folder)
-	@tools/scale-smoke $(RESULTS)
+	@tools/scale-local smoke $(RESULTS) --nodes 5
+
+ai-scale-five: all ## 2,000 appends/s in 500 streams, p99 within window + 10 ms; nodes and backends on core 0, agents on core 1
+	@AGENT_CPUS=1 tools/scale-local five-nodes $(RESULTS) --nodes 5 --workers 1 --cpus 0
+
+ai-scale-five-full: all ## the same nodes as loaded as they can be: appends a transaction, write-ahead log, bus
+	@AGENT_CPUS=1 tools/scale-local five-nodes-full $(RESULTS) --nodes 5 --workers 1 --cpus 0
+
+ai-scale-100k: all ## 100,000 WebSockets over six nodes of this machine; four minutes, 2 GiB
+	@tools/scale-local many-connections $(RESULTS) --nodes 6
 
 ai-scale-headline-plan: ## what a million connections need
 	@$(SCALE) --profile test/load/profiles/headline-1m.json --plan --output $(RESULTS)/headline-1m-plan.json >/dev/null

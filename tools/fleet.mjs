@@ -21,7 +21,7 @@ const READY_MS = 30000, STOP_MS = 20000;
 const OPTIONS = {
   nodes: ['3', 'how many'], store: ['postgres', 'postgres, rocksdb or memory; the last two are each node\'s own'], bus: ['redis', 'redis or none'],
   port: ['0', 'of the first node, the others follow; 0 = free ones'], 'metrics-port': ['0', 'the same for metrics'], host: ['127.0.0.1', 'where nodes listen'],
-  workers: ['', 'threads of a node'], program: [path.join(root, 'build/release/sockudo'), 'the server'], config: ['', 'a file in TOML that is appended to each node\'s configuration'],
+  workers: ['', 'threads of a node'], cpus: ['', 'cores for all of it, as taskset names them (0 or 0-1); default: any'], program: [path.join(root, 'build/release/sockudo'), 'the server'], config: ['', 'a file in TOML that is appended to each node\'s configuration'],
   nginx: [false, 'one address in front of all nodes'], keep: [false, 'stop: leave the directory'],
 };
 
@@ -48,9 +48,12 @@ function startedAt(pid) {
 }
 const alive = ({ pid, since }) => pid !== undefined && startedAt(pid) === since;
 
-function launch(command, args, { cwd, log }) {
+/* taskset becomes the command, so the pid is the command's; children stay on these cores, too. */
+const pinned = (cpus, command, args) => (cpus ? ['taskset', ['-c', cpus, command, ...args]] : [command, args]);
+
+function launch(fleet, command, args, { cwd, log }) {
   const out = fs.openSync(log, 'a');
-  const child = spawn(command, args, { cwd, detached: true, stdio: ['ignore', out, out] });
+  const child = spawn(...pinned(fleet.options.cpus, command, args), { cwd, detached: true, stdio: ['ignore', out, out] });
   fs.closeSync(out);
   child.on('error', () => {});
   child.unref();
@@ -114,8 +117,8 @@ function load(dir) {
   try { return JSON.parse(fs.readFileSync(fileOf(dir), 'utf8')); } catch { throw new Fault(`${dir}: no fleet was started there`); }
 }
 
-function tools(command, dir) {
-  const ran = spawnSync(path.join(root, 'tools/postgres'), [command, dir], { encoding: 'utf8' });
+function tools(command, fleet) {
+  const ran = spawnSync(...pinned(fleet.options.cpus, path.join(root, 'tools/postgres'), [command, fleet.postgres.dir]), { encoding: 'utf8' });
   if (ran.status !== 0) throw new Fault(`tools/postgres ${command}: ${ran.stderr.trim()}`);
   return ran.stdout.trim();
 }
@@ -125,14 +128,14 @@ function startPostgres(fleet) {
   fleet.postgres = { dir: fs.mkdtempSync(path.join(os.tmpdir(), 'sockudo-fleet-pg-')) };
   fs.chmodSync(fleet.postgres.dir, 0o755);
   save(fleet);
-  fleet.postgres.port = Number(tools('start', fleet.postgres.dir));
+  fleet.postgres.port = Number(tools('start', fleet));
   const pid = Number(fs.readFileSync(path.join(fleet.postgres.dir, 'data/postmaster.pid'), 'utf8').split('\n')[0]);
   Object.assign(fleet.postgres, { pid, since: startedAt(pid) });
 }
 
 async function startRedis(fleet, taken) {
   const port = await portOf('127.0.0.1', 0, taken), log = path.join(fleet.dir, 'redis.log');
-  fleet.redis = { port, ...launch('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', fleet.dir], { cwd: fleet.dir, log }) };
+  fleet.redis = { port, ...launch(fleet, 'redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', fleet.dir], { cwd: fleet.dir, log }) };
   save(fleet);
   await waitFor('redis-server', () => accepts(port), fleet.redis, log);
 }
@@ -157,7 +160,7 @@ function configOf(fleet, node) {
 }
 
 function launchNode(fleet, node) {
-  Object.assign(node, launch(fleet.options.program, ['--config', path.join(node.dir, 'server.toml')], { cwd: node.dir, log: path.join(node.dir, 'server.log') }));
+  Object.assign(node, launch(fleet, fleet.options.program, ['--config', path.join(node.dir, 'server.toml')], { cwd: node.dir, log: path.join(node.dir, 'server.log') }));
   save(fleet);
 }
 const nodeReady = (fleet, node) => waitFor(`node ${node.number}`, async () => await answer(fleet.host, node.port, '/up/app-id') === 200, node, path.join(node.dir, 'server.log'));
@@ -186,7 +189,7 @@ async function startNginx(fleet, taken) {
   upstream nodes {\n${fleet.nodes.map(n => `    server ${fleet.host}:${n.port};`).join('\n')}\n    keepalive 64;\n  }
   server {\n    listen ${fleet.host}:${port};\n    client_max_body_size 20m;\n    location / {\n      proxy_pass http://nodes;\n      proxy_http_version 1.1;\n      proxy_set_header Upgrade $http_upgrade;
       proxy_set_header Connection $connection_upgrade;\n      proxy_set_header Host $http_host;\n      proxy_read_timeout 1h;\n      proxy_buffering off;\n    }\n  }\n}\n`);
-  fleet.nginx = { port, ...launch('nginx', ['-c', path.join(dir, 'nginx.conf'), '-p', dir], { cwd: dir, log }) };
+  fleet.nginx = { port, ...launch(fleet, 'nginx', ['-c', path.join(dir, 'nginx.conf'), '-p', dir], { cwd: dir, log }) };
   save(fleet);
   await waitFor('nginx', () => accepts(port), fleet.nginx, log);
 }
@@ -199,6 +202,7 @@ function checkOptions(o) {
   among('bus', ['redis', 'none']);
   if (!(Number(o.nodes) >= 1 && Number(o.nodes) <= 1000 && Number.isInteger(Number(o.nodes)))) throw new Fault(`--nodes ${o.nodes}: a whole number from 1 to 1000 is needed`);
   for (const name of ['port', 'metrics-port']) if (!/^\d+$/.test(o[name]) || Number(o[name]) > 65535) throw new Fault(`--${name} ${o[name]}: is no port`);
+  if (o.cpus && spawnSync('taskset', ['-c', o.cpus, 'true']).status !== 0) throw new Fault(`--cpus ${o.cpus}: taskset finds no such cores here`);
   o.program = path.resolve(o.program);
   if (!fs.existsSync(o.program)) throw new Fault(`--program ${o.program}: is not there (make builds it)`);
   if (o.config && !fs.existsSync(o.config)) throw new Fault(`--config ${o.config}: is not there`);
@@ -240,7 +244,7 @@ async function stopAll(fleet) {
   const ended = await Promise.all([...fleet.nodes, fleet.nginx ?? {}].map(p => end(p)));
   const redis = await end(fleet.redis ?? {});
   if (fleet.postgres) {
-    try { tools('stop', fleet.postgres.dir); } catch (error) { if (alive(fleet.postgres)) throw error; }
+    try { tools('stop', fleet); } catch (error) { if (alive(fleet.postgres)) throw error; }
     fs.rmSync(fleet.postgres.dir, { recursive: true, force: true });
   }
   fleet.nodes.filter((_, i) => !ended[i]).forEach(n => console.error(`node ${n.number} did not end within ${STOP_MS / 1000} s of SIGTERM and was killed`));
@@ -257,6 +261,8 @@ async function stop(dir, { keep }) {
 function env(dir) {
   const fleet = load(dir), list = pick => fleet.nodes.map(n => `http://${fleet.host}:${pick(n)}`).join(',');
   console.log(`export SOCKUDO_NODE_URLS=${list(n => n.port)}\nexport SOCKUDO_METRICS_URLS=${list(n => n.metricsPort)}\nexport SOCKUDO_APP_ID=app-id SOCKUDO_APP_KEY=app-key SOCKUDO_APP_SECRET=app-secret`);
+  if (fleet.postgres) console.log(`export SOCKUDO_POSTGRES_URL=postgres://sockudo@127.0.0.1:${fleet.postgres.port}/sockudo`);
+  if (fleet.redis) console.log(`export SOCKUDO_REDIS_URL=redis://127.0.0.1:${fleet.redis.port}`);
   if (fleet.nginx) console.log(`export SOCKUDO_FRONT_URL=http://${fleet.host}:${fleet.nginx.port}`);
   return 0;
 }

@@ -1,7 +1,7 @@
 /* agent_plant.c - negative controls: what a broken server or network would do to frames, done here, so that the run has to fail.
  *
  *   drop     one append frame is lost
- *   reorder  one append frame comes behind the next of its socket
+ *   reorder  one append frame comes behind the next of its message
  *   delay    all frames come DELAY_MS later, in order
  *
  * The fault comes after the frames AFTER_FRAMES, so that there is something to compare with.
@@ -70,17 +70,19 @@ static void on_late(struct timer *timer)
 
 static bool swap(struct agent_plant *p, struct agent_socket *s, struct str payload)
 {
-    if (p->swapped == NULL && p->seen == AFTER_FRAMES) {
-        p->swapped = s;
-        p->agent->counts.planted++;
-        keep(p, s, payload, UINT64_MAX / 2);
-        return true;
-    }
-    if (p->first == NULL || s != p->swapped)
+    if (p->swapped != NULL || p->seen < AFTER_FRAMES)
         return false;
+    p->swapped = s;
+    p->agent->counts.planted++;
+    keep(p, s, payload, UINT64_MAX / 2);
+    return true;
+}
+
+static bool swap_back(struct agent_plant *p, struct str payload)
+{
     struct late *one = take(p);
-    agent_frame(s, payload, agent_now());
-    agent_frame(s, str_make(one->bytes, one->size), agent_now());
+    agent_frame(one->socket, payload, agent_now());
+    agent_frame(one->socket, str_make(one->bytes, one->size), agent_now());
     free(one);
     return true;
 }
@@ -95,6 +97,9 @@ bool agent_plant_takes(struct agent_plant *p, struct agent_socket *s, struct str
         keep(p, s, payload, loop_now_ms(a->loop) + DELAY_MS);
         return true;
     }
+    /* Behind the end of the message, too: the next fragment may be the next message's, a whole silence later, or never come. */
+    if (p->first != NULL && s == p->swapped && str_starts(payload, STR("{\"event\":\"sockudo:message.")))
+        return swap_back(p, payload);
     if (s->full || !is_fragment(payload)) /* whole texts heal what was lost */
         return false;
     p->seen++;

@@ -8,6 +8,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { describe, test } from 'node:test';
 import { agentCount, ordersOf } from '../load/lib/agents.mjs';
+import { costsOf } from '../load/lib/backends.mjs';
 import { readCalibration } from '../load/lib/calibration.mjs';
 import { emptyHist, mergeHist, percentile, summary } from '../load/lib/hist.mjs';
 import { slopeOf, valueOf } from '../load/lib/metrics.mjs';
@@ -62,9 +63,9 @@ describe('figures of chapter 4, 10.4', () => {
 });
 
 describe('profiles', () => {
-  test('all five are there, named as the chapter says, and only smoke runs unasked', () => {
+  test('all are there, named as the chapter says, and only smoke runs unasked', () => {
     const names = fs.readdirSync(profiles).sort();
-    assert.deepEqual(names, ['cancel-storm.json', 'headline-1m.json', 'reconnect-storm.json', 'smoke.json', 'soak-20pct.json']);
+    assert.deepEqual(names, ['cancel-storm.json', 'five-nodes-full.json', 'five-nodes.json', 'headline-1m.json', 'many-connections.json', 'reconnect-storm.json', 'smoke.json', 'soak-20pct.json']);
     for (const file of names) {
       const { run: how, profile } = optionsOf(file.slice(0, -5));
       assert.equal(profile.name, `ai-${file.slice(0, -5)}`);
@@ -143,6 +144,14 @@ describe('figures', () => {
     assert.deepEqual([line.slope, line.error, line.mean, line.seconds], [2, 0, 13, 3]);
     assert.equal(slopeOf([[0, 1], [1, 2]]), null);
   });
+  test('what a run cost the backends is the difference of their counters', () => {
+    const taken = (nodes, walBytes, outBytes) => ({ nodes, postgres: { walBytes, fullPages: 1, fsync: 'on', version: '15.1' }, redis: { inBytes: 0, outBytes, version: '7.0' } });
+    const before = taken({ operations: 10, transactions: 5, published: 1, received: 3 }, 1000, 50), after = taken({ operations: 130, transactions: 15, published: 41, received: 63 }, 13000, 30050);
+    const costs = costsOf(before, after, { creates: 10, appends: 100, ends: 10, frames: 20, frame_bytes: 8000 });
+    assert.deepEqual([costs.operationsPerTransaction, costs.walBytesPerAppend, costs.busOutBytesPerReceived, costs.frameBytes], [12, 100, 500, 400]);
+    const unknown = costsOf({ ...before, postgres: null, redis: null }, after, { creates: 1, appends: 1, ends: 0, frames: 0, frame_bytes: 0 });
+    assert.deepEqual([unknown.walBytesPerAppend, unknown.busOutBytesPerReceived, unknown.frameBytes], [null, null, null]);
+  });
   test('a family is the sum of its samples', () => assert.equal(valueOf('# a\na_b 9\na{x="1"} 2\na{x="2"} 3\n', 'a'), 5));
 });
 
@@ -169,6 +178,21 @@ describe('verdict', () => {
     active_streams_back: { activeAfter: 1 }, agents_died: { dead: [{ agent: 1, where: 'here', phase: 'running', why: 'killed by SIGKILL' }] }, connections_held: { expected: { connections: 1001, maxLost: 0, subscribers: 150 } },
   };
   for (const [name, what] of Object.entries(cases)) test(`${name} alone fails the run`, () => assert.deepEqual([judge(facts(what)).status, failing(what)], ['failed', [name]]));
+  const costs = over => ({ profile: { ...profile, minAppendsPerTransaction: 10, maxWalBytesPerAppend: 324, maxBusBytesPerFrame: 1.2 },
+    costs: { operationsPerTransaction: 12, transactions: 9, walBytesPerAppend: 300, walFullPages: 0, fsync: 'on', busReceived: 40, busPublished: 30, busOutBytesPerReceived: 500, busInBytesPerPublished: 400, frameBytes: 580, ...over } });
+  test('what it cost the backends is judged where the profile has a limit', () => {
+    assert.deepEqual(failing(costs()), []);
+    for (const [name, over] of [['appends_per_transaction', { operationsPerTransaction: 9 }], ['wal_bytes_per_append', { walBytesPerAppend: 325 }], ['bus_bytes_per_frame', { busOutBytesPerReceived: 700 }],
+      ['wal_bytes_per_append', { walBytesPerAppend: null }]]) {
+      assert.deepEqual([judge(facts(costs(over))).status, failing(costs(over))], ['failed', [name]]);
+      assert.deepEqual(failing({ ...costs(over), profile }), [], 'no limit, no judgement');
+    }
+  });
+  test('those with window 0 have a limit of their own where the profile says so', () => {
+    const slow = { latency: { unrolled_same: hist(30) } };
+    assert.deepEqual(failing(slow), ['append_delivery_p99_ms_unrolled']);
+    assert.deepEqual(failing({ ...slow, profile: { ...profile, maxUnrolledDeliveryP99Ms: 31 } }), []);
+  });
   test('a late or busy generator makes it invalid, not failed', () => {
     assert.equal(judge(facts({ latency: { lag: hist(6), unrolled_same: hist(40) } })).status, 'invalid');
     assert.equal(judge(facts({ results: [{ slots_unfinished: 0, ready: 1000, run_seconds: 15, cpu_seconds: 14 }] })).status, 'invalid');

@@ -60,12 +60,15 @@ describe('a scale run against one node', { skip }, () => {
 
   test('planted faults, each found by the criterion it is for', async () => {
     const plants = { drop: ['transcript_mismatches'], reorder: ['transcript_mismatches', 'serial_steps_back'], delay: ['append_delivery_p99_ms_rolled', 'append_delivery_p99_ms_unrolled'] };
-    const found = await Promise.all(Object.keys(plants).map(kind => run(kind, ...at(server), '--plant', kind, '--duration', '10', ...quiet, '--drainMs', kind === 'delay' ? '3000' : '800')));
+    const found = await Promise.all(Object.keys(plants).map(kind => run(kind, ...at(server), '--plant', kind, '--duration', '4', ...quiet, '--drainMs', kind === 'delay' ? '3000' : '800')));
     Object.entries(plants).forEach(([kind, wanted], i) => {
       assert.deepEqual(failed(found[i].result).filter(n => !n.endsWith('_flat')).sort(), wanted.sort(), found[i].stderr); // three runs at one node: its resources move
       assert.deepEqual([found[i].result.status, found[i].code], ['failed', 1], kind);
       assert.ok(found[i].result.planted.count > 0);
     });
+    // Messages of two tokens: what is reordered is often the last one, with only the end behind it.
+    const last = await run('reorder-last', ...at(server), '--plant', 'reorder', '--duration', '4', ...quiet, '--meanResponseTokens', '2', '--logicalConnections', '600', '--sessions', '600');
+    assert.deepEqual(failed(last.result).filter(n => !n.endsWith('_flat')).sort(), ['serial_steps_back', 'transcript_mismatches'], last.stderr);
     // Where it happened: session, message, token.
     assert.match(found[0].result.workload.transcriptAudit.samples[0], /^missing: session \d+ message \d+ token \d+/);
   });
@@ -148,7 +151,7 @@ describe('a fleet', { skip }, () => {
   });
 
   test('bad input is refused by name, and a start that fails leaves nothing', () => {
-    for (const [args, pattern] of [[['--store', 'mongo'], /--store mongo/], [['--nodes', '0'], /--nodes 0/], [['--color', 'red'], /--color: unknown/], [['--program', '/none'], /--program \/none/], [['--nodes'], /--nodes: a value is missing/]]) {
+    for (const [args, pattern] of [[['--store', 'mongo'], /--store mongo/], [['--nodes', '0'], /--nodes 0/], [['--color', 'red'], /--color: unknown/], [['--program', '/none'], /--program \/none/], [['--cpus', '512'], /--cpus 512: taskset finds no such cores/], [['--nodes'], /--nodes: a value is missing/]]) {
       const { status, stderr } = fleet('start', dir, ...args);
       assert.match(stderr, pattern);
       assert.equal(status, 2);

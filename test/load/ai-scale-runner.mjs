@@ -12,6 +12,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Agents, agentCount, ordersOf } from './lib/agents.mjs';
+import { costsOf, takeBackends } from './lib/backends.mjs';
 import { machineOf, readCalibration } from './lib/calibration.mjs';
 import { summary } from './lib/hist.mjs';
 import { startLeak } from './lib/leak.mjs';
@@ -34,7 +35,7 @@ function host() {
 }
 
 function skeleton(run, profile, plan) {
-  const { secret, key, ...shown } = run;
+  const { secret, key, postgresUrl, redisUrl, ...shown } = run;
   return { schema: SCHEMA, status: 'planned', runId: run.runId, generatedAt: new Date().toISOString(), profile: profile.name, scale: run.scale, host: host(),
     configuration: { ...shown, workload: profile }, plan };
 }
@@ -111,6 +112,7 @@ async function waitBaseline(run, before, dead) {
 async function execute(run, profile) {
   const before = await checkNodes(run), count = agentCount(run, profile);
   checkAgents(run, profile, count);
+  const backendsBefore = await takeBackends(run, before).catch(error => { throw new BadInput(error.message); });
   const agents = Agents.start(ordersOf(run, profile, count), { addresses: run.agents, program: run.agentProgram });
   const stopAll = () => { agents.stop(); process.exit(130); };
   process.once('SIGINT', stopAll).once('SIGTERM', stopAll);
@@ -129,7 +131,7 @@ async function execute(run, profile) {
     const series = sampler.stop(), leaked = leak();
     const { after, baseline, active } = await waitBaseline(run, before, agents.dead);
     progress.note();
-    return { before, after, activeBefore: baseline, activeAfter: active, results, dead: agents.dead, count, leaked, series, timeline: progress.timeline,
+    return { before, after, backends: { before: backendsBefore, after: await takeBackends(run, after) }, activeBefore: baseline, activeAfter: active, results, dead: agents.dead, count, leaked, series, timeline: progress.timeline,
       nodes: series.map(n => ({ ...n, from, to })) };
   } finally {
     progress.stop();
@@ -167,15 +169,17 @@ function workloadOf(facts, counts, latency) {
 
 function finish(run, profile, base, facts) {
   const { counts, latency } = totalsOf(facts.results);
+  const costs = facts.results.length ? costsOf(facts.backends.before, facts.backends.after, counts) : null;
   const expected = { connections: Math.max(profile.logicalConnections, facts.results.reduce((all, r) => all + r.sockets, 0)), maxLost: profile.maxLostConnections, subscribers: facts.results.reduce((all, r) => all + r.subscribers, 0) };
   const busy = facts.timeline.filter(p => p.phase === 'running').map(p => p.machineBusyPercent).sort((a, b) => a - b);
   const verdict = facts.results.length === 0
     ? { status: 'failed', criteria: [{ name: 'agents_died', kind: 'correctness', limit: 0, measured: facts.dead.length, passed: false, detail: facts.dead.map(d => d.why).join('; ') }] }
-    : judge({ ...facts, counts, latency, profile, expected, machineBusy: run.agents.length || busy.length === 0 ? null : busy[Math.floor(busy.length * 0.9)] });
+    : judge({ ...facts, counts, costs, latency, profile, expected, machineBusy: run.agents.length || busy.length === 0 ? null : busy[Math.floor(busy.length * 0.9)] });
   return {
     ...base, status: verdict.status, criteria: verdict.criteria, metrics: { before: facts.before.map(withoutText), after: facts.after.map(withoutText) },
     workload: facts.results.length ? workloadOf(facts, counts, latency) : { skipped: true },
     prediction: { predicted: base.plan.prediction, measured: facts.results.length ? measured(profile, facts, counts) : {} },
+    ...(costs ? { backends: costs } : {}),
     agents: { count: facts.count, died: facts.dead, cpuSeconds: facts.results.map(r => r.cpu_seconds), rssBytes: facts.results.map(r => r.rss_bytes) },
     resources: { intervalSeconds: facts.series[0]?.points[1] ? facts.series[0].points[1].seconds - facts.series[0].points[0].seconds : 0, nodes: facts.series },
     timeline: facts.timeline, planted: { kind: run.plant, count: run.plant === 'leak' ? facts.leaked : counts.planted ?? 0 }, durationSeconds: profile.durationSeconds,

@@ -3,7 +3,7 @@
 // metrics.mjs - what nodes say of themselves, before, after and while a run goes on, and whether it grows.
 import http from 'node:http';
 
-const INTERESTING = /^(process_|sockudo_(connected|ai_active_streams|active_streams|appends_|tokio_|flush_latency_count|history_(degraded|reset)|horizontal_transport_|history_recovery_|rate_limit_triggered|store_|slow_consumer))/;
+const INTERESTING = /^(process_|sockudo_(connected|ai_active_streams|active_streams|appends_|tokio_|flush_latency_count|history_(degraded|reset)|horizontal_(transport|broadcast)_|history_recovery_|rate_limit_triggered|store_|slow_consumer))/;
 const SERIES = {
   rssBytes: 'process_resident_memory_bytes', fds: 'process_open_fds', cpuSeconds: 'process_cpu_seconds_total', tasks: 'sockudo_tokio_active_tasks',
   connected: 'sockudo_connected', activeStreams: 'sockudo_ai_active_streams', startTime: 'process_start_time_seconds',

@@ -17,7 +17,8 @@ export const PROFILE_DEFAULTS = {
   tokenBytes: 8, cancelProbability: 0, reconnectProbability: 0, historyOnJoinProbability: 0, dropFraction: 0, resumeWithinSeconds: 60,
   cancelCount: 0, sampleTranscriptCount: 0, rollupWindowMs: 40, unrolledFraction: 0.2, fullFraction: 0, maxNodeRestarts: 0, rampPerSecond: 0, loadGenerators: 1,
   requestTimeoutMs: 30000, clientClockSkewMs: 0, maxAppendDeliveryP99Ms: 25, maxScheduleLagP99Ms: 5, maxAgentCpuPercent: 80, maxMachineBusyPercent: 95,
-  maxMemorySlopePercentPerHour: 1, memoryAllowanceMiB: 64, maxLostConnections: 0, planOnly: false, requiresFleet: false,
+  maxMemorySlopePercentPerHour: 1, memoryAllowanceMiB: 64, maxLostConnections: 0, minAppendsPerTransaction: 0, maxWalBytesPerAppend: 0,
+  maxBusBytesPerFrame: 0, planOnly: false, requiresFleet: false,
 };
 
 const SWITCHES = ['plan', 'execute', 'verbose', 'help'];
@@ -29,15 +30,17 @@ const RUN = {
   agentProgram: 'the load program', seed: 'of texts and chances', scale: 'factor on connections, sessions, streams and cancels',
   placement: 'any (default), or node-local: a session\'s publisher and subscribers at one node, for nodes that share no store and bus',
   plant: 'negative control: drop, reorder, delay or leak', calibration: 'file with coefficients',
+  postgresUrl: 'postgres://user@host:port/database of the nodes: what a run writes there is measured', redisUrl: 'redis://:password@host:port, the same',
   machineCores: 'for the plan', machineMemoryGiB: 'for the plan', machineGbit: 'for the plan', drainMs: 'wait for late frames at the end',
   help: 'this',
 };
 const NUMERIC = ['logicalConnections', 'sessions', 'activeStreams', 'durationSeconds', 'tokensPerSecond', 'meanResponseTokens', 'tokenBytes', 'cancelProbability',
   'reconnectProbability', 'historyOnJoinProbability', 'sampleTranscriptCount', 'maxAppendDeliveryP99Ms', 'requestTimeoutMs', 'clientClockSkewMs', 'loadGenerators',
   'subscribersMin', 'subscribersMax', 'dropFraction', 'resumeWithinSeconds', 'cancelCount', 'rollupWindowMs', 'unrolledFraction', 'fullFraction', 'maxNodeRestarts', 'rampPerSecond',
-  'maxScheduleLagP99Ms', 'maxAgentCpuPercent', 'maxMachineBusyPercent', 'maxMemorySlopePercentPerHour', 'memoryAllowanceMiB', 'maxLostConnections'];
+  'maxScheduleLagP99Ms', 'maxAgentCpuPercent', 'maxMachineBusyPercent', 'maxMemorySlopePercentPerHour', 'memoryAllowanceMiB', 'maxLostConnections', 'maxUnrolledDeliveryP99Ms', 'minAppendsPerTransaction',
+  'maxWalBytesPerAppend', 'maxBusBytesPerFrame'];
 const ALIASES = { duration: 'durationSeconds' };
-const ENVIRONMENT = { urls: 'SOCKUDO_NODE_URLS', metricsUrls: 'SOCKUDO_METRICS_URLS', appId: 'SOCKUDO_APP_ID', key: 'SOCKUDO_APP_KEY', secret: 'SOCKUDO_APP_SECRET' };
+const ENVIRONMENT = { urls: 'SOCKUDO_NODE_URLS', metricsUrls: 'SOCKUDO_METRICS_URLS', appId: 'SOCKUDO_APP_ID', key: 'SOCKUDO_APP_KEY', secret: 'SOCKUDO_APP_SECRET', postgresUrl: 'SOCKUDO_POSTGRES_URL', redisUrl: 'SOCKUDO_REDIS_URL' };
 const DEFAULTS = {
   profile: path.join(root, 'test/load/profiles/smoke.json'), urls: [6001, 6002, 6003].map(p => `http://127.0.0.1:${p}`).join(','),
   metricsUrls: [9601, 9602, 9603].map(p => `http://127.0.0.1:${p}/metrics`).join(','), appId: 'app-id', key: 'app-key', secret: 'app-secret',

@@ -55,7 +55,7 @@ export function planText(profile, plan) {
 
 /* ---- the result ---- */
 
-const mark = c => (c.passed === null ? 'not exercised' : c.passed ? 'ok' : 'FAILED');
+const mark = c => (c.passed === null ? (c.measured === null ? 'not exercised' : 'not judged') : c.passed ? 'ok' : 'FAILED');
 const rowOf = c => [c.name, c.measured === null ? '-' : String(c.measured), c.limit === null ? '-' : String(c.limit), mark(c), c.detail ?? ''];
 
 function predictionRows({ predicted, measured }) {

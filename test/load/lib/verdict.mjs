@@ -69,7 +69,7 @@ function latencies({ latency, profile: p }) {
   const one = (name, limit, hist, detail) => (hist.count === 0 ? { ...none(name, limit, 'no such delivery'), kind: 'latency' }
     : { ...atMost(name, limit, summary(hist).p99, { detail }), kind: 'latency' });
   return [
-    one('append_delivery_p99_ms_unrolled', p.maxAppendDeliveryP99Ms, merged(latency, 'unrolled_same', 'unrolled_cross'), 'window 0: every token, from when it was due'),
+    one('append_delivery_p99_ms_unrolled', p.maxUnrolledDeliveryP99Ms ?? p.maxAppendDeliveryP99Ms, merged(latency, 'unrolled_same', 'unrolled_cross'), 'window 0: every token, from when it was due'),
     one('append_delivery_p99_ms_rolled', p.maxAppendDeliveryP99Ms + p.rollupWindowMs, merged(latency, 'rolled_first_same', 'rolled_first_cross'), `window ${p.rollupWindowMs} ms: the first token of each frame`),
   ];
 }
@@ -115,6 +115,22 @@ function resources({ nodes, profile: p, activeBefore, activeAfter }) {
   return list;
 }
 
+/* ---- what it cost the backends ---- */
+
+function spent({ costs: c, profile: p }) {
+  const list = [], one = (name, limit, measured, holds, detail) => {
+    if (!c || (measured === null && !limit)) return;
+    list.push(measured === null ? { ...none(name, limit, 'the runner was not told where'), kind: 'cost', passed: false } : { name, kind: 'cost', limit: limit || null, measured: round(measured, 2), passed: limit ? holds : null, detail });
+  };
+  if (!c) return list;
+  const frames = c.busReceived > 0 && c.frameBytes && c.busOutBytesPerReceived !== null ? c.busOutBytesPerReceived / c.frameBytes : null;
+  one('appends_per_transaction', p.minAppendsPerTransaction, c.operationsPerTransaction, c.operationsPerTransaction >= p.minAppendsPerTransaction, `${c.transactions} transactions`);
+  one('wal_bytes_per_append', p.maxWalBytesPerAppend, c.walBytesPerAppend, c.walBytesPerAppend <= p.maxWalBytesPerAppend, `${c.walFullPages} full pages among them, fsync ${c.fsync}`);
+  one('bus_bytes_per_frame', p.maxBusBytesPerFrame, frames, frames <= p.maxBusBytesPerFrame,
+    `times the mean frame of ${round(c.frameBytes ?? 0, 0)} bytes; from Redis ${round(c.busOutBytesPerReceived ?? 0, 0)} bytes for each of ${c.busReceived} that reached a node, to Redis ${round(c.busInBytesPerPublished ?? 0, 0)} for each of ${c.busPublished}`);
+  return list;
+}
+
 /* ---- is the run worth anything ---- */
 
 function validity({ latency, results, profile: p, machineBusy = null }) {
@@ -128,11 +144,11 @@ function validity({ latency, results, profile: p, machineBusy = null }) {
 }
 
 export function judge(facts) {
-  const criteria = [...load(facts), ...transcripts(facts), ...upsets(facts), ...latencies(facts), ...resources(facts), ...validity(facts)];
+  const criteria = [...load(facts), ...transcripts(facts), ...upsets(facts), ...latencies(facts), ...resources(facts), ...spent(facts), ...validity(facts)];
   const bad = kind => criteria.some(c => c.kind === kind && c.passed === false);
   let status = 'passed';
   if (bad('correctness')) status = 'failed';
   else if (bad('validity')) status = 'invalid';
-  else if (bad('latency')) status = 'failed';
+  else if (bad('latency') || bad('cost')) status = 'failed';
   return { status, criteria };
 }
