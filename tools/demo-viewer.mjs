@@ -23,8 +23,11 @@ function alive() {
   timer = setTimeout(() => fail('nothing arrives'), SILENCE_MS);
 }
 
-async function ask() {
-  const answer = await fetch(`http://127.0.0.1:${generatorPort}/prompt`, { method: 'POST', body: JSON.stringify({ prompt: process.argv[2], channel: CHANNEL, paragraphs }) });
+/* The generator may have been started in the same moment. */
+async function ask(tries = 50) {
+  const answer = await fetch(`http://127.0.0.1:${generatorPort}/prompt`, { method: 'POST', body: JSON.stringify({ prompt: process.argv[2], channel: CHANNEL, paragraphs }) })
+    .catch(error => { if (tries === 1) throw error; });
+  if (!answer) return setTimeout(() => ask(tries - 1).catch(error => fail(error.message)), 100);
   if (!answer.ok) fail(await answer.text());
 }
 

@@ -154,8 +154,7 @@ function configOf(fleet, node) {
   if (fleet.postgres) lines.push('[database.postgres]', 'host = "127.0.0.1"', `port = ${fleet.postgres.port}`, 'username = "sockudo"', 'password = "sockudo"', 'database = "sockudo"');
   if (fleet.redis) lines.push('[database.redis]', 'host = "127.0.0.1"', `port = ${fleet.redis.port}`);
   lines.push('[adapter]', `driver = "${bus === 'redis' ? 'redis' : 'local'}"`);
-  // Keys of idempotency would have to be shared by cache.driver=redis, which no build has yet; streams go by message_id and op_id.
-  if (bus === 'redis') lines.push('fallback_to_local = false', '[idempotency]', 'enabled = false');
+  if (bus === 'redis') lines.push('[cache]', 'driver = "redis"');
   return `${lines.join('\n')}\n${fleet.options.config ? fs.readFileSync(fleet.options.config, 'utf8') : ''}`;
 }
 

@@ -8,11 +8,11 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { oneServer, program, root, until } from './lib/server.mjs';
+import { freePort, oneServer, program, releaseProgram, root, until } from './lib/server.mjs';
 import { V2 } from './lib/v2.mjs';
 
 const readme = fs.readFileSync(path.join(root, 'README.md'), 'utf8');
-const blocks = [...readme.matchAll(/```(sh|js)\n([\s\S]*?)```/g)].map(m => m[2]);
+const blocks = [...readme.matchAll(/```(sh|js|toml|nginx)\n([\s\S]*?)```/g)].map(m => m[2]);
 const block = containing => {
   const found = blocks.filter(b => b.includes(containing));
   assert.equal(found.length, 1, `one block with ${containing}`);
@@ -60,6 +60,43 @@ describe('the README', () => {
     const { status, stdout } = spawnSync(program, ['--help'], { encoding: 'utf8' });
     assert.equal(status, 0);
     for (const flag of ['--config', '--check-config', '--print-config']) assert.ok(stdout.includes(flag), flag);
+  });
+
+  test('shows several nodes at work, one of which dies and comes back', async () => {
+    const fleet = path.join(folder, 'fleet'), generatorPort = await freePort();
+    const script = block('tools/fleet start').replaceAll('build/fleet', fleet).replace('--nginx', `--nginx --program ${releaseProgram}`);
+    const { status, stdout, stderr } = spawnSync('sh', ['-ec', script], { cwd: root, encoding: 'utf8', timeout: 60_000, env: { ...process.env, GENERATOR_PORT: String(generatorPort) } });
+    try {
+      assert.equal(status, 0, stdout + stderr);
+      assert.match(stdout, /rivers find sea[^]*nginx/);
+      assert.equal(stdout.match(/^node-\d +up /gm).length, 6);
+      assert.ok(!fs.existsSync(fleet));
+    } finally {
+      if (fs.existsSync(fleet)) spawnSync(path.join(root, 'tools/fleet'), ['stop', fleet], { timeout: 60_000 });
+    }
+  });
+
+  test('shows a configuration of several nodes that loads, and an nginx that does', () => {
+    const toml = path.join(folder, 'nodes.toml');
+    fs.writeFileSync(toml, `${block('[adapter]')}\n[[app_manager.array.apps]]\nid = "a"\nkey = "k"\nsecret = "s"\nenabled = true\n`);
+    const { status, stdout, stderr } = spawnSync(program, ['--check-config', '--config', toml], { encoding: 'utf8', env: { ...process.env, POSTGRES_PASSWORD: 'p' } });
+    assert.equal(status, 0, stderr);
+    assert.equal(stderr.replace(/^.*not in Redis.*\n/m, ''), '', stdout);
+    const conf = path.join(folder, 'nginx.conf'), bodies = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(k => `${k}_temp_path ${folder}/${k};`).join(' ');
+    fs.writeFileSync(conf, `pid ${folder}/nginx.pid; error_log ${folder}/nginx.log; events {}\nhttp { access_log off; ${bodies}\n${block('proxy_pass').replaceAll(/node-\d:/g, '127.0.0.1:')} }\n`);
+    const nginx = spawnSync('nginx', ['-t', '-q', '-c', conf, '-p', folder], { encoding: 'utf8', env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` } });
+    assert.equal(nginx.status, 0, nginx.stderr);
+  });
+
+  test('names targets of make, and links to what is there', () => {
+    const targets = new Set([...fs.readFileSync(path.join(root, 'Makefile'), 'utf8').matchAll(/^([a-z0-9-]+):/gm)].map(m => m[1]));
+    for (const [, target] of readme.matchAll(/[`\n]make ([a-z0-9-]+)/g)) assert.ok(targets.has(target), target);
+    const links = [...readme.matchAll(/\]\(([^)#]+)\)/g)].map(m => m[1]).filter(link => !link.includes('://'));
+    assert.ok(links.length > 10);
+    for (const link of links) assert.ok(fs.existsSync(path.join(root, link)), link);
+    for (const [, folders] of readme.matchAll(/^\| (`[^|]*`) \|/gm)) {
+      for (const [, name] of folders.matchAll(/`([^`]+)`/g)) assert.ok(fs.existsSync(path.join(root, name)), name);
+    }
   });
 
   test('names files that exist', () => {
