@@ -116,6 +116,30 @@ static void open_streams_of_an_earlier_process_are_closed(void **state)
     assert_int_equal(figure(f, orphans_closed), 3 * STREAM_PAGE);
 }
 
+/* How long it has been open says the store, and a node whose clock is wrong goes by that. */
+static void age_of_a_found_stream_is_by_the_stores_clock(void **state)
+{
+    struct fixture *f = *state;
+    struct env *env = &f->core->env;
+    core_wall_is_ahead(f->core, 3600000);
+    create(f, 0);
+    create(f, 1);
+    advance(f, 20000);
+    streams_stop(env);
+    streams_close(env);
+    metrics_gauge(env, f->core->app, active_streams, -2);
+    streams_open(env);
+    streams_find(env, STORE_OF_THIS_NODE);
+    core_settle(f->core);
+    f->core->config->ai.max_stream_duration_ms = 30000;
+    advance(f, 10000);
+    assert_int_equal(append(f, 0, NULL), PUBLISH_OK);
+    advance(f, 1);
+    assert_int_equal(append(f, 0, NULL), PUBLISH_TOO_OLD);
+    latest(f, 0);
+    assert_int_equal(f->item.published_at_ms + 30001, clock_wall_ms(&f->core->clock));
+}
+
 /* What ended while the list was on its way must not come back as open. */
 static void stream_that_ended_before_the_list_came_is_not_open(void **state)
 {
@@ -296,7 +320,6 @@ static void elsewhere(struct fixture *f, enum store_action action, const char *e
     struct publish *p = publish_make(f, "ai-chat", action, "ai-output", extras);
     p->op.write.data = STR("\"x\"");
     p->op.write.target = f->messages[0];
-    p->op.write.now_ms = clock_wall_ms(&f->core->clock);
     struct store_op op = {.kind = STORE_WRITE, .done = foreign_done, .app_id = f->core->app->id, .channel = p->op.channel, .write = p->op.write};
     store_submit(f->core->env.store, &op);
     core_settle(f->core);
@@ -471,6 +494,7 @@ int main(void)
         T(each_commit_counts_the_silence_anew),
         T(append_at_the_instant_of_closing_wins_or_is_refused),
         T(open_streams_of_an_earlier_process_are_closed),
+        T(age_of_a_found_stream_is_by_the_stores_clock),
         T(stream_that_ended_before_the_list_came_is_not_open),
         T(page_that_fails_is_asked_for_again_and_at_last_without_what_fails),
         T(stream_whose_create_failed_and_was_stored_is_found),

@@ -39,6 +39,21 @@ static void rewind_by_time_starts_with_the_oldest(void **state)
     assert_true(said(c, "\"complete\":true"));
 }
 
+/* A node whose clock is an hour behind would show an hour too much; one that is ahead, nothing. */
+static void rewind_by_time_goes_by_the_stores_clock(void **state)
+{
+    struct fixture *f = *state;
+    core_wall_is_ahead(f->core, 3600000);
+    publish(f, "news", "1");
+    core_advance_ms(f->core, 5000);
+    publish(f, "news", "2");
+    assert_string_equal(subscribe_with(f, v2(f), "news", ",\"rewind\":{\"seconds\":3}"),
+                        "subscription_succeeded(news)@2 e(news)@2=2 rewind_complete(news)@2");
+    core_wall_is_ahead(f->core, -3600000);
+    assert_string_equal(subscribe_with(f, v2(f), "news", ",\"rewind\":{\"seconds\":3}"),
+                        "subscription_succeeded(news)@2 e(news)@2=2 rewind_complete(news)@2");
+}
+
 static void bad_rewind_is_refused(void **state)
 {
     static const char *const bad[] = {"0", "-1", "\"x\"", "{}", "{\"count\":0}", "[]", "true"};
@@ -130,6 +145,7 @@ int main(void)
         T(rewind_shows_the_last_rows_and_says_that_there_were_more),
         T(rewind_over_all_there_is_is_complete),
         T(rewind_by_time_starts_with_the_oldest),
+        T(rewind_by_time_goes_by_the_stores_clock),
         T(bad_rewind_is_refused),
         T(rewound_message_is_shown_whole_and_goes_on),
         T(message_of_the_meantime_is_live_and_counted),

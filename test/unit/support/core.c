@@ -23,6 +23,24 @@ static int64_t test_wall(const struct clock *clock)
     return 1767225600000 + (int64_t)(core_of_clock(clock)->now_ns / 1000000u);
 }
 
+static uint64_t wrong_mono(const struct clock *clock)
+{
+    return list_of((struct clock *)(uintptr_t)clock, struct core, wrong)->now_ns;
+}
+
+static int64_t wrong_wall(const struct clock *clock)
+{
+    const struct core *c = list_of((struct clock *)(uintptr_t)clock, struct core, wrong);
+    return test_wall(&c->clock) + c->ahead_ms;
+}
+
+void core_wall_is_ahead(struct core *c, int64_t ms)
+{
+    c->wrong = (struct clock){wrong_mono, wrong_wall};
+    c->ahead_ms = ms;
+    c->env.clock = &c->wrong;
+}
+
 static void test_post(struct env *env, unsigned shard, struct task *task)
 {
     struct core *c = env->world;

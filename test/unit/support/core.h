@@ -16,7 +16,8 @@
 struct core {
     struct env env;
     struct env *envs[1];
-    struct clock clock;
+    struct clock clock, wrong;
+    int64_t ahead_ms;          /* of `wrong` */
     uint64_t now_ns;
     struct config *config;
     struct app *app;
@@ -39,6 +40,8 @@ void core_step(struct core *c);
 /* Damages what is stored of the channel that was the channel-th to be written to: the row at that position is gone. */
 void core_lose_row(struct core *c, uint64_t channel, uint64_t delivery);
 void core_advance_ms(struct core *c, unsigned ms);
+/* From now on the node's wall clock is so far ahead of the store's. */
+void core_wall_is_ahead(struct core *c, int64_t ms);
 
 /* What env.deliver takes in these tests. */
 struct sink {
