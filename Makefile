@@ -69,7 +69,7 @@ bench: deps ## measure, compare with peers in the same run, print a report
 	@bench/run
 
 # Scale runs: test/load/README.md.
-.PHONY: ai-scale-up ai-scale-down ai-scale-smoke ai-scale-five ai-scale-five-full ai-scale-100k ai-scale-headline-plan ai-scale-soak-plan ai-s14-release-evidence calibrate
+.PHONY: ai-scale-up ai-scale-down ai-scale-smoke ai-scale-five ai-scale-five-full ai-scale-100k ai-scale-results ai-scale-headline-plan ai-scale-soak-plan ai-s14-release-evidence calibrate
 SCALE  := node test/load/ai-scale-runner.mjs
 RESULTS ?= build/scale
 ai-scale-up: all ## five local nodes on 6001-6005, metrics on 9601-9605 (STORE=rocksdb BUS=none: without PostgreSQL and Redis)
@@ -79,22 +79,25 @@ ai-scale-down: ## end them
 	@tools/fleet stop build/scale/fleet
 
 ai-scale-smoke: all ## five local nodes, every kind of load once, everything judged (RESULTS=folder)
-	@tools/scale-local smoke $(RESULTS) --nodes 5
+	@AGAIN='make $@ RESULTS=$(RESULTS)' tools/scale-local smoke $(RESULTS) --nodes 5
 
 ai-scale-five: all ## 2,000 appends/s in 500 streams, p99 within window + 10 ms; nodes and backends on core 0, agents on core 1
-	@AGENT_CPUS=1 tools/scale-local five-nodes $(RESULTS) --nodes 5 --workers 1 --cpus 0
+	@AGENT_CPUS=1 AGAIN='make $@ RESULTS=$(RESULTS)' tools/scale-local five-nodes $(RESULTS) --nodes 5 --workers 1 --cpus 0
 
 ai-scale-five-full: all ## the same nodes as loaded as they can be: appends a transaction, write-ahead log, bus
-	@AGENT_CPUS=1 tools/scale-local five-nodes-full $(RESULTS) --nodes 5 --workers 1 --cpus 0
+	@AGENT_CPUS=1 AGAIN='make $@ RESULTS=$(RESULTS)' tools/scale-local five-nodes-full $(RESULTS) --nodes 5 --workers 1 --cpus 0
 
 ai-scale-100k: all ## 100,000 WebSockets over six nodes of this machine; four minutes, 2 GiB
-	@tools/scale-local many-connections $(RESULTS) --nodes 6
+	@AGAIN='make $@ RESULTS=$(RESULTS)' tools/scale-local many-connections $(RESULTS) --nodes 6
+
+ai-scale-results: all ## all of the above and the plans, into docs/specs/ai-transport-results; ten minutes on a quiet machine
+	@tools/scale-results
 
 ai-scale-headline-plan: ## what a million connections need
-	@$(SCALE) --profile test/load/profiles/headline-1m.json --plan --output $(RESULTS)/headline-1m-plan.json >/dev/null
+	@$(SCALE) --profile test/load/profiles/headline-1m.json --plan --command 'make $@ RESULTS=$(RESULTS)' --output $(RESULTS)/headline-1m-plan.json >/dev/null
 
 ai-scale-soak-plan: ## what a fifth of that needs for a day
-	@$(SCALE) --profile test/load/profiles/soak-20pct.json --plan --output $(RESULTS)/soak-20pct-plan.json >/dev/null
+	@$(SCALE) --profile test/load/profiles/soak-20pct.json --plan --command 'make $@ RESULTS=$(RESULTS)' --output $(RESULTS)/soak-20pct-plan.json >/dev/null
 
 ai-s14-release-evidence: all ## headline, storms and soak on prepared machines; asks for a confirmation
 	@tools/release-evidence $(RESULTS)

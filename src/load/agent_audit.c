@@ -78,8 +78,11 @@ void agent_audit(struct agent *a)
     struct reading r = {.agent = a};
     uint64_t count = a->samples_seen < a->config.samples ? a->samples_seen : a->config.samples;
     httpc_init(&r.http, NULL, on_done);
-    for (uint64_t i = 0; i < count; i++)
+    for (uint64_t i = 0; i < count; i++) {
         read_one(a, &r, &a->samples[i]);
+        if (agent_now() - a->said_ns >= 1000000000ull) /* whoever says nothing is thought dead */
+            agent_say_progress(a);
+    }
     if (r.http.wire)
         httpc_reset(&r.http);
 }

@@ -97,6 +97,29 @@ describe('a scale run against one node', { skip }, () => {
     assert.match(dead.stderr, /AGENTS DEAD/);
   });
 
+  test('an agent that hangs is named, too, and the run ends', async () => {
+    const shot = run('hang', ...at(server), '--duration', '3', '--loadGenerators', '2', '--verbose', '--agentSilenceMs', '4000', ...quiet);
+    let said = '';
+    shot.child.stderr.on('data', text => { said += text; });
+    await until(() => / running /.test(said), 'the run to begin', 15000);
+    const [pid] = spawnSync('pgrep', ['-P', String(shot.child.pid), 'sockudo-load'], { encoding: 'utf8' }).stdout.trim().split('\n').map(Number);
+    assert.ok(pid > 0);
+    process.kill(pid, 'SIGSTOP');
+    const { code, result } = await shot;
+    assert.equal(code, 1);
+    assert.deepEqual(result.agents.died.map(d => d.why), ['said nothing for 4 s']);
+    assert.ok(hasEnded(pid));
+  });
+
+  test('what cannot be reached is refused by the name of its flag, before a connection is made', async () => {
+    for (const [flag, value, pattern] of [['--metricsUrls', 'http://127.0.0.1:9', /--metricsUrls: http:\/\/127\.0\.0\.1:9\/metrics \(/], ['--postgresUrl', 'postgres://127.0.0.1:9/x', /--postgresUrl: .*refused/],
+      ['--redisUrl', 'redis://127.0.0.1:9', /--redisUrl: .*ECONNREFUSED/], ['--agents', '127.0.0.1:9', /agents: .*127\.0\.0\.1:9: ECONNREFUSED/], ['--redisUrl', 'nonsense', /--redisUrl: .*Invalid URL/]]) {
+      const { code, stdout, stderr } = await run('unreachable', ...at(server), flag, value);
+      assert.match(stderr, pattern);
+      assert.deepEqual([code, stdout], [2, ''], flag);
+    }
+  });
+
   test('agents that wait at an address take their orders there', async () => {
     const ports = [await freePort(), await freePort()];
     const agents = ports.map(port => spawn(agentProgram, ['agent', '--listen', String(port)], { stdio: 'ignore' }));

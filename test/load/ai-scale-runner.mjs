@@ -31,7 +31,7 @@ const say = text => process.stderr.write(`${text}\n`);
 /* ---- before ---- */
 
 function host() {
-  return { hostname: os.hostname(), platform: os.platform(), release: os.release(), cpus: os.cpus().length, totalMemoryBytes: os.totalmem() };
+  return { hostname: os.hostname(), cpuModel: os.cpus()[0]?.model ?? 'unknown', loadAverage: os.loadavg().map(v => Number(v.toFixed(2))), platform: os.platform(), release: os.release(), cpus: os.cpus().length, totalMemoryBytes: os.totalmem() };
 }
 
 function skeleton(run, profile, plan) {
@@ -113,7 +113,7 @@ async function execute(run, profile) {
   const before = await checkNodes(run), count = agentCount(run, profile);
   checkAgents(run, profile, count);
   const backendsBefore = await takeBackends(run, before).catch(error => { throw new BadInput(error.message); });
-  const agents = Agents.start(ordersOf(run, profile, count), { addresses: run.agents, program: run.agentProgram });
+  const agents = Agents.start(ordersOf(run, profile, count), { addresses: run.agents, program: run.agentProgram, silenceMs: run.agentSilenceMs });
   const stopAll = () => { agents.stop(); process.exit(130); };
   process.once('SIGINT', stopAll).once('SIGTERM', stopAll);
   const progress = new Progress(agents, run.verbose, profile.logicalConnections).start();

@@ -5,7 +5,7 @@
 //    const agents = await Agents.start(orders, { addresses, program, onProgress })
 //    await agents.ready();  agents.go(atMs);  const results = await agents.results()
 //
-// An agent that ends before its result has died: it is kept as such, never averaged away.
+// An agent that ends before its result, or says nothing for silenceMs, has died: it is kept as such, never averaged away.
 import { spawn } from 'node:child_process';
 import net from 'node:net';
 import { PROFILE_DEFAULTS } from './options.mjs';
@@ -42,7 +42,7 @@ export const agentCount = (run, p) => run.agents.length || Math.min(p.sessions, 
 
 class Agent {
   constructor(index, where) {
-    Object.assign(this, { index, where, rest: '', said: '', progress: null, result: null, died: null });
+    Object.assign(this, { index, where, rest: '', said: '', progress: null, result: null, died: null, heardMs: Date.now() });
     this.isReady = new Promise(resolve => { this.becomeReady = resolve; });
     this.isOver = new Promise(resolve => { this.becomeOver = resolve; });
   }
@@ -73,6 +73,8 @@ class Agent {
   }
 
   take(message) {
+    if (this.died) return;
+    this.heardMs = Date.now();
     if (message.type === 'progress') this.progress = message;
     if (message.type === 'error') this.said = message.message;
     if (message.type === 'ready') { this.progress = { ...message, phase: 'waiting' }; this.becomeReady(); }
@@ -91,8 +93,12 @@ class Agent {
 }
 
 export class Agents {
-  static start(orders, { addresses, program }) {
+  static start(orders, { addresses, program, silenceMs }) {
     const all = new Agents();
+    // One that hangs, or whose machine is gone, must not hold the others' results up.
+    all.watch = setInterval(() => {
+      for (const a of all.list) if (!a.result && !a.died && Date.now() - a.heardMs > silenceMs) a.end(`said nothing for ${silenceMs / 1000} s`);
+    }, 500);
     all.list = orders.map((order, i) => {
       const agent = new Agent(i, addresses[i] ?? 'here');
       if (addresses.length) agent.remote(addresses[i]);
@@ -107,7 +113,7 @@ export class Agents {
   ready() { return Promise.all(this.list.map(a => a.isReady)); }
   results() { return Promise.all(this.list.map(a => a.isOver)).then(() => this.list.map(a => a.result).filter(Boolean)); }
   go(atMs) { for (const agent of this.list) if (!agent.died) agent.send({ type: 'go', at_ms: atMs }); }
-  stop() { for (const agent of this.list) agent.stop(); }
+  stop() { clearInterval(this.watch); for (const agent of this.list) agent.stop(); }
 
   /* Sums over those that live. */
   total(field) { return this.list.reduce((all, a) => all + (a.progress?.[field] ?? 0), 0); }

@@ -31,8 +31,8 @@ const RUN = {
   placement: 'any (default), or node-local: a session\'s publisher and subscribers at one node, for nodes that share no store and bus',
   plant: 'negative control: drop, reorder, delay or leak', calibration: 'file with coefficients',
   postgresUrl: 'postgres://user@host:port/database of the nodes: what a run writes there is measured', redisUrl: 'redis://:password@host:port, the same',
-  machineCores: 'for the plan', machineMemoryGiB: 'for the plan', machineGbit: 'for the plan', drainMs: 'wait for late frames at the end',
-  help: 'this',
+  machineCores: 'for the plan', machineMemoryGiB: 'for the plan', machineGbit: 'for the plan', drainMs: 'wait for late frames at the end', agentSilenceMs: 'an agent that says nothing for so long has died',
+  command: 'how this run was started, for the report', help: 'this',
 };
 const NUMERIC = ['logicalConnections', 'sessions', 'activeStreams', 'durationSeconds', 'tokensPerSecond', 'meanResponseTokens', 'tokenBytes', 'cancelProbability',
   'reconnectProbability', 'historyOnJoinProbability', 'sampleTranscriptCount', 'maxAppendDeliveryP99Ms', 'requestTimeoutMs', 'clientClockSkewMs', 'loadGenerators',
@@ -44,7 +44,7 @@ const ENVIRONMENT = { urls: 'SOCKUDO_NODE_URLS', metricsUrls: 'SOCKUDO_METRICS_U
 const DEFAULTS = {
   profile: path.join(root, 'test/load/profiles/smoke.json'), urls: [6001, 6002, 6003].map(p => `http://127.0.0.1:${p}`).join(','),
   metricsUrls: [9601, 9602, 9603].map(p => `http://127.0.0.1:${p}/metrics`).join(','), appId: 'app-id', key: 'app-key', secret: 'app-secret',
-  channelPrefix: 'private-ai-scale', placement: 'any', plant: 'none', agents: '', agentProgram: path.join(root, 'build/release/sockudo-load'), scale: '1', drainMs: '1500',
+  channelPrefix: 'private-ai-scale', placement: 'any', plant: 'none', agents: '', agentProgram: path.join(root, 'build/release/sockudo-load'), scale: '1', drainMs: '1500', agentSilenceMs: '30000',
   machineGbit: '10',
 };
 
@@ -125,7 +125,7 @@ function checkRun(run) {
   run.metricsUrls = urlsOf('metricsUrls', run.metricsUrls).map(u => (new URL(u).pathname === '/' ? new URL('/metrics', u).href : u));
   run.agents = run.agents.split(',').map(t => t.trim()).filter(Boolean);
   for (const address of run.agents) if (!/^[\w.-]+:\d+$/.test(address)) throw new BadInput(`--agents: ${address} is no address:port`);
-  for (const name of ['scale', 'drainMs', 'machineCores', 'machineMemoryGiB', 'machineGbit', 'seed']) {
+  for (const name of ['scale', 'drainMs', 'agentSilenceMs', 'machineCores', 'machineMemoryGiB', 'machineGbit', 'seed']) {
     if (run[name] === undefined) continue;
     run[name] = number(name, run[name]);
     if (run[name] < 0 || (name !== 'drainMs' && name !== 'seed' && run[name] === 0)) throw new BadInput(`--${name}: ${run[name]} is not positive`);

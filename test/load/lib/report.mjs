@@ -75,13 +75,20 @@ export function resultText(result) {
   ].join('\n');
 }
 
+const started = ({ configuration: { command } }) => (command ? ['', `Again: \`${command}\``] : []);
+const machineText = host => `${host.hostname}: ${host.cpus} CPUs (${host.cpuModel}), ${bytes(host.totalMemoryBytes)}, ${host.platform} ${host.release}, load average ${host.loadAverage.join(' ')} at the start.`;
+
+function planMarkdown(result) {
+  return [`# ${result.profile}: a plan, nothing was run`, '', `${result.generatedAt}, made on ${machineText(result.host)}`, ...started(result), '', '```', planText(result.configuration.workload, result.plan), '```', ''].join('\n');
+}
+
 export function resultMarkdown(result, plots) {
   const table = (head, rows) => [`| ${head.join(' | ')} |`, `|${head.map(() => ' --- |').join('')}`, ...rows.map(r => `| ${r.map(c => String(c ?? '-').replace(/\|/g, '\\|')).join(' | ')} |`), ''];
   const { workload: w, host } = result;
   return [
     `# ${result.profile}: ${result.status}`, '',
-    `Run ${result.runId}, ${result.generatedAt}, ${result.durationSeconds} s, scale ${result.scale}. ${host.hostname}: ${host.cpus} CPUs, ${bytes(host.totalMemoryBytes)}, ${host.platform} ${host.release}. `
-      + `${result.configuration.urls.length} nodes, ${result.agents.count} agents, placement ${result.configuration.placement}${result.configuration.plant === 'none' ? '' : `, planted fault: ${result.configuration.plant}`}.`, '',
+    `Run ${result.runId}, ${result.generatedAt}, ${result.durationSeconds} s, scale ${result.scale}. ${machineText(host)} `
+      + `${result.configuration.urls.length} nodes, ${result.agents.count} agents, placement ${result.configuration.placement}${result.configuration.plant === 'none' ? '' : `, planted fault: ${result.configuration.plant}`}.`, ...started(result), '',
     '## Criteria', '', ...table(['criterion', 'measured', 'limit', 'verdict', 'detail'], result.criteria.map(rowOf)),
     '## Latency', '', ...table(['', 'count', 'p50', 'p95', 'p99', 'p99.9', 'max (ms)'], Object.entries(w.latencyMs).map(([k, h]) => [k, h.count, h.p50, h.p95, h.p99, h.p999, h.max])),
     '## Prediction and measurement', '', ...table(['', 'predicted', 'measured', 'off by'], predictionRows(result.prediction)),
@@ -112,12 +119,15 @@ function charts({ series, timeline, latency, limit }) {
   ].filter(([, , svg]) => svg !== null);
 }
 
-/* The result at `output`, its report and plots beside it. */
+/* The result at `output`, its report and plots beside it; facts: of a run, undefined for a plan. */
 export function writeFiles(output, result, facts) {
   const folder = path.dirname(output), stem = path.basename(output, '.json');
   fs.mkdirSync(folder, { recursive: true });
   fs.writeFileSync(output, `${JSON.stringify(result, null, 2)}\n`);
-  if (!facts) return;
+  if (!facts) {
+    fs.writeFileSync(path.join(folder, `${stem}.md`), planMarkdown(result));
+    return;
+  }
   const plots = charts(facts).map(([name, title, svg]) => {
     const file = `${stem}-${name}.svg`;
     fs.writeFileSync(path.join(folder, file), svg);
