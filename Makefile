@@ -176,7 +176,7 @@ $(OUT)/gen/%.c: src/store/%.sql tools/embed
 	@mkdir -p $(@D)
 	@tools/embed $* $< store/postgres_schema.h > $@
 
-$(OUT)/src/store/postgres.o $(OUT)/src/store/postgres%.o $(OUT)/gen/postgres%.o: CFLAGS += -I/usr/include/postgresql
+$(OUT)/test/unit/store/postgres_schema_test.o $(OUT)/src/store/postgres.o $(OUT)/src/store/postgres%.o $(OUT)/gen/postgres%.o: CFLAGS += -I/usr/include/postgresql
 
 $(OUT)/gen/%.o: $(OUT)/gen/%.c
 	$(CC) $(CFLAGS) -c -o $@ $<

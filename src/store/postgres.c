@@ -119,7 +119,8 @@ static bool first_connection(struct postgres *s, struct buf *error)
                 STR_ARG(buf_view(&s->conn.why)));
         return false;
     }
-    if (!pg_is_supported(&s->conn, error) || !schema_migrate(&s->conn, error))
+    struct schema schema = schema_of_build();
+    if (!pg_is_supported(&s->conn, error) || !schema_migrate(&s->conn, &schema, error))
         return false;
     if (pg_prepare(&s->conn))
         return true;

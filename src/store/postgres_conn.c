@@ -287,11 +287,20 @@ static void statement_sql(struct buf *out, const struct statement *s, const char
     buf_char(out, '\0');
 }
 
+/* Its name says what it was prepared for: whoever migrates these tables ends it. The result comes with the statements'. */
+static bool send_name(struct pg_conn *c)
+{
+    char sql[96];
+    snprintf(sql, sizeof sql, "SET application_name = 'sockudo %s'", c->options->table_prefix);
+    return PQsendQueryParams(c->conn, sql, 0, NULL, NULL, NULL, NULL, 0) == 1;
+}
+
 bool pg_prepare(struct pg_conn *c)
 {
     uint64_t until_ms = clock_mono_ms(c->clock) + PREPARE_MS;
     struct buf sql = {0};
     c->sqlstate[0] = '\0';
+    bool named = send_name(c);
     for (int i = 0; i < PG_STATEMENTS; i++) {
         char name[16];
         snprintf(name, sizeof(name), "s%d", i);
@@ -303,7 +312,7 @@ bool pg_prepare(struct pg_conn *c)
     buf_free(&sql);
     if (PQpipelineSync(c->conn) != 1)
         return lost(c, PQerrorMessage(c->conn)) == PG_FINE;
-    enum pg_verdict verdict = PG_FINE;
+    enum pg_verdict verdict = named ? take_results(c, NULL, until_ms) : PG_LOST;
     for (int i = 0; i < PG_STATEMENTS && verdict != PG_LOST; i++) {
         enum pg_verdict one = take_results(c, NULL, until_ms);
         verdict = one > verdict ? one : verdict;

@@ -3,7 +3,7 @@
  *      BEGIN; pg_advisory_xact_lock(prefix)     who comes second waits, and finds it done
  *        what is there? nothing -> version 0; ours -> its version; other tables of these names -> refused
  *        the steps above that version; the functions, if they are not this build's
- *      COMMIT
+ *      COMMIT; after a step: an end to the sessions of older nodes
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -45,6 +45,7 @@ void schema_sql(struct buf *out, struct str sql, const char *prefix)
 
 struct migration {
     struct pg_conn *c;
+    const struct schema *to;
     struct buf *error;
     struct buf said; /* by the newest query */
 };
@@ -85,111 +86,142 @@ static bool find_version(struct migration *m, uint64_t *version)
 
 static bool is_too_new(struct migration *m, uint64_t version)
 {
-    if (version <= SCHEMA_VERSION)
+    if (version <= m->to->version)
         return false;
-    buf_fmt(m->error, "the tables %s_* have schema version %llu, this server knows %d: it was migrated by a newer release; upgrade this "
-            "node too", m->c->options->table_prefix, (unsigned long long)version, SCHEMA_VERSION);
+    buf_fmt(m->error, "the tables %s_* have schema version %llu, this server knows %llu: it was migrated by a newer release; upgrade this "
+            "node too", m->c->options->table_prefix, (unsigned long long)version, (unsigned long long)m->to->version);
     return true;
 }
 
 /* What turns version - 1 into version. */
-static struct str step_sql(uint64_t version)
+static struct str step_sql(const struct schema *schema, uint64_t version)
 {
     struct buf mark = {0};
     buf_fmt(&mark, "\n-- version %llu\n", (unsigned long long)version);
-    struct str all = str_make(postgres_tables, postgres_tables_size);
-    ptrdiff_t at = str_find(all, buf_view(&mark));
-    struct str step = at < 0 ? STR("") : str_from(all, (size_t)at + mark.n);
+    ptrdiff_t at = str_find(schema->tables, buf_view(&mark));
+    struct str step = at < 0 ? STR("") : str_from(schema->tables, (size_t)at + mark.n);
     ptrdiff_t end = str_find(step, STR("\n-- version "));
     buf_free(&mark);
     return end < 0 ? step : str_first(step, (size_t)end);
 }
 
-static void functions_mark(struct buf *out)
+static void functions_mark(const struct schema *schema, struct buf *out)
 {
     struct buf both = {0};
-    buf_put(&both, postgres_functions, postgres_functions_size);
-    buf_put(&both, postgres_reads, postgres_reads_size);
+    buf_str(&both, schema->functions);
+    buf_str(&both, schema->reads);
     struct hash128 hash = hash128(buf_view(&both));
     buf_fmt(out, "%016llx%016llx", (unsigned long long)hash.hi, (unsigned long long)hash.lo);
     buf_free(&both);
 }
 
+/* Functions of the version before are dropped: their results may have another shape now. */
 static bool make_tables(struct migration *m, uint64_t version)
 {
+    struct buf sql = {0};
     if (version == 0 && !say(m, STR("CREATE TABLE @_schema (program text NOT NULL, version integer NOT NULL, functions text NOT NULL);"
                                     "INSERT INTO @_schema VALUES ('sockudo-store', 0, '')")))
         return false;
-    while (version < SCHEMA_VERSION)
-        if (!say(m, step_sql(++version)))
+    while (version < m->to->version)
+        if (!say(m, step_sql(m->to, ++version)))
             return false;
-    return say(m, STR("DO $$ DECLARE f record; BEGIN DROP VIEW IF EXISTS @_items CASCADE; FOR f IN SELECT p.oid::regprocedure AS name FROM pg_proc p WHERE "
-                      "p.pronamespace = current_schema()::regnamespace AND p.proname IN (" FUNCTION_NAMES
-                      ") LOOP EXECUTE 'DROP FUNCTION ' || f.name || ' CASCADE'; END LOOP; END $$"));
+    buf_fmt(&sql,
+            "UPDATE @_schema SET version = %llu, functions = ''; DO $$ DECLARE f record; BEGIN DROP VIEW IF EXISTS @_items CASCADE; "
+            "FOR f IN SELECT p.oid::regprocedure AS name FROM pg_proc p WHERE p.pronamespace = current_schema()::regnamespace AND "
+            "p.proname IN (" FUNCTION_NAMES ") LOOP EXECUTE 'DROP FUNCTION ' || f.name || ' CASCADE'; END LOOP; END $$",
+            (unsigned long long)m->to->version);
+    bool ok = say(m, buf_view(&sql));
+    buf_free(&sql);
+    return ok;
 }
 
 static bool make_functions(struct migration *m)
 {
     struct buf mark = {0}, sql = {0};
-    functions_mark(&mark);
+    functions_mark(m->to, &mark);
     bool ok = say(m, STR("SELECT functions FROM @_schema"));
     if (ok && !str_eq(buf_view(&m->said), buf_view(&mark))) {
-        buf_fmt(&sql, "UPDATE @_schema SET version = %d, functions = '%.*s'", SCHEMA_VERSION, STR_ARG(buf_view(&mark)));
-        ok = say(m, str_make(postgres_functions, postgres_functions_size)) && say(m, str_make(postgres_reads, postgres_reads_size)) &&
-             say(m, buf_view(&sql));
+        buf_fmt(&sql, "UPDATE @_schema SET functions = '%.*s'", STR_ARG(buf_view(&mark)));
+        ok = say(m, m->to->functions) && say(m, m->to->reads) && say(m, buf_view(&sql));
     }
     buf_free(&mark);
     buf_free(&sql);
     return ok;
 }
 
-static bool migrate(struct migration *m)
+/* *from: what was there, 0 = nothing. */
+static bool migrate(struct migration *m, uint64_t *from)
 {
-    uint64_t version;
-    if (!say(m, STR("SELECT pg_advisory_xact_lock(hashtextextended('@_schema', 0))")) || !find_version(m, &version) ||
-        is_too_new(m, version))
+    if (!say(m, STR("SELECT pg_advisory_xact_lock(hashtextextended('@_schema', 0))")) || !find_version(m, from) ||
+        is_too_new(m, *from))
         return false;
-    if (version < SCHEMA_VERSION) {
-        log_info("store", "tables %s_*: schema version %llu becomes %d", m->c->options->table_prefix, (unsigned long long)version,
-                 SCHEMA_VERSION);
-        if (!make_tables(m, version))
+    if (*from < m->to->version) {
+        log_info("store", "tables %s_*: schema version %llu becomes %llu", m->c->options->table_prefix, (unsigned long long)*from,
+                 (unsigned long long)m->to->version);
+        if (!make_tables(m, *from))
             return false;
     }
     return make_functions(m);
 }
 
-bool schema_migrate(struct pg_conn *c, struct buf *error)
+/* Sessions that are prepared for the version before (pg_prepare() names them) must not go on: they would call what is new by what
+ * was true. Their nodes come back, see the version, and stop writing. */
+static bool end_older_sessions(struct migration *m)
 {
-    struct migration m = {.c = c, .error = error};
+    return say(m, STR("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'sockudo @' AND "
+                      "datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()"));
+}
+
+static void explain(struct migration *m, uint64_t from)
+{
+    if (from > 0 && from < m->to->version)
+        buf_fmt(m->error, " (while the tables %s_* were migrated from schema version %llu to %llu; they are as they were before)",
+                m->c->options->table_prefix, (unsigned long long)from, (unsigned long long)m->to->version);
+}
+
+bool schema_migrate(struct pg_conn *c, const struct schema *schema, struct buf *error)
+{
+    struct migration m = {.c = c, .to = schema, .error = error};
     struct buf timeouts = {0};
+    uint64_t from = 0;
     buf_fmt(&timeouts, "BEGIN; SET LOCAL statement_timeout = %d; SET LOCAL lock_timeout = %d; SET LOCAL client_min_messages = error",
             MIGRATE_MS, MIGRATE_MS);
-    bool ok = say(&m, buf_view(&timeouts)) && migrate(&m) && say(&m, STR("COMMIT"));
+    bool ok = say(&m, buf_view(&timeouts)) && migrate(&m, &from) && say(&m, STR("COMMIT"));
+    if (!ok)
+        explain(&m, from);
     if (!ok && c->conn != NULL)
         pg_plain(c, "ROLLBACK", NULL, MIGRATE_MS);
+    if (ok && from > 0 && from < schema->version)
+        ok = end_older_sessions(&m);
     buf_free(&timeouts);
+    buf_free(&m.said);
+    return ok;
+}
+
+struct schema schema_of_build(void)
+{
+    return (struct schema){.version = SCHEMA_VERSION,
+                           .tables = str_make(postgres_tables, postgres_tables_size),
+                           .functions = str_make(postgres_functions, postgres_functions_size),
+                           .reads = str_make(postgres_reads, postgres_reads_size)};
+}
+
+bool schema_look(struct pg_conn *c, uint64_t *version, struct buf *error)
+{
+    struct schema build = schema_of_build();
+    struct migration m = {.c = c, .to = &build, .error = error};
+    bool ok = find_version(&m, version) && !is_too_new(&m, *version);
     buf_free(&m.said);
     return ok;
 }
 
 bool schema_check(struct pg_conn *c, struct buf *error)
 {
-    struct migration m = {.c = c, .error = error};
     uint64_t version;
-    bool ok = schema_look(c, &version, error);
-    if (ok && version < SCHEMA_VERSION) {
-        ok = false;
+    if (!schema_look(c, &version, error))
+        return false;
+    if (version < SCHEMA_VERSION)
         buf_fmt(error, "the tables %s_* have schema version %llu, this server made %d: start this node anew to migrate them",
                 c->options->table_prefix, (unsigned long long)version, SCHEMA_VERSION);
-    }
-    buf_free(&m.said);
-    return ok;
-}
-
-bool schema_look(struct pg_conn *c, uint64_t *version, struct buf *error)
-{
-    struct migration m = {.c = c, .error = error};
-    bool ok = find_version(&m, version) && !is_too_new(&m, *version);
-    buf_free(&m.said);
-    return ok;
+    return version == SCHEMA_VERSION;
 }

@@ -309,7 +309,7 @@ static void frozen_session_is_left_and_its_late_commit_is_a_duplicate(void **sta
     f->postgres.write_timeout_ms = 300;
     fixture_open(f);
     append(f, m, "\"a\"");
-    snprintf(pids, sizeof pids, "%s", database_sql("SELECT string_agg(pid::text, chr(32)) FROM pg_stat_activity WHERE application_name = $$sockudo$$"));
+    snprintf(pids, sizeof pids, "%s", database_sql("SELECT string_agg(pid::text, chr(32)) FROM pg_stat_activity WHERE application_name LIKE $$sockudo%$$"));
     snprintf(command, sizeof command, "kill -STOP %s", pids);
     assert_int_equal(system(command), 0);
     f->w.receipt_key = f->w.fingerprint = key_for(1);
