@@ -26,8 +26,9 @@
 #include "session/revocation.h"
 
 /* SAME_SIGNAL_MS: Ctrl-C often arrives twice, from the terminal and from a script that passes it on.
- * WEBHOOKS_STORE_MS: what they get to store their queue even when the grace period is over. */
-enum { SPREAD_PER_CLIENT_US = 500, LOOK_MS = 5, SAME_SIGNAL_MS = 250, WEBHOOKS_STORE_MS = 250 };
+ * WEBHOOKS_STORE_MS: what they get to store their queue even when the grace period is over.
+ * LEAVE_SPARE_S: beyond the grace period, for closing the store. */
+enum { LEAVE_SPARE_S = 1, SPREAD_PER_CLIENT_US = 500, LOOK_MS = 5, SAME_SIGNAL_MS = 250, WEBHOOKS_STORE_MS = 250 };
 
 /* ---- starting ---- */
 
@@ -47,6 +48,7 @@ static void block_signals(sigset_t *set)
     sigemptyset(set);
     sigaddset(set, SIGINT);
     sigaddset(set, SIGTERM);
+    sigaddset(set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, set, NULL);
 }
 
@@ -298,12 +300,14 @@ uint16_t server_port(const struct server *server)
 
 void server_wait(struct server *server)
 {
+    const bool has_terminal = isatty(STDIN_FILENO) || isatty(STDERR_FILENO); /* its end is ours */
     sigset_t stop;
-    int number;
+    int number = 0;
     block_signals(&stop);
-    while (sigwait(&stop, &number) != 0)
-        continue;
-    log_info("server", "%s: shutting down", number == SIGINT ? "interrupted" : "terminated");
+    while (sigwait(&stop, &number) != 0 || (number == SIGHUP && !has_terminal))
+        if (number == SIGHUP)
+            log_warn("server", "SIGHUP: the configuration is read at the start only; restart the node to change it");
+    log_info("server", "%s: shutting down", number == SIGINT ? "interrupted" : number == SIGHUP ? "the terminal is gone" : "terminated");
 }
 
 static uint64_t spread_ms(const struct server *server)
@@ -333,7 +337,8 @@ static bool wait_until_all_are(struct server *server, enum shard_phase phase, ui
     while (!all_are(server, phase)) {
         if (clock_mono_ms(&clock_system) >= until_ms)
             return false;
-        if (sigtimedwait(&stop, NULL, &look) > 0 && clock_mono_ms(&clock_system) > begun_ms + SAME_SIGNAL_MS) {
+        int number = sigtimedwait(&stop, NULL, &look);
+        if (number > 0 && number != SIGHUP && clock_mono_ms(&clock_system) > begun_ms + SAME_SIGNAL_MS) {
             log_warn("server", "second signal: leaving at once");
             _exit(1);
         }
@@ -385,9 +390,26 @@ static void stop_webhooks(struct server *server, uint64_t begun_ms)
     webhooks_stop(server->webhooks, grace_ends_ms > at_least_ms ? grace_ends_ms : at_least_ms);
 }
 
+static void leave_at_once(int number)
+{
+    static const char why[] = "sockudo: something does not end, and the grace period is over: leaving; what was acknowledged is stored\n";
+    (void)number;
+    (void)!write(STDERR_FILENO, why, sizeof why - 1);
+    _exit(0);
+}
+
+/* A database or a disk that hangs keeps nobody here: whatever is still being waited for then. */
+static void leave_in_any_case(const struct server *server)
+{
+    struct sigaction action = {.sa_handler = leave_at_once};
+    sigaction(SIGALRM, &action, NULL);
+    alarm((unsigned)server->config->shutdown_grace_period_seconds + LEAVE_SPARE_S);
+}
+
 void server_stop(struct server *server)
 {
     uint64_t spread = spread_ms(server), begun_ms = clock_mono_ms(&clock_system);
+    leave_in_any_case(server);
     atomic_store(&server->ops.draining, true);
     for (unsigned i = 0; i < server->shards_count; i++)
         shard_flush(&server->shards[i]);

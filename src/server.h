@@ -17,5 +17,5 @@ struct server *server_start(const struct config *config, struct buf *error);
 uint16_t server_port(const struct server *server);
 /* Until SIGINT or SIGTERM. */
 void server_wait(struct server *server);
-/* Drains as chapter 5, 4.5 says, at most for the grace period; a second signal ends the process at once. Frees. */
+/* Drains as chapter 5, 4.5 says, at most for the grace period and a second; a second signal ends the process at once. Frees. */
 void server_stop(struct server *server);

@@ -104,8 +104,8 @@ describe('a fleet of three', () => {
     const { message_serial: serial } = await apis[0].create(channel, '', { extras: streaming() });
     let text = '';
     for (let i = 0; i < 60; i++) {
-      if (i === 20) await fleet.redis.kill();
-      if (i === 40) await fleet.redis.start();
+      if (i === 20) await fleet.redis.kill9();
+      if (i === 40) await fleet.redis.restart();
       ok(await apis[i % 3].append(channel, serial, `${i} `));
       text += `${i} `;
       await sleep(10);
@@ -154,12 +154,69 @@ describe('a fleet of three', () => {
       }
     };
     for (let i = 0; i < 30; i++) {
-      if (i === 10) { await fleet.postgres.kill(); setTimeout(() => fleet.postgres.start(), 1000); }
+      if (i === 10) { await fleet.postgres.kill(); setTimeout(() => fleet.postgres.restart(), 1000); }
       await insist(i);
       text += `${i} `;
     }
     assert.ok(refusals > 0);
     assert.equal((await apis[1].latest(channel, serial)).data, text);
     for (const c of clients) await until(() => c.text(channel, serial) === text, () => `${c.text(channel, serial)}`, 15_000);
+  });
+});
+
+/* A node must go when it is told, whatever else hangs. */
+describe('leaving', () => {
+  const GRACE_S = 2;
+  let fleet;
+  before(async () => { fleet = await Fleet.start({ nodes: 1, config: { shutdown_grace_period: GRACE_S } }); });
+  after(() => fleet.stop());
+
+  const leaves = async (node, { code, within = GRACE_S * 1000 + 3000 }) => {
+    const began = Date.now();
+    node.process.kill('SIGTERM');
+    assert.deepEqual(await Promise.race([node.exited, sleep(within + 5000)]), { code, signal: null });
+    assert.ok(Date.now() - began < within, `after ${Date.now() - began} ms`);
+  };
+  const busyNode = async () => {
+    const node = await fleet.add(), api = new Api(node, demoApp), channel = fresh('ai'), viewer = await V2.connect(node);
+    await viewer.subscribe(channel);
+    const { message_serial: serial } = await api.create(channel, '', { extras: streaming() });
+    assert.equal((await api.append(channel, serial, 'kept', {})).status, 200);
+    return { node, api, channel, serial, viewer };
+  };
+  const textAt = async ({ channel, serial }) => { const api = new Api(fleet.nodes[0], demoApp); try { return (await api.latest(channel, serial)).data; } finally { api.close(); } };
+
+  test('with a Redis that hangs: 0, in its grace period', async () => {
+    const one = await busyNode();
+    fleet.redis.freeze();
+    try { await leaves(one.node, { code: 0 }); } finally { fleet.redis.thaw(); one.api.close(); }
+    assert.equal(await textAt(one), 'kept');
+  });
+
+  test('with a PostgreSQL that hangs and an append under way: 0, soon after its grace period, and nothing was acknowledged that is not there', async () => {
+    const one = await busyNode();
+    await fleet.postgres.freeze();
+    const answer = one.api.append(one.channel, one.serial, ' lost?', {}).catch(() => null);
+    try { await sleep(100); await leaves(one.node, { code: 0 }); } finally { await fleet.postgres.thaw(); one.api.close(); }
+    const acked = (await answer)?.status === 200, text = await textAt(one);
+    assert.ok(text === 'kept lost?' || (!acked && text === 'kept'), text);
+  });
+
+  test('told twice it leaves at once, with 1', async () => {
+    const one = await busyNode();
+    await fleet.postgres.freeze();
+    const append = one.api.append(one.channel, one.serial, ' lost?', {}).catch(() => null);
+    try {
+      await sleep(100);
+      setTimeout(() => one.node.process.kill('SIGTERM'), 500);
+      await leaves(one.node, { code: 1, within: 1500 });
+    } finally { await fleet.postgres.thaw(); one.api.close(); await append; }
+  });
+
+  test('SIGHUP: nothing is read anew, and it says so', async () => {
+    const [node] = fleet.nodes;
+    node.process.kill('SIGHUP');
+    await until(() => /SIGHUP/.test(node.log()), 'a line of it in the log');
+    assert.equal((await node.get('/live')).status, 200);
   });
 });

@@ -102,13 +102,13 @@ describe('idempotency keys of two nodes', () => {
 
   test('without Redis a key is refused with 503, an event without one goes through; then all is as before', async () => {
     const channel = fresh('c'), key = fresh('key');
-    await fleet.redis.kill();
+    await fleet.redis.kill9();
     const refused = await apis[0].publish(channel, 'e', 'one', {}, keyed(key));
     assert.deepEqual([refused.status, refused.body.code ?? refused.body.error], [503, 'service_unavailable'], refused.text);
     assert.match(refused.text, /Idempotency coordination is temporarily unavailable/);
     assert.equal((await apis[0].publish(channel, 'e', 'plain')).status, 200);
     await until(async () => (await fleet.nodes[0].get('/up')).status === 503, '/up to say so');
-    await fleet.redis.start();
+    await fleet.redis.restart();
     await until(async () => (await apis[0].publish(channel, 'e', 'one', {}, keyed(key))).status === 200, 'the key to be taken', 30000);
     await until(async () => (await fleet.nodes[0].get('/up')).status === 200, '/up to recover', 30000);
     assert.ok(await fleet.nodes[0].metric('sockudo_cache_failures_total', { cache: 'cache' }) >= 1);
@@ -152,7 +152,7 @@ describe('rate limits of two nodes', () => {
   });
 
   test('without Redis each node keeps the limit itself, and says so in a metric', async () => {
-    await fleet.redis.kill();
+    await fleet.redis.kill9();
     await sleep(3100);
     for (const [i, api] of apis.entries()) {
       const answers = [];

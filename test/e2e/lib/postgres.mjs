@@ -5,6 +5,7 @@
 //    const postgres = await Postgres.start()
 //    const server = await Server.start({ config: postgres.config() })      two servers with one config() share the tables
 //    await postgres.kill(); await postgres.restart()                       kill -9; what was committed is there afterwards
+//    await postgres.freeze(); await postgres.thaw()                        hangs, connections and all; goes on
 //    await postgres.sql('SELECT count(*) FROM sockudo_history_log')
 //    await postgres.stop()
 import { execFile, execFileSync } from 'node:child_process';
@@ -47,6 +48,9 @@ export class Postgres {
     await run(tool, ['kill', this.dir]);
     running.delete(this.dir);
   }
+
+  freeze() { return run(tool, ['freeze', this.dir]); }
+  thaw() { return run(tool, ['thaw', this.dir]); }
 
   async sql(text) { return (await run(tool, ['sql', this.dir, text])).stdout.trim(); }
 

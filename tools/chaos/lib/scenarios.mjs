@@ -24,6 +24,29 @@ async function nodeKill(rig) {
   rig.notes.push(history => `${history.counts.duplicates} retries were answered duplicate: killed between commit and acknowledgement`);
 }
 
+/* One node after the other ends as it is told and comes back, as an upgrade does it, while everybody goes on. */
+async function rollingRestart(rig) {
+  const GAP_MS = 2000, ends = [];
+  for (const node of rig.fleet.nodes) {
+    await sleep(rig.random.between(500, 1000));
+    await rig.fault(`SIGTERM ${node.host}`, {}, async () => { await node.stop(); ends.push({ host: node.host, ...await node.exited }); });
+    await node.start();
+    await sleep(rig.short ? 500 : 2000);
+  }
+  rig.extra.push(() => ({ name: 'each_node_ended_with_0', passed: ends.length === rig.fleet.nodes.length && ends.every(e => e.code === 0), detail: ends.map(e => `${e.host} ${e.signal ?? e.code}`).join(', ') }));
+  rig.extra.push(history => noLongerGap(history, rig.faults[0].from, rig.faults.at(-1).to, GAP_MS));
+}
+
+/* How long any subscriber went without a frame while its publisher spoke: no more than what a reconnect takes. */
+function noLongerGap(history, from, to, limitMs) {
+  let worst = 0;
+  for (const s of history.subscribers) {
+    const times = [from, ...s.frames.map(f => f[0]).filter(t => t > from && t < to), to];
+    times.forEach((t, i) => { worst = Math.max(worst, i ? t - times[i - 1] : 0); });
+  }
+  return { name: 'no_gap_beyond_a_reconnect', passed: worst <= limitMs, detail: `longest time without a frame ${worst.toFixed(0)} ms, allowed ${limitMs}`, measured: { worst } };
+}
+
 /* The master dies and Sentinel promotes the replica, by turns; then both die and come back empty. */
 async function redisFailover(rig) {
   const { redis, sentinel } = rig.fleet, name = r => `${r.address}:${r.port}`;
@@ -178,6 +201,7 @@ const embedded = { nodes: 1, embedded: true, load: { ...LOAD, streams: 60 } };
 const slowLoad = { ...LOAD, streams: 20, subscribers: 20, perSecond: 8, tokenBytes: 2500, slowSockets: 4, modes: ['append_rollup_window=0'] };
 export const SCENARIOS = {
   'node-kill': { what: 'SIGKILL of the owner of all open streams, at random phases', nodes: 3, load: LOAD, liveMs: 5000, run: nodeKill },
+  'rolling-restart': { what: 'SIGTERM and a start of each node in turn', nodes: 5, load: { ...LOAD, streams: 200, subscribers: 2, perSecond: 4 }, liveMs: 2000, run: rollingRestart },
   'redis-failover': { what: 'Redis dies: failover by Sentinel, then both die and come back empty', nodes: 3, sentinel: true, load: LOAD, liveMs: 10_000, run: redisFailover },
   partition: { what: 'a node off the bus, the store, both, in one direction or both', nodes: 3, needsLinks: true, load: LOAD, liveMs: 10_000, run: partition },
   'slow-subscriber': { what: '1 % of the sockets read 1 kB/s or stop', nodes: 3, needsLinks: true, smallSocketBuffers: true, warmUpMs: 10_000, config: { websocket: { max_bytes: 65_536 } }, load: slowLoad, liveMs: 5000, run: slowSubscriber },
