@@ -36,7 +36,7 @@ struct event {
 struct sim_clock {
     struct clock clock;
     struct world *world;
-    int64_t wrong_ms; /* of wall time */
+    int64_t wrong_ms; /* of wall time; it jumps */
 };
 
 struct shard {
@@ -53,7 +53,7 @@ struct node {
     struct world *world;
     unsigned index;
     uint32_t life;         /* of its process; 0 = it is down */
-    struct sim_clock clock; /* its wall time may be wrong by an hour */
+    struct sim_clock clock; /* its wall time may be wrong by an hour, and jumps; the store has the world's */
     unsigned shards_count;
     struct shard shards[SHARDS_MAX];
     struct env *envs[SHARDS_MAX];

@@ -94,9 +94,11 @@ static uint64_t sim_mono(const struct clock *c)
     return ((const struct sim_clock *)c)->world->now_ns;
 }
 
+/* A wrong one jumps every second: ahead becomes behind. */
 static int64_t sim_wall(const struct clock *c)
 {
-    return 1767225600000 + (int64_t)(sim_mono(c) / 1000000u) + ((const struct sim_clock *)c)->wrong_ms;
+    int64_t now_ms = (int64_t)(sim_mono(c) / 1000000u), wrong_ms = ((const struct sim_clock *)c)->wrong_ms;
+    return 1767225600000 + now_ms + (now_ms / 1000 % 2 == 0 ? wrong_ms : -wrong_ms);
 }
 
 struct world *world_new(uint64_t seed, unsigned nodes, enum plant plant, bool verbose)
