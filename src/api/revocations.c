@@ -115,7 +115,7 @@ void serve_revocations(struct call *c)
     rv->jti = arena_copy(&rv->op.arena, body.jti);
     rv->client_id = arena_copy(&rv->op.arena, body.client_id);
     rv->reason = arena_copy(&rv->op.arena, body.reason.n > 0 ? body.reason : STR("revoked"));
-    rv->expires_s = expires_s(&body, (clock_wall_ms(c->env->clock) + 999) / 1000); /* never shorter than asked for */
+    rv->expires_s = expires_s(&body, (store_now_ms(c->env->store) + 999) / 1000); /* never shorter than asked for */
     rv->user = c;
     revocation_begin(all, c->env, rv);
 }

@@ -230,7 +230,7 @@ static void write_row(struct annotate *a)
     struct channel *ch = a->channel;
     struct store_op *op = &a->op;
     struct buf json = {0};
-    a->event.at_ms = clock_wall_ms(ch->env->clock);
+    a->event.at_ms = store_now_ms(ch->env->store);
     annotation_json(&json, &a->event);
     op->kind = STORE_WRITE;
     op->shard = ch->env->shard;

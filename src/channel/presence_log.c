@@ -199,6 +199,7 @@ static struct row *row_new(struct channel *ch, const struct presence_event *e)
     w->action = ACTION_ORDINARY;
     w->event_name = presence_event_word(e->event);
     w->data = arena_copy(&row->op.arena, buf_view(&json));
+    w->now_ms = e->at_ms; /* it may wait, and tells when it was */
     w->receipt_key = w->fingerprint = receipt_of(ch->env);
     w->receipt_ttl_ms = RECEIPT_TTL_MS;
     w->retention = (struct store_retention){policy.window_ms, policy.events_max, policy.bytes_max, 0};
@@ -270,7 +271,7 @@ static void orphan(struct look_back *l, const struct presence_event *e)
         .connection_id = e->connection_id,
         .dead_node_id = e->node_id,
         .node_id = l->ch->env->config->process_id,
-        .at_ms = clock_wall_ms(l->ch->env->clock),
+        .at_ms = store_now_ms(l->ch->env->store),
         .members = l->wanted - l->found,
     };
     list_append(&l->rows, &row_new(l->ch, &removal)->link);
@@ -384,7 +385,7 @@ void presence_log_add(struct channel *ch, enum transition event, const char *cau
         .dead_node_id = dead_node,
         .node_id = ch->env->config->process_id,
         .user_info = user_info,
-        .at_ms = clock_wall_ms(ch->env->clock),
+        .at_ms = store_now_ms(ch->env->store),
         .members = presence_count(ch->presence),
     };
     if ((socket.a | socket.b) != 0) {
@@ -468,7 +469,7 @@ static uint32_t add_again(struct channel *ch)
             .user_id = user_id,
             .node_id = ch->env->config->process_id,
             .user_info = user_info,
-            .at_ms = clock_wall_ms(ch->env->clock),
+            .at_ms = store_now_ms(ch->env->store),
             .members = ++count,
         };
         list_append(&log->waiting, &row_new(ch, &e)->link);

@@ -72,10 +72,17 @@ static void count(const struct entry *e, int change)
         metrics_gauge(e->all->home, e->app, revocations, change);
 }
 
+/* How long it is still in force: by the store's clock, which all nodes share, and by the one that judges tokens here. */
+static int64_t left_ms_of(const struct entry *e, int64_t wall_ms)
+{
+    int64_t stores_ms = store_now_ms(e->all->home->store);
+    return e->expires_s * 1000 - (wall_ms < stores_ms ? wall_ms : stores_ms);
+}
+
 static void arm(struct entry *e)
 {
     const struct env *env = e->all->home;
-    int64_t left_ms = e->expires_s * 1000 - clock_wall_ms(env->clock);
+    int64_t left_ms = left_ms_of(e, clock_wall_ms(env->clock));
     wheel_set(env->wheel, &e->timer, env_now_ms(env) + (uint64_t)(left_ms > 0 ? left_ms : 0));
 }
 
@@ -83,7 +90,7 @@ static void entry_is_over(struct timer *timer)
 {
     struct entry *e = list_of(timer, struct entry, timer);
     struct revocations *r = e->all;
-    if (clock_wall_ms(r->home->clock) < e->expires_s * 1000) { /* the wall clock was set back */
+    if (left_ms_of(e, clock_wall_ms(r->home->clock)) > 0) { /* a clock was set back */
         arm(e);
         return;
     }
@@ -160,7 +167,7 @@ void revocations_put(struct revocations *r, struct str key, int64_t expires_s)
 static bool is_in_force(struct revocations *r, const struct buf *key, int64_t now_ms)
 {
     const struct entry *e = map_get(&r->entries, buf_view(key));
-    return e != NULL && now_ms < e->expires_s * 1000;
+    return e != NULL && left_ms_of(e, now_ms) > 0;
 }
 
 const char *revocations_refuse(struct revocations *r, const struct app *app, const struct token *token, int64_t now_ms)
@@ -222,7 +229,7 @@ static void take_note(struct load *load, const struct store_note *note)
     int64_t expires_s;
     if (!json_check(note->value, &value, NULL) || !json_i64(json_get(value, STR("expires_at")), &expires_s)) {
         log_warn("tokens", "a revocation without an end is taken to last a day");
-        expires_s = clock_wall_ms(r->home->clock) / 1000 + TOKEN_LIFE_MAX_S;
+        expires_s = store_now_ms(r->home->store) / 1000 + TOKEN_LIFE_MAX_S;
     }
     if (load->again && !revocations_has(r, note->key))
         follow_key(r, note->key, expires_s);

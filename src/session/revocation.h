@@ -6,6 +6,9 @@
  *      key     revocation/<app id> 0 jti 0 <value>      or  ... 0 client 0 <value>
  *      value   {"expires_at":<Unix seconds>,"reason":"<text>"}
  *
+ * The end is by the store's clock: a node whose own is wrong neither shortens a revocation nor deletes another node's early. A node whose
+ * clock is behind keeps it until it is over there too, since tokens live longer there.
+ *
  * A revocation:  shard 0: table  ->  every shard: matching sockets are told and closed  ->  shard 0: note  ->  home
  *
  * The other nodes hear of it between the first two steps, and do the same, but for the note and the way home. What a break of the bus has
@@ -39,7 +42,7 @@ enum revocations_state { REVOCATIONS_LOADING, REVOCATIONS_KNOWN, REVOCATIONS_FAI
 void revocations_load(struct revocations *r);
 enum revocations_state revocations_state(const struct revocations *r);
 
-/* NULL, or static text: why this token is refused. r NULL: nobody knows. */
+/* NULL, or static text: why this token is refused. r NULL: nobody knows. now_ms: of the node's wall clock. */
 const char *revocations_refuse(struct revocations *r, const struct app *app, const struct token *token, int64_t now_ms);
 
 /* The sessions of one shard, whose sockets are closed; before any revocation_begin(). */

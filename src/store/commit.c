@@ -500,4 +500,9 @@ static bool embedded_is_healthy(struct store *store)
     return atomic_load(&embedded_of(store)->healthy);
 }
 
-static const struct store_ops embedded_ops = {embedded_submit, embedded_kick, embedded_is_healthy, embedded_close};
+static int64_t embedded_now_ms(struct store *store)
+{
+    return clock_wall_ms(embedded_of(store)->options.clock);
+}
+
+static const struct store_ops embedded_ops = {embedded_submit, embedded_kick, embedded_is_healthy, embedded_now_ms, embedded_close};

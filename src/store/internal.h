@@ -11,6 +11,7 @@ struct store_ops { /* each as the function of that name in store.h says */
     void (*submit)(struct store *store, struct store_op *op);
     void (*kick)(struct store *store);
     bool (*is_healthy)(struct store *store);
+    int64_t (*now_ms)(struct store *store);
     void (*close)(struct store *store);
 };
 

@@ -122,7 +122,7 @@ static bool first_connection(struct postgres *s, struct buf *error)
     struct schema schema = schema_of_build();
     if (!pg_is_supported(&s->conn, error) || !schema_migrate(&s->conn, &schema, error))
         return false;
-    if (pg_prepare(&s->conn))
+    if (pg_prepare(&s->conn) && clock_ask(&s->conn))
         return true;
     buf_fmt(error, "PostgreSQL: %.*s", STR_ARG(buf_view(&s->conn.why)));
     return false;
@@ -147,6 +147,7 @@ struct store *store_open_postgres(const struct store_options *options, struct bu
     own_options(s, options);
     pg_init(&s->conn, PG_WRITES, &s->options);
     pg_init(&s->keeping, PG_WRITES, &s->options);
+    s->conn.ahead_ms = s->keeping.ahead_ms = &s->ahead_ms;
     random_from_kernel(&s->random);
     s->promises = promises_new();
     list_init(&s->stuck);
@@ -168,6 +169,7 @@ struct store *store_open_postgres(const struct store_options *options, struct bu
     for (size_t i = 0; i < s->readers_count; i++) {
         s->readers[i].store = s;
         pg_init(&s->readers[i].conn, PG_READS, &s->options);
+        s->readers[i].conn.ahead_ms = &s->ahead_ms;
         start(&s->readers[i].thread, reader_runs, &s->readers[i], "store-read");
     }
     return &s->base;
@@ -192,4 +194,10 @@ static bool postgres_is_healthy(struct store *store)
     return atomic_load(&postgres_of(store)->healthy);
 }
 
-static const struct store_ops postgres_ops = {postgres_submit, postgres_kick, postgres_is_healthy, postgres_close};
+static int64_t postgres_now_ms(struct store *store)
+{
+    struct postgres *s = postgres_of(store);
+    return (int64_t)now_ms(s) + atomic_load_explicit(&s->ahead_ms, memory_order_relaxed);
+}
+
+static const struct store_ops postgres_ops = {postgres_submit, postgres_kick, postgres_is_healthy, postgres_now_ms, postgres_close};

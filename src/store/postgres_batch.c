@@ -80,6 +80,7 @@ struct batch {
     struct target **target;
     struct batch_op **op;
     size_t ops, notes;
+    int64_t now_ms;            /* of the store, once it has answered; 0 = nothing was asked */
     struct buf column[COLUMNS];
 };
 
@@ -482,7 +483,7 @@ static void set_answers(struct batch *b, const PGresult *r, struct promises *pro
     size_t count;
     for (int i = 0; i < ANSWERS; i++)
         a.of[i] = pg_elements(pg_field(r, 0, i), &b->arena, &count);
-    a.now_ms = pg_number(r, 0, X_NOW);
+    a.now_ms = b->now_ms = pg_number(r, 0, X_NOW);
     for (size_t i = 0; i < b->targets.count; i++) {
         b->target[i]->name = a.of[H_NAME][i];
         b->target[i]->extras = a.of[H_EXTRAS][i];
@@ -543,11 +544,14 @@ static enum batch_result batch_exchange(struct batch *b, struct pg_conn *c, stru
         pg_forget(c);
         return BATCH_DONE;
     }
+    uint64_t asked_ms = clock_mono_ms(c->clock);
     enum pg_verdict verdict = pg_run(c, c->options->write_timeout_ms + 2000);
     if (verdict == PG_FINE && strcmp(PQcmdStatus(c->queries[c->queries_count - 1].result), "COMMIT") != 0)
         verdict = PG_REFUSED;
     if (verdict == PG_FINE && write != NULL)
         set_answers(b, write->result, promises);
+    if (b->now_ms != 0)
+        clock_hears(c->ahead_ms, c->clock, b->now_ms, asked_ms);
     return verdict == PG_FINE ? BATCH_DONE : verdict == PG_REFUSED ? BATCH_AGAIN : BATCH_FAILED;
 }
 

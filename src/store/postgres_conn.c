@@ -46,6 +46,7 @@ static const struct statement {
     [PG_MARK] = {"UPDATE @_channels SET state = $3::bigint WHERE app_id = $1 AND channel = $2 AND stream_id = $4 AND state <> 1", 4},
     [PG_GAUGES] = {"SELECT coalesce(sum(retained_messages), 0)::bigint, coalesce(sum(retained_bytes), 0)::bigint, "
                    "count(*) FILTER (WHERE state > 0), count(*) FILTER (WHERE state = 1) FROM @_channels", 0},
+    [PG_NOW] = {"SELECT @_now()", 0},
 };
 
 void pg_init(struct pg_conn *c, enum pg_session session, const struct store_options *options)

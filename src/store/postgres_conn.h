@@ -17,7 +17,7 @@
 
 enum pg_statement {
     PG_BEGIN, PG_COMMIT, PG_WRITE, PG_NOTES_PUT, PG_NOTES_DELETE, PG_NOTES_SCAN, PG_HEAD, PG_HEADS, PG_LATEST, PG_PAGE, PG_VERSIONS,
-    PG_REPLAY, PG_OPEN, PG_RESET, PG_PURGE, PG_WORK, PG_SWEEP, PG_MARK, PG_GAUGES, PG_STATEMENTS
+    PG_REPLAY, PG_OPEN, PG_RESET, PG_PURGE, PG_WORK, PG_SWEEP, PG_MARK, PG_GAUGES, PG_NOW, PG_STATEMENTS
 };
 enum pg_session { PG_WRITES, PG_READS }; /* a reading session sees one snapshot per run */
 enum pg_verdict {
@@ -41,6 +41,7 @@ struct pg_query {
 struct pg_conn {
     const struct store_postgres *options;
     const struct clock *clock;
+    _Atomic int64_t *ahead_ms; /* postgres_clock.c; borrowed */
     enum pg_session session;
     PGconn *conn;            /* NULL = not connected */
     char sqlstate[6];        /* of the newest refusal; "" = none */

@@ -4,6 +4,7 @@
  *      postgres_writer.c  batches, and what fails            postgres_reads.c   one read
  *      postgres_keeper.c  threads that read, retention       postgres_admin.c   reset, purge, a slice of retention
  *      postgres_conn.c    libpq                              postgres_schema.c  tables and their versions
+ *      postgres_clock.c   what time it is there
  *      postgres_options.c what the configuration says        postgres_examine.c for the doctor
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -31,6 +32,13 @@ struct promises *promises_new(void);
 void promises_free(struct promises *p);
 const struct promise *promises_find(const struct promises *p, struct str key);
 void promises_keep(struct promises *p, struct str key, const struct store_head *head);
+
+/* ---- postgres_clock.c ---- */
+
+/* The store's clock said stores_ms in answer to what was asked at asked_ms, monotonic. *ahead_ms: of ours, which is monotonic. */
+void clock_hears(_Atomic int64_t *ahead_ms, const struct clock *own, int64_t stores_ms, uint64_t asked_ms);
+/* Into *c->ahead_ms. */
+bool clock_ask(struct pg_conn *c);
 
 /* ---- postgres_batch.c ---- */
 
@@ -106,6 +114,7 @@ struct postgres {
     struct store_options options;
     struct store_postgres to; /* strings owned */
     _Atomic bool healthy;
+    _Atomic int64_t ahead_ms;  /* postgres_clock.c */
     pthread_mutex_t lock;
     pthread_cond_t wake, wake_reader, wake_keeper;
     struct queue queue, reads; /* guarded by lock, as are the next six */

@@ -119,6 +119,8 @@ static void show_gauges(struct postgres *s)
     struct store_stats *stats = &s->base.stats;
     if (!conn_ready(s, &s->keeping))
         return;
+    if (!clock_ask(&s->keeping))
+        return;
     pg_query(&s->keeping, PG_GAUGES);
     if (pg_run(&s->keeping, s->to.write_timeout_ms) != PG_FINE)
         return;

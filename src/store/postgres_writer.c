@@ -40,7 +40,7 @@ bool conn_ready(struct postgres *s, struct pg_conn *c)
     if (now_ms(s) < c->retry_at_ms)
         return false;
     struct buf error = {0};
-    bool ok = pg_connect(c) && schema_check(c, &error) && pg_prepare(c);
+    bool ok = pg_connect(c) && schema_check(c, &error) && pg_prepare(c) && clock_ask(c);
     if (ok) {
         c->pause_ms = 0;
     } else {

@@ -99,6 +99,11 @@ bool store_is_healthy(struct store *store)
     return store->ops->is_healthy(store);
 }
 
+int64_t store_now_ms(struct store *store)
+{
+    return store->ops->now_ms(store);
+}
+
 struct store_stats *store_stats(struct store *store)
 {
     return &store->stats;

@@ -105,7 +105,7 @@ struct store_write {
     uint64_t writer;           /* who writes, a number drawn for one stream of appends; 0 = nobody in particular */
     bool follows;              /* apply only if the newest version is this writer's: he sends on before he has been answered,
                                 * and what was refused must not be passed over. A store that has forgotten who it was refuses. */
-    int64_t now_ms;            /* 0: the time is what the store's clock says at the commit. Else this is the time: tests */
+    int64_t now_ms;            /* 0: the time is what the store's clock says at the commit. Else this is the time, see store_now_ms() */
     /* content; absent = not given */
     struct str event_name;     /* create, ordinary: the published event; update: the new name */
     struct str data;           /* JSON value text; append: a JSON string */
@@ -294,6 +294,8 @@ void store_submit(struct store *store, struct store_op *op);
 void store_kick(struct store *store);
 /* Healthy: the last commit went well. Any thread. */
 bool store_is_healthy(struct store *store);
+/* Unix time by the store's clock, as this process knows it without asking: for what nodes compare. Any thread. */
+int64_t store_now_ms(struct store *store);
 struct store_stats *store_stats(struct store *store);
 /* Finishes what was submitted, makes it durable, closes. */
 void store_close(struct store *store);

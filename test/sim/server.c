@@ -57,7 +57,12 @@ static bool front_is_healthy(struct store *store)
     return true;
 }
 
-static const struct store_ops front_ops = {front_submit, front_kick, front_is_healthy, front_kick};
+static int64_t front_now_ms(struct store *store)
+{
+    return clock_wall_ms(&((struct front *)(void *)store)->node->world->clock.clock);
+}
+
+static const struct store_ops front_ops = {front_submit, front_kick, front_is_healthy, front_now_ms, front_kick};
 
 static void op_comes_home(struct world *w, void *what)
 {

@@ -70,7 +70,7 @@ static void revoke(unsigned node, const char *jti)
     struct revocation *rv = revocation_new(&c->env, c->app, is_revoked);
     rv->jti = arena_copy(&rv->op.arena, str_of(jti));
     rv->reason = STR("x");
-    rv->expires_s = clock_wall_ms(c->env.clock) / 1000 + 3600;
+    rv->expires_s = store_now_ms(c->env.store) / 1000 + 3600;
     revoked = NULL;
     revocation_begin(revocations[node], &c->env, rv);
     settle();
@@ -93,6 +93,28 @@ static void a_revocation_is_in_force_at_every_node(void **state)
         assert_true(is_refused(node, "t1") && !is_refused(node, "t2"));
         assert_int_equal(ended[node], 1);
     }
+}
+
+/* One that is ahead would take it to be over, and delete it from the store for all. */
+static void a_revocation_lasts_on_a_node_whose_clock_is_wrong(void **state)
+{
+    core_wall_is_ahead(f->nodes[1].core, 2 * 3600000);
+    revoke(0, "t1");
+    advance_ms(50);
+    assert_true(is_refused(1, "t1"));
+    core_wall_is_ahead(f->nodes[1].core, -2 * 3600000);
+    revoke(1, "t2");
+    assert_true(is_refused(0, "t2") && is_refused(1, "t2"));
+    revocations_free(revocations[0]); /* another process */
+    revocations[0] = revocations_new(&f->nodes[0].core->env);
+    revocations_load(revocations[0]);
+    settle();
+    assert_true(is_refused(0, "t1") && is_refused(0, "t2"));
+
+    f->nodes[0].core->now_ns += 3601000000000u; /* the store's clock */
+
+    assert_false(is_refused(0, "t1") || is_refused(0, "t2"));
+    assert_true(is_refused(1, "t1") && is_refused(1, "t2")); /* where the tokens live longer, too */
 }
 
 static void a_missed_revocation_is_found_when_the_bus_is_back(void **state)
@@ -166,6 +188,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(a_revocation_is_in_force_at_every_node),
+        T(a_revocation_lasts_on_a_node_whose_clock_is_wrong),
         T(a_missed_revocation_is_found_when_the_bus_is_back),
         T(a_socket_of_another_node_is_known),
         T(a_node_that_does_not_answer_knows_no_socket),

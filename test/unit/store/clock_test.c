@@ -188,6 +188,20 @@ static void acknowledgement_says_the_time_that_is_stored(void **state)
     call_free(c);
 }
 
+/* Without a question: from the start, and a write later it follows. */
+static void time_of_the_store_is_known(void **state)
+{
+    struct fixture *f = *state;
+    node_clock(f, &clocks[f->backend == POSTGRES], f->backend == POSTGRES ? -5 * HOUR : 0);
+    for (int hour = 0; hour < 3; hour++) {
+        store_waits(f, hour * HOUR);
+        if (hour > 0)
+            assert_int_equal(write_now(f, ACTION_ORDINARY, "0"), STORE_OK);
+        int64_t off_ms = store_now_ms(f->store) - clock_wall_ms(&clock_system) - hour * HOUR;
+        assert_true(off_ms > -1000 && off_ms < 1000);
+    }
+}
+
 /* ---- nodes whose clocks are wrong ---- */
 
 struct skewed {
@@ -306,6 +320,7 @@ int main(void)
         OVER_ALL(window_of_retention_moves_with_the_stores_clock)
         OVER_ALL(page_of_an_age_goes_by_the_stores_clock)
         OVER_ALL(acknowledgement_says_the_time_that_is_stored)
+        OVER_ALL(time_of_the_store_is_known)
         ON_POSTGRES(live_streams_of_skewed_nodes_are_not_idle)
         ON_POSTGRES(jumps_of_a_nodes_clock_do_not_show)
         ON_POSTGRES(receipt_holds_on_nodes_an_hour_apart)
