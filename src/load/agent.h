@@ -92,7 +92,6 @@ struct agent_socket {
     struct timer back;       /* opens it again */
     struct transcript text;
     struct buf held;         /* a late joiner's frames until its history is there: size (4 bytes), frame */
-    uint64_t shown_serial;   /* a late joiner's history reached so far: frames up to there repeat it */
     uint64_t away_ns;        /* when it was cut off, or asked for its history; 0 = neither */
     uint32_t session, node;  /* session AGENT_NONE: idle */
     enum socket_stage stage;

@@ -100,8 +100,6 @@ static void join(struct agent_slot *slot)
     a->counts.joins++;
     session->joiner = (uint32_t)(s - a->sockets);
     s->text = (struct transcript){.session = slot->session};
-    s->shown_serial = 0;
-    s->rolled = s->full = false;
     s->stream_id[0] = 0;
     agent_cut(s, 0);
     s->node = a->config.node_local ? session->node : s->node;
@@ -174,7 +172,6 @@ void agent_join_history(struct agent_socket *s, struct str history, uint64_t now
     s->away_ns = 0;
     data = json_text(json_get(message, STR("data")), &scratch);
     serial = json_text(json_get(message, STR("message_serial")), &serial_text);
-    json_u64(json_get(message, STR("delivery_serial")), &s->shown_serial);
     if (data.p && serial.p) {
         uint64_t key = map_hash(serial) | 1;
         transcript_begin(&s->text, number_behind_dash(json_get(item, STR("message_id"))), key);

@@ -165,8 +165,6 @@ static void on_channel(struct agent_socket *s, const struct frame *f, uint64_t n
         note(s, TRANSCRIPT_STRAY, f);
         return;
     }
-    if (s->idle && f->serial <= s->shown_serial)
-        return;
     if (f->serial != 0 && !transcript_serial(&s->text, f->serial)) {
         a->counts.serial_steps_back++;
         agent_fault(a, "serial %llu does not grow: session %u socket %u", (unsigned long long)f->serial, s->session, (unsigned)(s - a->sockets));

@@ -1,7 +1,8 @@
 /* history.c - channel_history: pages of a channel's history for one of its subscribers (chapter 1, 11.3; chapter 3, 5.2).
  *
  * until_attach joins pages and live frames without a gap: the page ends at the history serial that the acknowledgement told,
- * and everything above it has come, or will come, live. That holds for one life of the stream only, so a stream that is
+ * and shows each message as it was at the position A from which on this connection is served live. Everything above A has come, or
+ * will come, live: no frame begins at or below A and ends above it, so page and frames are the text, with nothing to be cut. That holds for one life of the stream only, so a stream that is
  * another by now is refused with 104005.
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -289,6 +290,8 @@ static void read_page(const struct ask *a)
     page->op.app_id = s->app->id;
     page->op.channel = page->channel;
     history_query_fill(&page->q, &page->op.read);
+    if (a->q.until_attach)
+        page->op.read.as_of_delivery = a->sub->first_at;
     page->handle = session_handle(s);
     s->histories++;
     store_submit(env_of(s)->store, &page->op);

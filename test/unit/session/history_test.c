@@ -45,6 +45,25 @@ static void until_attach_stays_where_the_acknowledgement_was_even_after_a_late_r
     assert_true(said(c, "\"attach_serial\":1}"));
 }
 
+/* What was appended since comes live, joined: a page that showed a part of it could not be continued. */
+static void until_attach_shows_messages_as_they_were_at_the_attach(void **state)
+{
+    struct fixture *f = *state;
+    struct client *c = connect_as(f, "protocol=2&append_rollup_window=500");
+    publish(f, "ai-a", "\"a\"");
+    append(f, "ai-a", "\"b\"");
+    subscribe(f, c, "ai-a");
+    append(f, "ai-a", "\"c\""); /* leaves at once */
+    append(f, "ai-a", "\"d\""); /* waits for the window */
+    history(c, "ai-a", ",\"until_attach\":true");
+    assert_true(said(c, "\"data\":\"ab\"") && said(c, "\"delivery_serial\":2"));
+    append(f, "ai-a", "\"e\"");
+    core_advance_ms(f->core, 600);
+    assert_string_equal(heard(c), "message.append(ai-a)@5=\"de\"");
+    history(c, "ai-a", "");
+    assert_true(said(c, "\"data\":\"abcde\""));
+}
+
 static void until_attach_needs_an_acknowledgement(void **state)
 {
     struct fixture *f = *state;
@@ -84,6 +103,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(page_shows_the_newest_version_of_each_message, setup, teardown),
         cmocka_unit_test_setup_teardown(until_attach_stays_where_the_acknowledgement_was_even_after_a_late_resume, setup, teardown),
+        cmocka_unit_test_setup_teardown(until_attach_shows_messages_as_they_were_at_the_attach, setup, teardown),
         cmocka_unit_test_setup_teardown(until_attach_needs_an_acknowledgement, setup, teardown),
         cmocka_unit_test_setup_teardown(third_request_under_way_is_refused_and_places_come_back, setup, teardown),
         cmocka_unit_test_setup_teardown(connection_may_end_before_its_page_comes, setup, teardown),
