@@ -163,9 +163,22 @@ static void on_peer_left(void *user, struct str node, bool clean, bool leads)
     bring_all(user, has_left, &(struct arrival){.node = node, .leads = leads});
 }
 
-/* The bus counts them; heads and answers that do not come make up for it where there is a store. */
+static void is_dropped(struct arrival *a)
+{
+    struct server *server = ((struct shard *)a->env->world)->server;
+    atomic_fetch_and(&server->bus_dropped[a->topic / 64], ~(1ull << a->topic % 64));
+    hub_dropped(a->env, a->topic);
+}
+
+/* They come by the thousand: one word for a topic is enough. What was for nodes is asked again, or waited for in vain. */
 static void on_dropped(void *user, int topic, struct str payload)
 {
+    struct server *server = user;
+    if (topic == BUS_NO_TOPIC)
+        return;
+    unsigned t = (unsigned)topic;
+    if ((atomic_fetch_or(&server->bus_dropped[t / 64], 1ull << t % 64) >> t % 64 & 1) == 0)
+        bring(server, t % server->shards_count, is_dropped, &(struct arrival){.topic = t});
 }
 
 /* ---- opening and closing ---- */

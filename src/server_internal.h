@@ -7,6 +7,7 @@
 
 #include "api/api.h"
 #include "channel/hub.h"
+#include "cluster/bus.h"
 #include "net/listen.h"
 #include "ops/ops.h"
 #include "server.h"
@@ -53,6 +54,7 @@ struct server {
     struct cache *limits;          /* where the rate limiters count; NULL = in memory */
     struct bus *bus;               /* NULL = the only node, or closed */
     struct env_bus env_bus;        /* how shards reach it */
+    _Atomic uint64_t bus_dropped[BUS_TOPICS_MAX / 64]; /* a bit for each topic of which a drop is on its way to its shard */
     _Atomic bool bus_is_deaf;      /* nothing is brought to shards any more */
     struct webhooks *webhooks;     /* NULL = nobody wants to be told */
     struct directory *directory;

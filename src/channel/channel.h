@@ -67,7 +67,7 @@ struct channel {
     struct watchers *watchers;     /* watch.c; NULL = nobody */
     unsigned topic;
     int bus_window;                /* what another node wants, counted in lanes[]; BUS_NOBODY */
-    uint64_t moved_ms;             /* when something was delivered last */
+    uint64_t moved_ms;             /* when something was delivered last, or may have been lost */
     bool in_topic;                 /* it holds its topic */
     bool follows;                  /* head is what this node has delivered, and nothing committed elsewhere can pass unseen */
     struct list topic_link;        /* in topic->waiting */

@@ -2,6 +2,8 @@
  *
  *      every HEAD_CHECK_MS     the channels that follow, have listeners and moved in the last minute or have an open stream,
  *                              many per question -> what lies above is waited for, then read from the store (repair.c)
+ *      hub_dropped()           the bus could not take what this node had published: at the next of these moments the topic's
+ *                              listeners are told, again and again until that is not dropped itself; their quiet channels count as moved
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -10,6 +12,7 @@
 #include "base/mem.h"
 #include "channel/annotations.h"
 #include "channel/internal.h"
+#include "channel/remote.h"
 
 static const struct str annotations_prefix = STR("[annotations]");
 
@@ -20,6 +23,8 @@ struct heads {
     struct env *env;
     struct store_op op;
     bool asking;
+    size_t lost_count;
+    bool lost[]; /* by topic: listeners must hear of it */
 };
 
 static bool is_worth_it(struct channel *ch, uint64_t now_ms)
@@ -91,9 +96,42 @@ static void ask(struct heads *h)
     store_submit(env->store, &h->op);
 }
 
+static void tell_lost(struct heads *h)
+{
+    struct env *env = h->env;
+    struct buf payload = {0};
+    remote_begin(&payload, REMOTE_LOST);
+    for (unsigned topic = 0; h->lost_count > 0 && topic < env->bus->topics; topic++)
+        if (h->lost[topic]) {
+            h->lost[topic] = false;
+            h->lost_count--;
+            if (env->bus->wanted(env, topic) != BUS_NOBODY)
+                env->bus->publish(env, topic, buf_view(&payload));
+        }
+    buf_free(&payload);
+}
+
 static void is_time(struct timer *timer)
 {
-    ask(list_of(timer, struct heads, timer));
+    struct heads *h = list_of(timer, struct heads, timer);
+    tell_lost(h);
+    ask(h);
+}
+
+void hub_dropped(struct env *env, unsigned topic)
+{
+    heads_watch(env);
+    struct heads *h = env->hub->heads;
+    h->lost_count += !h->lost[topic];
+    h->lost[topic] = true;
+}
+
+void heads_doubt(struct env *env, unsigned topic)
+{
+    size_t at = 0;
+    for (struct channel *ch; (ch = map_next(&env->hub->owned, &at)) != NULL;)
+        if (ch->topic == topic && ch->follows)
+            ch->moved_ms = env_now_ms(env);
 }
 
 void heads_watch(struct env *env)
@@ -101,7 +139,7 @@ void heads_watch(struct env *env)
     struct hub *hub = env->hub;
     if (hub->heads != NULL)
         return;
-    hub->heads = mem_new(struct heads);
+    hub->heads = mem_zalloc(sizeof(struct heads) + env->bus->topics * sizeof(bool));
     hub->heads->env = env;
     hub->heads->timer.fire = is_time;
     again(hub->heads);

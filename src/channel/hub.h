@@ -270,6 +270,8 @@ void hub_on_missed(struct hub *hub, void (*missed)(void *user), void *user);
 void hub_peer_left(struct env *env, struct str node, bool leads);
 /* The topic is heard from now on. */
 void hub_listening(struct env *env, unsigned topic);
+/* Something that this node has published to the topic will not arrive: those who listen are told, as soon as that gets through. */
+void hub_dropped(struct env *env, unsigned topic);
 /* Something may have been missed on all topics. */
 void hub_missed(struct env *env);
 

@@ -268,6 +268,8 @@ void peers_tell_forget(struct env *env, const struct app *app, struct str channe
 
 /* heads.c */
 void heads_watch(struct env *env); /* from now on */
+/* A node has lost something that it had for this topic: the quiet channels are compared too. */
+void heads_doubt(struct env *env, unsigned topic);
 void heads_free(struct hub *hub);
 
 /* foreign.c */

@@ -25,6 +25,7 @@ enum remote_kind {
     REMOTE_FORGET,                                                           /* sent */
     REMOTE_COUNT,                                                            /* published */
     REMOTE_ASK_COUNT, REMOTE_COUNT_IS,                                       /* sent */
+    REMOTE_LOST,                                                             /* published; nothing follows */
     REMOTE_UPPER,                                                            /* sent; from here on src/session speaks: */
     REMOTE_REVOCATION = REMOTE_UPPER, REMOTE_ASK_ACTOR, REMOTE_ACTOR,
     REMOTE_KINDS

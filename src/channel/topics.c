@@ -304,6 +304,9 @@ void hub_published(struct env *env, struct str node, unsigned topic, struct str 
     case REMOTE_CONTROL:
         peers_take_control(env, payload);
         break;
+    case REMOTE_LOST:
+        heads_doubt(env, topic);
+        break;
     default:
         break; /* of a version that we do not speak */
     }

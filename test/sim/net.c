@@ -51,6 +51,8 @@ static void travels(struct node *from, struct node *to, bool published, unsigned
     struct world *w = from->world;
     if (!w->calm && (is_cut(from) || is_cut(to) || world_chance(w, 80))) {
         w->bus_lost++;
+        if (published && world_chance(w, 3)) /* its own queue was full: it knows */
+            hub_dropped(from->envs[topic % from->shards_count], topic);
         return; /* heads will tell */
     }
     for (unsigned copies = !w->calm && world_chance(w, 50) ? 2 : 1; copies > 0; copies--) {
