@@ -10,6 +10,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "store/engine_internal.h"
+#include "base/pack.h"
 
 struct collapsing {
     struct engine *e;
@@ -62,7 +63,7 @@ static void put_text(struct collapsing *c)
     struct key from = key_segment(c->v.cid, c->v.history, 0), to = key_segment(c->v.cid, c->v.history, c->v.segments);
     struct buf deliveries = {0};
     bool is_string = is_json_string(c->text);
-    put_varint(&deliveries, c->m->h.last);
+    pack_u64(&deliveries, c->m->h.last);
     struct segment s = {.replaces = true, .is_string = is_string, .rows = 1, .deliveries = buf_view(&deliveries),
                         .text = c->text.p == NULL ? STR_NONE : is_string ? string_body(c->text) : c->text};
     kv_del_range(e->kv, key_str(&from), key_str(&to));

@@ -4,6 +4,7 @@
  */
 #include "store/engine_internal.h"
 #include "base/mem.h"
+#include "base/pack.h"
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -174,14 +175,14 @@ static void work_channels(struct engine *e, int64_t now_ms, uint32_t messages_ma
         buf_char(&e->work_at, 'C');
     struct kv_cursor *cursor = kv_scan(e->kv, buf_view(&e->work_at), STR("D"), false);
     while (count < WORK_CHANNELS && kv_next(e->kv, cursor, &key, &value)) {
-        put_varint(&keys, key.n);
+        pack_u64(&keys, key.n);
         buf_str(&keys, key);
         count++;
     }
     kv_end(e->kv, cursor);
     struct str rest = buf_view(&keys);
     bool whole = true;
-    for (uint64_t n; whole && *dropped < messages_max && take_varint(&rest, &n); rest = str_from(rest, n)) {
+    for (uint64_t n; whole && *dropped < messages_max && unpack_u64(&rest, &n); rest = str_from(rest, n)) {
         uint64_t before = *dropped;
         whole = work_channel(e, str_first(rest, n), now_ms, messages_max - (uint32_t)before, dropped);
         buf_clear(&e->work_at);

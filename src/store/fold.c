@@ -9,6 +9,7 @@
  */
 #include "store/engine_internal.h"
 #include "base/mem.h"
+#include "base/pack.h"
 
 enum { TAIL_KEPT = 16384 }; /* bytes of a tail's buffer that are worth keeping over a fold */
 
@@ -17,7 +18,7 @@ static void put_segment(struct engine *e, struct message *m)
     struct buf deliveries = {0};
     uint64_t before = 0;
     for (uint32_t i = 0; i < m->rows_count; i++) {
-        put_varint(&deliveries, m->rows[i] - before);
+        pack_u64(&deliveries, m->rows[i] - before);
         before = m->rows[i];
     }
     struct segment s = {.replaces = m->tail_replaces, .is_string = m->tail_is_string, .rows = m->rows_count,

@@ -11,6 +11,7 @@
 #include "store/engine_internal.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/pack.h"
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -99,7 +100,7 @@ void health_load(struct engine *e)
     struct kv_cursor *cursor = kv_scan(e->kv, STR("U"), STR("V"), false);
     while (kv_next(e->kv, cursor, &key, &value)) {
         uint64_t format, fault;
-        bool fine = take_varint(&value, &format) && take_varint(&value, &fault) && fault > FAULT_NONE && fault <= FAULT_ROWS;
+        bool fine = unpack_u64(&value, &format) && unpack_u64(&value, &fault) && fault > FAULT_NONE && fault <= FAULT_ROWS;
         remember(e, str_from(key, 1), fine ? (enum stream_fault)fault : FAULT_LOAD);
     }
     kv_end(e->kv, cursor);
@@ -132,8 +133,8 @@ void health_mark(struct engine *e, struct str key, enum stream_fault fault)
         ch->fault = fault;
     health_key(&e->scratch, key);
     buf_clear(&e->value);
-    put_varint(&e->value, ROW_FORMAT);
-    put_varint(&e->value, fault);
+    pack_u64(&e->value, ROW_FORMAT);
+    pack_u64(&e->value, fault);
     kv_put(e->kv, buf_view(&e->scratch), buf_view(&e->value));
     show_counts(e);
 }

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "store/engine_internal.h"
+#include "base/pack.h"
 
 static void note_key(struct buf *out, struct str key)
 {
@@ -33,7 +34,7 @@ void stage_notes(struct engine *e, struct store_op *op)
             continue;
         }
         buf_clear(&e->value);
-        put_varint(&e->value, ROW_FORMAT);
+        pack_u64(&e->value, ROW_FORMAT);
         buf_str(&e->value, n->put[i].value);
         kv_put(e->kv, buf_view(&e->scratch), buf_view(&e->value));
     }
@@ -50,7 +51,7 @@ static void behind_prefix(struct buf *key)
 static bool read_note(struct str key, struct str value, struct store_note *out, struct arena *arena)
 {
     uint64_t format;
-    if (!take_varint(&value, &format) || format != ROW_FORMAT)
+    if (!unpack_u64(&value, &format) || format != ROW_FORMAT)
         return false;
     *out = (struct store_note){arena_copy(arena, str_from(key, 1)), arena_copy(arena, value)};
     return true;

@@ -1,42 +1,23 @@
 /* postgres_texts.c - small forms of what is stored.
  *
- * `rest`, a bytea: message id, client id, user id, description, metadata, tags; each a varint of its length + 1 (0 = absent) and its
- * bytes. No bytes at all: all are absent.
+ * `rest`, a bytea: message id, client id, user id, description, metadata, tags; each as base/pack.h has texts. No bytes at all: all are
+ * absent.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <stdlib.h>
 
+#include "base/pack.h"
 #include "store/postgres_internal.h"
-#include "store/row.h"
-
-static void text_put(struct buf *out, struct str text)
-{
-    put_varint(out, text.p != NULL ? text.n + 1 : 0);
-    buf_str(out, text);
-}
 
 void texts_put(struct buf *out, const struct texts *t)
 {
-    text_put(out, t->message_id);
-    text_put(out, t->client_id);
-    text_put(out, t->user_id);
-    text_put(out, t->description);
-    text_put(out, t->metadata);
-    text_put(out, t->tags);
-}
-
-static bool text_take(struct str *in, struct str *text)
-{
-    uint64_t n;
-    *text = STR_NONE;
-    if (!take_varint(in, &n) || n > in->n + 1)
-        return false;
-    if (n > 0) {
-        *text = str_first(*in, n - 1);
-        *in = str_from(*in, n - 1);
-    }
-    return true;
+    pack_text(out, t->message_id);
+    pack_text(out, t->client_id);
+    pack_text(out, t->user_id);
+    pack_text(out, t->description);
+    pack_text(out, t->metadata);
+    pack_text(out, t->tags);
 }
 
 bool texts_read(struct str value, struct texts *t)
@@ -44,8 +25,8 @@ bool texts_read(struct str value, struct texts *t)
     *t = (struct texts){0};
     if (value.n == 0)
         return true;
-    return text_take(&value, &t->message_id) && text_take(&value, &t->client_id) && text_take(&value, &t->user_id) &&
-           text_take(&value, &t->description) && text_take(&value, &t->metadata) && text_take(&value, &t->tags) && value.n == 0;
+    return unpack_text(&value, &t->message_id) && unpack_text(&value, &t->client_id) && unpack_text(&value, &t->user_id) &&
+           unpack_text(&value, &t->description) && unpack_text(&value, &t->metadata) && unpack_text(&value, &t->tags) && value.n == 0;
 }
 
 struct str stored_json(struct str body, bool is_string, struct arena *arena)

@@ -2,6 +2,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "base/pack.h"
 #include "store/row.h"
 
 /* ---- keys ---- */
@@ -55,51 +56,6 @@ uint64_t key_u64(struct str key, size_t at)
 
 /* ---- primitives ---- */
 
-void put_varint(struct buf *out, uint64_t value)
-{
-    char *p = buf_reserve(out, 10);
-    size_t n = 0;
-    for (; value >= 0x80; value >>= 7)
-        p[n++] = (char)(value | 0x80);
-    p[n++] = (char)value;
-    out->n += n;
-}
-
-bool take_varint(struct str *in, uint64_t *value)
-{
-    *value = 0;
-    for (unsigned shift = 0; shift < 64 && in->n > 0; shift += 7) {
-        unsigned char c = (unsigned char)*in->p++;
-        in->n--;
-        *value |= (uint64_t)(c & 0x7f) << shift;
-        if (c < 0x80)
-            return true;
-    }
-    return false;
-}
-
-static void put_text(struct buf *out, struct str s)
-{
-    put_varint(out, s.p ? s.n + 1 : 0);
-    if (s.n > 0)
-        buf_put(out, s.p, s.n);
-}
-
-static bool take_text(struct str *in, struct str *s)
-{
-    uint64_t n;
-    *s = STR_NONE;
-    if (!take_varint(in, &n))
-        return false;
-    if (n == 0)
-        return true;
-    if (n - 1 > in->n)
-        return false;
-    *s = str_make(in->p, n - 1);
-    *in = str_from(*in, n - 1);
-    return true;
-}
-
 static void put_hash(struct buf *out, struct hash128 h)
 {
     put_be64(buf_reserve(out, 8), h.hi);
@@ -120,13 +76,13 @@ static bool take_hash(struct str *in, struct hash128 *h)
 
 static bool take_i64(struct str *in, int64_t *value)
 {
-    return take_varint(in, (uint64_t *)value);
+    return unpack_u64(in, (uint64_t *)value);
 }
 
 static bool take_format(struct str *in)
 {
     uint64_t format;
-    return take_varint(in, &format) && format == ROW_FORMAT;
+    return unpack_u64(in, &format) && format == ROW_FORMAT;
 }
 
 /* ---- rows ---- */
@@ -138,35 +94,35 @@ void row_put(struct buf *out, const struct row *r)
     bool receipt = !hash128_is_zero(r->receipt);
     bool more = r->event_name.p || r->message_id.p || r->client_id.p || r->user_id.p || r->description.p || r->metadata.p ||
                 r->tags.p;
-    put_varint(out, ROW_FORMAT);
-    put_varint(out, (uint64_t)r->action | (uint64_t)r->status << 3);
-    put_varint(out, (r->replaces ? ROW_REPLACES : 0) | (receipt ? ROW_RECEIPT : 0) | (more ? ROW_MORE : 0));
-    put_varint(out, r->history);
-    put_varint(out, r->create);
-    put_varint(out, r->previous);
-    put_varint(out, r->name_at);
-    put_varint(out, r->extras_at);
-    put_varint(out, (uint64_t)r->published_ms);
-    put_varint(out, (uint64_t)r->at_ms);
+    pack_u64(out, ROW_FORMAT);
+    pack_u64(out, (uint64_t)r->action | (uint64_t)r->status << 3);
+    pack_u64(out, (r->replaces ? ROW_REPLACES : 0) | (receipt ? ROW_RECEIPT : 0) | (more ? ROW_MORE : 0));
+    pack_u64(out, r->history);
+    pack_u64(out, r->create);
+    pack_u64(out, r->previous);
+    pack_u64(out, r->name_at);
+    pack_u64(out, r->extras_at);
+    pack_u64(out, (uint64_t)r->published_ms);
+    pack_u64(out, (uint64_t)r->at_ms);
     if (receipt) {
         put_hash(out, r->receipt);
         put_hash(out, r->fingerprint);
     }
-    put_text(out, r->data);
-    put_text(out, r->extras);
+    pack_text(out, r->data);
+    pack_text(out, r->extras);
     if (!more)
         return;
     const struct str *texts[] = {&r->event_name, &r->message_id, &r->client_id, &r->user_id, &r->description, &r->metadata,
                                  &r->tags};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-        put_text(out, *texts[i]);
+        pack_text(out, *texts[i]);
 }
 
 static bool take_more(struct str *in, struct row *r)
 {
     struct str *texts[] = {&r->event_name, &r->message_id, &r->client_id, &r->user_id, &r->description, &r->metadata, &r->tags};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-        if (!take_text(in, texts[i]))
+        if (!unpack_text(in, texts[i]))
             return false;
     return true;
 }
@@ -175,18 +131,18 @@ bool row_read(struct str in, struct row *r)
 {
     uint64_t kind, flags;
     *r = (struct row){0};
-    if (!take_format(&in) || !take_varint(&in, &kind) || !take_varint(&in, &flags))
+    if (!take_format(&in) || !unpack_u64(&in, &kind) || !unpack_u64(&in, &flags))
         return false;
     r->action = (enum store_action)(kind & 7);
     r->status = (enum stream_status)(kind >> 3 & 3);
     r->replaces = flags & ROW_REPLACES;
-    if (!take_varint(&in, &r->history) || !take_varint(&in, &r->create) || !take_varint(&in, &r->previous) ||
-        !take_varint(&in, &r->name_at) || !take_varint(&in, &r->extras_at) || !take_i64(&in, &r->published_ms) ||
+    if (!unpack_u64(&in, &r->history) || !unpack_u64(&in, &r->create) || !unpack_u64(&in, &r->previous) ||
+        !unpack_u64(&in, &r->name_at) || !unpack_u64(&in, &r->extras_at) || !take_i64(&in, &r->published_ms) ||
         !take_i64(&in, &r->at_ms))
         return false;
     if ((flags & ROW_RECEIPT) && (!take_hash(&in, &r->receipt) || !take_hash(&in, &r->fingerprint)))
         return false;
-    if (!take_text(&in, &r->data) || !take_text(&in, &r->extras))
+    if (!unpack_text(&in, &r->data) || !unpack_text(&in, &r->extras))
         return false;
     return !(flags & ROW_MORE) || take_more(&in, r);
 }
@@ -195,9 +151,9 @@ bool row_read(struct str in, struct row *r)
 
 static void put_numbers(struct buf *out, const uint64_t *numbers, size_t count)
 {
-    put_varint(out, ROW_FORMAT);
+    pack_u64(out, ROW_FORMAT);
     for (size_t i = 0; i < count; i++)
-        put_varint(out, numbers[i]);
+        pack_u64(out, numbers[i]);
 }
 
 static bool take_numbers(struct str *in, uint64_t *numbers, size_t count)
@@ -205,7 +161,7 @@ static bool take_numbers(struct str *in, uint64_t *numbers, size_t count)
     if (!take_format(in))
         return false;
     for (size_t i = 0; i < count; i++)
-        if (!take_varint(in, &numbers[i]))
+        if (!unpack_u64(in, &numbers[i]))
             return false;
     return true;
 }
@@ -214,7 +170,7 @@ void channel_record_put(struct buf *out, const struct channel_record *r)
 {
     put_numbers(out, (uint64_t[]){r->cid, r->checkpoint, r->delivery, r->history, r->bytes_ever, r->window_ms,
                                   r->versions_window_ms}, 7);
-    put_text(out, str_of(r->stream_id));
+    pack_text(out, str_of(r->stream_id));
 }
 
 bool channel_record_read(struct str in, struct channel_record *r)
@@ -222,7 +178,7 @@ bool channel_record_read(struct str in, struct channel_record *r)
     uint64_t n[7];
     struct str stream_id;
     *r = (struct channel_record){0};
-    if (!take_numbers(&in, n, 7) || !take_text(&in, &stream_id) || stream_id.n != STREAM_ID_SIZE)
+    if (!take_numbers(&in, n, 7) || !unpack_text(&in, &stream_id) || stream_id.n != STREAM_ID_SIZE)
         return false;
     *r = (struct channel_record){.cid = n[0], .checkpoint = n[1], .delivery = n[2], .history = n[3], .bytes_ever = n[4],
                                   .window_ms = n[5], .versions_window_ms = n[6]};
@@ -264,10 +220,10 @@ void head_put(struct buf *out, const struct head *h)
     uint64_t flags = (h->is_string ? 1u : 0) | (h->has_data ? 2u : 0) | (uint64_t)h->status << 2 | (uint64_t)h->action << 4;
     put_numbers(out, (uint64_t[]){h->create, h->last, h->previous_fold, h->name_at, h->extras_at, h->bytes, h->size, h->appends,
                                   h->segments, (uint64_t)h->published_ms, (uint64_t)h->at_ms, flags, h->base}, 13);
-    put_text(out, h->name);
-    put_text(out, h->extras);
-    put_text(out, h->user_id);
-    put_text(out, h->tags);
+    pack_text(out, h->name);
+    pack_text(out, h->extras);
+    pack_text(out, h->user_id);
+    pack_text(out, h->tags);
 }
 
 bool head_read(struct str in, struct head *h)
@@ -280,14 +236,14 @@ bool head_read(struct str in, struct head *h)
                        .size = n[6], .appends = (uint32_t)n[7], .segments = (uint32_t)n[8], .published_ms = (int64_t)n[9],
                        .at_ms = (int64_t)n[10], .is_string = n[11] & 1, .has_data = n[11] & 2,
                        .status = (enum stream_status)(n[11] >> 2 & 3), .action = (enum store_action)(n[11] >> 4 & 7), .base = n[12]};
-    return take_text(&in, &h->name) && take_text(&in, &h->extras) && take_text(&in, &h->user_id) && take_text(&in, &h->tags);
+    return unpack_text(&in, &h->name) && unpack_text(&in, &h->extras) && unpack_text(&in, &h->user_id) && unpack_text(&in, &h->tags);
 }
 
 void segment_put(struct buf *out, const struct segment *s)
 {
     put_numbers(out, (uint64_t[]){(s->replaces ? 1u : 0) | (s->is_string ? 2u : 0), s->rows}, 2);
-    put_text(out, s->deliveries);
-    put_text(out, s->text);
+    pack_text(out, s->deliveries);
+    pack_text(out, s->text);
 }
 
 bool segment_read(struct str in, struct segment *s)
@@ -299,7 +255,7 @@ bool segment_read(struct str in, struct segment *s)
     s->replaces = n[0] & 1;
     s->is_string = n[0] & 2;
     s->rows = (uint32_t)n[1];
-    return take_text(&in, &s->deliveries) && take_text(&in, &s->text);
+    return unpack_text(&in, &s->deliveries) && unpack_text(&in, &s->text);
 }
 
 void receipt_put(struct buf *out, const struct receipt *r)

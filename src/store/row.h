@@ -16,8 +16,7 @@
  *   'N'                           next cid (8 bytes)
  *   'B'                           boot id of the machine while the store is open with sync = interval
  *
- * Values are fields in the order of the structures below: integers as LEB128 varints, strings as varint of length + 1 (0 =
- * absent) and bytes. The first byte of every value is its format, ROW_FORMAT.
+ * Values are fields in the order of the structures below, integers and texts as base/pack.h has them. The first byte of every value is its format, ROW_FORMAT.
  *
  * An append costs exactly one put: its row. The receipt of a mutation is part of it.
  *
@@ -126,6 +125,3 @@ struct dropped_receipts {
 };
 void dropped_receipts_put(struct buf *out, const struct dropped_receipts *d);
 bool dropped_receipts_read(struct str value, struct dropped_receipts *d);
-
-void put_varint(struct buf *out, uint64_t value);
-bool take_varint(struct str *in, uint64_t *value);

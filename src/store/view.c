@@ -4,6 +4,7 @@
  */
 #include "store/engine_internal.h"
 #include "base/mem.h"
+#include "base/pack.h"
 
 static bool get_copy(struct source *src, struct key key, struct str *copy)
 {
@@ -90,7 +91,7 @@ static bool add_segment_rows(struct rows_builder *b, const struct segment *s)
     struct str in = s->deliveries;
     uint64_t delivery = 0, step;
     for (uint32_t i = 0; i < s->rows; i++) {
-        if (!take_varint(&in, &step))
+        if (!unpack_u64(&in, &step))
             return false;
         delivery += step;
         if (!add_row(b, delivery))

@@ -15,25 +15,12 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "base/pack.h"
 #include "wire/binary_protobuf.h"
 
 /* ---- which numbering ---- */
 
-enum { WIRE_VARINT = 0, WIRE_EIGHT = 1, WIRE_SIZED = 2, WIRE_FOUR = 5, VARINT_MAX = 10, FIELD_NUMBER_MAX = (1 << 29) - 1 };
-
-static bool take_varint(struct str *in, uint64_t *value)
-{
-    *value = 0;
-    for (unsigned i = 0; i < VARINT_MAX && i < in->n; i++) {
-        unsigned char byte = (unsigned char)in->p[i];
-        *value |= (uint64_t)(byte & 0x7f) << 7 * i;
-        if (byte < 0x80) {
-            *in = str_from(*in, i + 1);
-            return true;
-        }
-    }
-    return false;
-}
+enum { WIRE_VARINT = 0, WIRE_EIGHT = 1, WIRE_SIZED = 2, WIRE_FOUR = 5, FIELD_NUMBER_MAX = (1 << 29) - 1 };
 
 static bool skip(struct str *in, uint64_t n)
 {
@@ -48,11 +35,11 @@ static bool skip_value(struct str *in, unsigned wire_type)
     uint64_t n;
     switch (wire_type) {
     case WIRE_VARINT:
-        return take_varint(in, &n);
+        return unpack_u64(in, &n);
     case WIRE_EIGHT:
         return skip(in, 8);
     case WIRE_SIZED:
-        return take_varint(in, &n) && skip(in, n);
+        return unpack_u64(in, &n) && skip(in, n);
     case WIRE_FOUR:
         return skip(in, 4);
     default:
@@ -66,7 +53,7 @@ static bool find_numbering(struct str bytes, enum wire_format *format)
     uint64_t tag;
     bool known = false;
     while (bytes.n > 0) {
-        if (!take_varint(&bytes, &tag) || tag >> 3 == 0 || tag >> 3 > FIELD_NUMBER_MAX || !skip_value(&bytes, tag & 7))
+        if (!unpack_u64(&bytes, &tag) || tag >> 3 == 0 || tag >> 3 > FIELD_NUMBER_MAX || !skip_value(&bytes, tag & 7))
             return false;
         uint64_t number = tag >> 3;
         bool even = number == 10 || number == 13, odd = number == 11 || number == 14;
