@@ -12,11 +12,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "store/engine.h"
-#include "store/internal.h"
+#include "store/intake.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 
 /* What a read has found damaged: the commit thread marks it. */
 struct suspect {
@@ -34,13 +33,12 @@ struct embedded {
     bool threads;
     pthread_t committer, reader;
     pthread_mutex_t lock;
-    pthread_cond_t wake, wake_reader;
-    struct queue queue;        /* guarded by lock */
+    struct intake intake;      /* the commit thread takes */
+    pthread_cond_t wake_reader;
     struct queue reads;        /* planned ones; guarded by lock */
     struct suspect suspects[SUSPECTS_MAX]; /* guarded by lock */
     size_t suspects_count;
-    bool idle;                 /* the commit thread waits; guarded by lock */
-    bool stopping, reader_stopping;
+    bool reader_stopping;      /* guarded by lock */
     bool unsynced;             /* interval policy: something waits for a sync */
     uint64_t work_dropped;     /* in this run of background retention */
     uint64_t next_work_ms, next_sync_ms, reopen_at_ms, reopen_pause_ms;
@@ -51,58 +49,17 @@ static struct embedded *embedded_of(struct store *store)
     return (struct embedded *)(void *)((char *)store - offsetof(struct embedded, base));
 }
 
-static void show_queue(struct embedded *s)
-{
-    atomic_store_explicit(&s->base.stats.queue_ops, s->queue.ops, memory_order_relaxed);
-    atomic_store_explicit(&s->base.stats.queue_bytes, s->queue.bytes, memory_order_relaxed);
-}
-
-static void send_home(struct embedded *s, struct queue *done)
-{
-    if (done->first != NULL)
-        s->options.home->deliver(s->options.home, done->first);
-    *done = (struct queue){0};
-}
-
 static void embedded_submit(struct store *store, struct store_op *op)
 {
-    struct embedded *s = embedded_of(store);
-    pthread_mutex_lock(&s->lock);
-    bool full = queue_is_full(s->queue.ops + s->reads.ops, s->queue.bytes + s->reads.bytes);
-    if (!full)
-        queue_push(&s->queue, op);
-    bool idle = s->idle;
-    show_queue(s);
-    pthread_mutex_unlock(&s->lock);
-    if (full) {
-        struct queue refused = {0};
-        op->result = STORE_BUSY;
-        queue_push(&refused, op);
-        send_home(s, &refused);
-    } else if (idle && s->options.home->submitted != NULL) {
-        s->options.home->submitted(s->options.home);
-    } else if (idle) {
-        pthread_cond_signal(&s->wake);
-    }
+    intake_submit(&embedded_of(store)->intake, op);
 }
 
 static void embedded_kick(struct store *store)
 {
-    struct embedded *s = embedded_of(store);
-    pthread_mutex_lock(&s->lock);
-    bool wanted = s->idle && s->queue.first != NULL;
-    pthread_mutex_unlock(&s->lock);
-    if (wanted)
-        pthread_cond_signal(&s->wake);
+    intake_kick(&embedded_of(store)->intake);
 }
 
 /* ---- a batch ---- */
-
-static bool is_staged_kind(const struct store_op *op)
-{
-    return op->kind == STORE_WRITE || op->kind == STORE_HEAD || op->kind == STORE_RESET || op->kind == STORE_PURGE ||
-           op->kind == STORE_NOTE_PUT;
-}
 
 static uint64_t now_ms(const struct embedded *s)
 {
@@ -138,24 +95,6 @@ static bool is_usable(struct embedded *s)
     return atomic_load(&s->healthy);
 }
 
-static void fail_all(struct queue *ops)
-{
-    for (struct store_op *op = ops->first; op != NULL; op = op->next)
-        op->result = STORE_FAILED;
-}
-
-static void count_batch(struct embedded *s, const struct queue *done, uint64_t ns)
-{
-    uint64_t writes = 0;
-    for (const struct store_op *op = done->first; op != NULL; op = op->next)
-        writes += op->kind == STORE_WRITE;
-    atomic_fetch_add_explicit(&s->base.stats.writes, writes, memory_order_relaxed);
-    atomic_fetch_add_explicit(&s->base.stats.batches, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&s->base.stats.batch_ops, done->ops, memory_order_relaxed);
-    if (s->base.stats.on_batch != NULL)
-        s->base.stats.on_batch(s->base.stats.on_batch_user, (uint32_t)done->ops, done->bytes, ns);
-}
-
 static void commit(struct embedded *s, struct queue *staged)
 {
     struct buf error = {0};
@@ -166,14 +105,14 @@ static void commit(struct embedded *s, struct queue *staged)
     if (ok) {
         s->reopen_pause_ms = 0;
         s->unsynced |= !s->options.sync_always;
-        count_batch(s, staged, clock_mono_ns(s->options.clock) - started);
+        stats_count_batch(&s->base.stats, staged, clock_mono_ns(s->options.clock) - started);
     } else {
         atomic_fetch_add_explicit(&s->base.stats.write_failures, staged->ops, memory_order_relaxed);
-        fail_all(staged);
+        queue_fail(staged);
         becomes_unhealthy(s, buf_view(&error));
     }
     buf_free(&error);
-    send_home(s, staged);
+    queue_send_home(s->options.home, staged);
 }
 
 static void suspect(struct embedded *s, const struct store_op *op)
@@ -186,7 +125,7 @@ static void suspect(struct embedded *s, const struct store_op *op)
         memcpy(new->stream_id, op->head.stream_id, sizeof(new->stream_id));
     }
     if (s->threads)
-        pthread_cond_signal(&s->wake);
+        pthread_cond_signal(&s->intake.wake);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -215,12 +154,12 @@ static void run_batch(struct embedded *s, struct queue *taken, struct queue *rea
     struct queue staged = {0};
     mark_suspects(s); /* before whatever came after the read that found them */
     for (struct store_op *op; (op = queue_pop(taken)) != NULL;) {
-        if (!is_staged_kind(op)) {
+        if (is_read(op)) {
             queue_push(reads, op);
         } else if (!is_usable(s)) {
             op->result = STORE_FAILED;
             queue_push(&staged, op);
-            send_home(s, &staged);
+            queue_send_home(s->options.home, &staged);
         } else {
             if (engine_stage(s->engine, op) == COMMIT_FIRST) {
                 commit(s, &staged);
@@ -233,13 +172,11 @@ static void run_batch(struct embedded *s, struct queue *taken, struct queue *rea
     commit(s, &staged);
 }
 
-static void take(struct embedded *s, struct queue *into)
+static bool take(struct embedded *s, struct queue *into, uint64_t wait_ms)
 {
     uint32_t ops_max = s->options.commit_max_ops ? s->options.commit_max_ops : 4096;
     uint64_t bytes_max = s->options.commit_max_bytes ? s->options.commit_max_bytes : 1 << 20;
-    while (s->queue.first != NULL && into->ops < ops_max && into->bytes < bytes_max)
-        queue_push(into, queue_pop(&s->queue));
-    show_queue(s);
+    return intake_take(&s->intake, into, ops_max, bytes_max, wait_ms);
 }
 
 struct snapshot {
@@ -281,7 +218,7 @@ static void read_all(struct embedded *s, struct queue *reads)
         if (engine_read(p.snapshot != NULL ? p.snapshot->kv : s->kv, p.plan, op) == READ_DAMAGED)
             suspect(s, op);
         queue_push(&one, op);
-        send_home(s, &one);
+        queue_send_home(s->options.home, &one);
         if (p.snapshot != NULL && --p.snapshot->reads == 0) {
             p.snapshot->kv->ops->close(p.snapshot->kv);
             free(p.snapshot);
@@ -331,6 +268,7 @@ static struct embedded *embedded_new(struct kv *kv, const struct store_options *
     s->engine = engine_new(kv, options, &s->base.stats);
     atomic_store(&s->healthy, true);
     pthread_mutex_init(&s->lock, NULL);
+    intake_init(&s->intake, options, &s->base.stats, &s->lock, &s->reads);
     s->next_work_ms = now_ms(s) + options->purge_interval_ms;
     return s;
 }
@@ -344,7 +282,7 @@ void store_step(struct store *store)
 {
     struct embedded *s = embedded_of(store);
     struct queue taken = {0}, reads = {0};
-    take(s, &taken);
+    take(s, &taken, 0);
     run_batch(s, &taken, &reads);
     plan_all(s, &reads, NULL);
     read_all(s, &reads);
@@ -356,6 +294,8 @@ void store_step(struct store *store)
 static uint64_t wait_ms(const struct embedded *s)
 {
     uint64_t now = now_ms(s), until = now + 1000;
+    if (!s->unsynced && s->options.purge_interval_ms == 0 && atomic_load(&s->healthy))
+        return WAIT_FOR_EVER;
     if (s->unsynced && s->next_sync_ms < until)
         until = s->next_sync_ms;
     if (s->options.purge_interval_ms > 0 && s->next_work_ms < until)
@@ -363,30 +303,6 @@ static uint64_t wait_ms(const struct embedded *s)
     if (!atomic_load(&s->healthy) && s->reopen_at_ms < until)
         until = s->reopen_at_ms;
     return until > now ? until - now : 0;
-}
-
-static bool wait_for_work(struct embedded *s, struct queue *taken)
-{
-    pthread_mutex_lock(&s->lock);
-    if (s->queue.first == NULL && !s->stopping) {
-        struct timespec until;
-        uint64_t ms = wait_ms(s);
-        bool timed = s->unsynced || s->options.purge_interval_ms > 0 || !atomic_load(&s->healthy);
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += (long)(ms % 1000) * 1000000;
-        until.tv_sec += (time_t)(ms / 1000) + until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
-        s->idle = true;
-        if (timed)
-            pthread_cond_timedwait(&s->wake, &s->lock, &until);
-        else
-            pthread_cond_wait(&s->wake, &s->lock);
-        s->idle = false;
-    }
-    take(s, taken);
-    bool go_on = taken->first != NULL || !s->stopping;
-    pthread_mutex_unlock(&s->lock);
-    return go_on;
 }
 
 static void hand_over(struct embedded *s, struct queue *reads)
@@ -413,7 +329,7 @@ static void *committer_runs(void *arg)
     struct embedded *s = arg;
     for (;;) {
         struct queue taken = {0}, reads = {0};
-        if (!wait_for_work(s, &taken))
+        if (!take(s, &taken, wait_ms(s)))
             break;
         run_batch(s, &taken, &reads);
         hand_over(s, &reads);
@@ -446,12 +362,7 @@ static void *reader_runs(void *arg)
 struct store *store_open_threads(struct kv *kv, const struct store_options *options)
 {
     struct embedded *s = embedded_new(kv, options);
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->wake, &attributes);
-    pthread_cond_init(&s->wake_reader, &attributes);
-    pthread_condattr_destroy(&attributes);
+    cond_init(&s->wake_reader);
     s->threads = true;
     if (pthread_create(&s->committer, NULL, committer_runs, s) != 0 || pthread_create(&s->reader, NULL, reader_runs, s) != 0) {
         log_error("store", "cannot start the store's threads");
@@ -464,13 +375,9 @@ struct store *store_open_threads(struct kv *kv, const struct store_options *opti
 
 static void stop_threads(struct embedded *s)
 {
-    pthread_mutex_lock(&s->lock);
-    s->stopping = true;
-    pthread_cond_signal(&s->wake);
-    pthread_mutex_unlock(&s->lock);
+    intake_stop(&s->intake);
     pthread_join(s->committer, NULL);
     pthread_join(s->reader, NULL);
-    pthread_cond_destroy(&s->wake);
     pthread_cond_destroy(&s->wake_reader);
 }
 
@@ -491,6 +398,7 @@ static void embedded_close(struct store *store)
     engine_free(s->engine);
     s->kv->ops->close(s->kv);
     buf_free(&error);
+    intake_free(&s->intake);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }

@@ -27,7 +27,13 @@ struct queue { /* first in, first out; linked through op->next; zeroed = empty. 
 void queue_push(struct queue *q, struct store_op *op);
 /* NULL if empty. */
 struct store_op *queue_pop(struct queue *q);
-static inline bool queue_is_full(size_t ops, size_t bytes)
+void queue_fail(struct queue *q); /* each operation's result becomes STORE_FAILED */
+
+/* Answered from what is committed. HEAD is not among them: it has its place among the writes. */
+static inline bool is_read(const struct store_op *op)
 {
-    return ops >= STORE_QUEUE_OPS || bytes >= STORE_QUEUE_BYTES;
+    return op->kind != STORE_WRITE && op->kind != STORE_HEAD && op->kind != STORE_RESET && op->kind != STORE_PURGE &&
+           op->kind != STORE_NOTE_PUT;
 }
+/* A batch that was committed, in so much time. */
+void stats_count_batch(struct store_stats *stats, const struct queue *done, uint64_t ns);

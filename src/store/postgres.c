@@ -14,7 +14,6 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -26,52 +25,14 @@ static struct postgres *postgres_of(struct store *store)
     return (struct postgres *)(void *)((char *)store - offsetof(struct postgres, base));
 }
 
-void show_queue(struct postgres *s)
-{
-    atomic_store_explicit(&s->base.stats.queue_ops, s->queue.ops + s->aside, memory_order_relaxed);
-    atomic_store_explicit(&s->base.stats.queue_bytes, s->queue.bytes, memory_order_relaxed);
-}
-
-void wait_on(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t ms)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (long)(ms % 1000) * 1000000;
-    until.tv_sec += (time_t)(ms / 1000) + until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    pthread_cond_timedwait(cond, lock, &until);
-}
-
 static void postgres_submit(struct store *store, struct store_op *op)
 {
-    struct postgres *s = postgres_of(store);
-    pthread_mutex_lock(&s->lock);
-    bool full = queue_is_full(s->queue.ops + s->reads.ops + s->aside, s->queue.bytes + s->reads.bytes);
-    if (!full)
-        queue_push(&s->queue, op);
-    bool idle = s->idle;
-    show_queue(s);
-    pthread_mutex_unlock(&s->lock);
-    if (full) {
-        struct queue refused = {0};
-        op->result = STORE_BUSY;
-        queue_push(&refused, op);
-        send_home(s, &refused);
-    } else if (idle && s->options.home->submitted != NULL) {
-        s->options.home->submitted(s->options.home);
-    } else if (idle) {
-        pthread_cond_signal(&s->wake);
-    }
+    intake_submit(&postgres_of(store)->intake, op);
 }
 
 static void postgres_kick(struct store *store)
 {
-    struct postgres *s = postgres_of(store);
-    pthread_mutex_lock(&s->lock);
-    bool wanted = s->idle && s->queue.first != NULL;
-    pthread_mutex_unlock(&s->lock);
-    if (wanted)
-        pthread_cond_signal(&s->wake);
+    intake_kick(&postgres_of(store)->intake);
 }
 
 /* ---- life ---- */
@@ -100,8 +61,8 @@ static void postgres_free(struct postgres *s)
     free((void *)s->to.password);
     free((void *)s->to.database);
     free((void *)s->to.table_prefix);
+    intake_free(&s->intake);
     pthread_mutex_destroy(&s->lock);
-    pthread_cond_destroy(&s->wake);
     pthread_cond_destroy(&s->wake_reader);
     pthread_cond_destroy(&s->wake_keeper);
     free(s);
@@ -142,7 +103,6 @@ static const struct store_ops postgres_ops;
 struct store *store_open_postgres(const struct store_options *options, struct buf *error)
 {
     struct postgres *s = mem_new(struct postgres);
-    pthread_condattr_t attributes;
     s->base.ops = &postgres_ops;
     own_options(s, options);
     pg_init(&s->conn, PG_WRITES, &s->options);
@@ -152,12 +112,9 @@ struct store *store_open_postgres(const struct store_options *options, struct bu
     s->promises = promises_new();
     list_init(&s->stuck);
     pthread_mutex_init(&s->lock, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->wake, &attributes);
-    pthread_cond_init(&s->wake_reader, &attributes);
-    pthread_cond_init(&s->wake_keeper, &attributes);
-    pthread_condattr_destroy(&attributes);
+    intake_init(&s->intake, options, &s->base.stats, &s->lock, &s->reads);
+    cond_init(&s->wake_reader);
+    cond_init(&s->wake_keeper);
     if (!first_connection(s, error)) {
         postgres_free(s);
         return NULL;
@@ -178,10 +135,7 @@ struct store *store_open_postgres(const struct store_options *options, struct bu
 static void postgres_close(struct store *store)
 {
     struct postgres *s = postgres_of(store);
-    pthread_mutex_lock(&s->lock);
-    s->stopping = true;
-    pthread_cond_signal(&s->wake);
-    pthread_mutex_unlock(&s->lock);
+    intake_stop(&s->intake);
     pthread_join(s->writer, NULL);
     for (size_t i = 0; i < s->readers_count; i++)
         pthread_join(s->readers[i].thread, NULL);

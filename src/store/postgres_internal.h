@@ -1,6 +1,6 @@
 /* postgres_internal.h - what the files of the PostgreSQL store share.
  *
- *      postgres.c         life, the queue                    postgres_batch.c   operations -> arrays -> one call -> answers
+ *      postgres.c         life                               postgres_batch.c   operations -> arrays -> one call -> answers
  *      postgres_writer.c  batches, and what fails            postgres_reads.c   one read
  *      postgres_keeper.c  threads that read, retention       postgres_admin.c   reset, purge, a slice of retention
  *      postgres_conn.c    libpq                              postgres_schema.c  tables and their versions
@@ -16,7 +16,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "base/random.h"
-#include "store/internal.h"
+#include "store/intake.h"
 #include "store/postgres_conn.h"
 
 /* ---- postgres_promises.c ---- */
@@ -116,12 +116,12 @@ struct postgres {
     _Atomic bool healthy;
     _Atomic int64_t ahead_ms;  /* postgres_clock.c */
     pthread_mutex_t lock;
-    pthread_cond_t wake, wake_reader, wake_keeper;
-    struct queue queue, reads; /* guarded by lock, as are the next six */
+    struct intake intake;      /* the writer takes */
+    pthread_cond_t wake_reader, wake_keeper;
+    struct queue reads;        /* guarded by lock, as are the next three */
     struct mark marks[MARKS_MAX];
     size_t marks_count;
-    size_t aside;              /* operations of stuck channels */
-    bool idle, stopping, readers_stopping;
+    bool readers_stopping;
     /* the writer's */
     pthread_t writer, keeper;
     struct pg_conn conn, keeping;
@@ -140,14 +140,8 @@ static inline uint64_t now_ms(const struct postgres *s)
 }
 static inline void send_home(struct postgres *s, struct queue *done)
 {
-    if (done->first != NULL)
-        s->options.home->deliver(s->options.home, done->first);
-    *done = (struct queue){0};
+    queue_send_home(s->options.home, done);
 }
-/* Waits on the store's lock, which is held. */
-void wait_on(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t ms);
-/* With the lock held. */
-void show_queue(struct postgres *s);
 /* postgres_writer.c: connected, of our version, prepared; any connection, on its thread. */
 bool conn_ready(struct postgres *s, struct pg_conn *c);
 void *writer_runs(void *store);

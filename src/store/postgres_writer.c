@@ -18,12 +18,6 @@ struct stuck { /* a channel that somebody has locked */
     uint64_t until_ms;
 };
 
-static void fail_all(struct queue *ops)
-{
-    for (struct store_op *op = ops->first; op != NULL; op = op->next)
-        op->result = STORE_FAILED;
-}
-
 /* ---- connections ---- */
 
 static void pause_conn(struct postgres *s, struct pg_conn *c)
@@ -93,14 +87,6 @@ static struct stuck *stuck_of(struct postgres *s, const struct store_op *op)
     return NULL;
 }
 
-static void count_aside(struct postgres *s, ptrdiff_t more)
-{
-    pthread_mutex_lock(&s->lock);
-    s->aside += (size_t)more;
-    show_queue(s);
-    pthread_mutex_unlock(&s->lock);
-}
-
 static bool put_aside(struct postgres *s, struct store_op *op)
 {
     struct stuck *one = stuck_of(s, op);
@@ -120,7 +106,7 @@ static bool put_aside(struct postgres *s, struct store_op *op)
         log_debug("store", "PostgreSQL: a channel is locked by somebody else; its writes wait: %.*s", STR_ARG(op->channel));
     }
     queue_push(&one->ops, op);
-    count_aside(s, 1);
+    intake_put_aside(&s->intake, 1);
     return true;
 }
 
@@ -137,21 +123,16 @@ static void stuck_free(struct postgres *s, struct stuck *one)
 static void count_batch(struct postgres *s, const struct queue *done, uint64_t ns)
 {
     struct store_stats *stats = &s->base.stats;
-    uint64_t writes = 0, messages = 0, bytes = 0;
+    uint64_t messages = 0, bytes = 0;
     for (const struct store_op *op = done->first; op != NULL; op = op->next) {
-        writes += op->kind == STORE_WRITE;
         if (op->kind == STORE_WRITE && op->result == STORE_OK) {
             messages += op->written.evicted_messages;
             bytes += op->written.evicted_bytes;
         }
     }
-    atomic_fetch_add_explicit(&stats->writes, writes, memory_order_relaxed);
-    atomic_fetch_add_explicit(&stats->batches, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&stats->batch_ops, done->ops, memory_order_relaxed);
     atomic_fetch_add_explicit(&stats->evicted_messages, messages, memory_order_relaxed);
     atomic_fetch_add_explicit(&stats->evicted_bytes, bytes, memory_order_relaxed);
-    if (stats->on_batch != NULL)
-        stats->on_batch(stats->on_batch_user, (uint32_t)done->ops, done->bytes, ns);
+    stats_count_batch(stats, done, ns);
 }
 
 static void count_failures(struct postgres *s, const struct queue *failed)
@@ -201,7 +182,7 @@ static void run_refused(struct postgres *s, struct queue *ops, enum batch_wait w
     log_error("store", "PostgreSQL refused a batch of %zu, nothing of it is stored: %s %.*s", ops->ops, c->sqlstate,
               STR_ARG(buf_view(&c->why)));
     count_failures(s, ops);
-    fail_all(ops);
+    queue_fail(ops);
     send_home(s, ops);
     if (!data && !pg_is_state(c, "57014")) /* not a slow statement: a standby, another schema, a server that goes down */
         writer_lost(s, "the session is of no use");
@@ -215,7 +196,7 @@ static void run_ops(struct postgres *s, struct queue *ops, enum batch_wait wait)
         return;
     if (!writer_ready(s)) {
         count_failures(s, ops);
-        fail_all(ops);
+        queue_fail(ops);
         send_home(s, ops);
         return;
     }
@@ -251,9 +232,9 @@ static void run_admin(struct postgres *s, struct store_op *op)
 static void give_up(struct postgres *s, struct stuck *one)
 {
     log_error("store", "PostgreSQL: a channel stays locked; %zu of its operations fail", one->ops.ops);
-    count_aside(s, -(ptrdiff_t)one->ops.ops);
+    intake_put_aside(&s->intake, -(ptrdiff_t)one->ops.ops);
     count_failures(s, &one->ops);
-    fail_all(&one->ops);
+    queue_fail(&one->ops);
     send_home(s, &one->ops);
     stuck_free(s, one);
 }
@@ -275,7 +256,7 @@ static void retry_stuck(struct postgres *s, bool stopping)
             continue;
         }
         uint64_t until_ms = one->until_ms;
-        count_aside(s, -(ptrdiff_t)ops.ops);
+        intake_put_aside(&s->intake, -(ptrdiff_t)ops.ops);
         stuck_free(s, one);
         const struct store_op *first = ops.first;
         struct stuck *again;
@@ -288,12 +269,6 @@ static void retry_stuck(struct postgres *s, bool stopping)
         }
     }
     s->stuck_at_ms = now_ms(s) + STUCK_RETRY_MS;
-}
-
-static bool is_read(const struct store_op *op)
-{
-    return op->kind != STORE_WRITE && op->kind != STORE_HEAD && op->kind != STORE_RESET && op->kind != STORE_PURGE &&
-           op->kind != STORE_NOTE_PUT;
 }
 
 static void run_taken(struct postgres *s, struct queue *taken, struct queue *reads)
@@ -331,18 +306,7 @@ static bool take(struct postgres *s, struct queue *taken)
 {
     uint64_t bytes_max = s->options.commit_max_bytes > 0 ? s->options.commit_max_bytes : 1 << 20;
     uint32_t ops_max = s->options.commit_max_ops > 0 && s->options.commit_max_ops < BATCH_OPS ? s->options.commit_max_ops : BATCH_OPS;
-    pthread_mutex_lock(&s->lock);
-    if (s->queue.first == NULL && !s->stopping) {
-        s->idle = true;
-        wait_on(&s->wake, &s->lock, pause_ms(s));
-        s->idle = false;
-    }
-    while (s->queue.first != NULL && taken->ops < ops_max && taken->bytes < bytes_max)
-        queue_push(taken, queue_pop(&s->queue));
-    show_queue(s);
-    bool go_on = taken->first != NULL || !s->stopping;
-    pthread_mutex_unlock(&s->lock);
-    return go_on;
+    return intake_take(&s->intake, taken, ops_max, bytes_max, pause_ms(s));
 }
 
 static void hand_over(struct postgres *s, struct queue *reads)

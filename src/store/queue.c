@@ -4,6 +4,8 @@
  */
 #include "store/internal.h"
 
+#include <stdatomic.h>
+
 static size_t op_bytes(const struct store_op *op)
 {
     size_t bytes = 256;
@@ -39,4 +41,22 @@ struct store_op *queue_pop(struct queue *q)
     q->bytes -= op_bytes(op);
     op->next = NULL;
     return op;
+}
+
+void queue_fail(struct queue *q)
+{
+    for (struct store_op *op = q->first; op != NULL; op = op->next)
+        op->result = STORE_FAILED;
+}
+
+void stats_count_batch(struct store_stats *stats, const struct queue *done, uint64_t ns)
+{
+    uint64_t writes = 0;
+    for (const struct store_op *op = done->first; op != NULL; op = op->next)
+        writes += op->kind == STORE_WRITE;
+    atomic_fetch_add_explicit(&stats->writes, writes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&stats->batches, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&stats->batch_ops, done->ops, memory_order_relaxed);
+    if (stats->on_batch != NULL)
+        stats->on_batch(stats->on_batch_user, (uint32_t)done->ops, done->bytes, ns);
 }
