@@ -1,6 +1,6 @@
 /* redis.c - the bus over Redis' Pub/Sub (chapter 5, 5.1).
  *
- *      [Sentinels: who is the master?] -> pub, sub: connect, AUTH, SELECT, ROLE -> sub: SUBSCRIBE all, node -> up
+ *      redis_master.h: both links connect, AUTH, SELECT, ROLE -> sub: SUBSCRIBE all, node -> up
  *
  *      <prefix>:#requests         to all
  *      <prefix>:#node:<id>        to one
@@ -12,7 +12,6 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include <assert.h>
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -20,12 +19,9 @@
 #include "cluster/redis_internal.h"
 
 enum {
-    BACKOFF_MIN_MS = 500,
-    BACKOFF_MAX_MS = 10000,
     OUT_BYTES = 256 << 10,    /* of commands that are not written yet; the rest waits in bus.unsent */
     SUBSCRIBE_TOPICS = 256,   /* in one command */
     SUBSCRIBE_BYTES = 4 << 20, /* of commands that are not written yet */
-    GREETING_MS = 5000,       /* from the first connection of an attempt until all its greetings are answered, Sentinels included */
 };
 
 static struct redis *redis_of(const struct bus *bus)
@@ -33,179 +29,19 @@ static struct redis *redis_of(const struct bus *bus)
     return bus->redis;
 }
 
-/* ---- the attempt ends, the next one begins ---- */
-
-static void ask_next_sentinel(struct redis *r);
-static void connect_both(struct redis *r, struct str host, uint16_t port);
-
-static void attempt(struct timer *timer)
+static struct redis_link *pub_of(struct redis *r)
 {
-    struct redis *r = list_of(timer, struct redis, retry);
-    r->sentinels_asked = 0;
-    wheel_set(loop_wheel(r->bus->loop), &r->late, loop_now_ms(r->bus->loop) + GREETING_MS * (1 + r->options.sentinels_count));
-    if (r->options.sentinels_count > 0)
-        ask_next_sentinel(r);
-    else
-        connect_both(r, r->options.host, r->options.port);
+    return &r->master.links[REDIS_PUB];
 }
 
-static void wait_and_retry(struct redis *r)
+static struct redis_link *sub_of(struct redis *r)
 {
-    uint64_t half_ms = r->backoff_ms / 2, wait_ms = half_ms + random_below(&r->bus->random, half_ms + 1);
-    r->state = REDIS_WAITING;
-    r->backoff_ms = r->backoff_ms * 2 < BACKOFF_MAX_MS ? r->backoff_ms * 2 : BACKOFF_MAX_MS;
-    wheel_set(loop_wheel(r->bus->loop), &r->retry, loop_now_ms(r->bus->loop) + wait_ms);
-}
-
-static void give_up(struct redis *r, struct str why)
-{
-    bool was_up = r->state == REDIS_UP;
-    redis_link_close(&r->ask);
-    redis_link_close(&r->pub);
-    redis_link_close(&r->sub);
-    memset(r->confirmations, 0, r->bus->options.topics * sizeof *r->confirmations);
-    r->restart_why = NULL;
-    wheel_cancel(loop_wheel(r->bus->loop), &r->late);
-    log_warn("cluster", "redis: %s", why.p);
-    if (r->bus->refusing)
-        r->state = REDIS_WAITING; /* for ever */
-    else
-        wait_and_retry(r);
-    if (was_up)
-        bus_transport_down(r->bus);
-}
-
-static void attempt_is_late(struct timer *timer)
-{
-    struct redis *r = list_of(timer, struct redis, late);
-    give_up(r, STR("connected, but no answer"));
-}
-
-static void link_failed(struct redis_link *link, struct str why)
-{
-    struct redis *r = link->user;
-    struct buf text = {0};
-    buf_str(&text, why);
-    buf_char(&text, '\0');
-    if (link == &r->ask && r->sentinels_asked < r->options.sentinels_count) {
-        log_warn("cluster", "redis: sentinel %s", text.p);
-        ask_next_sentinel(r);
-    } else {
-        give_up(r, buf_view(&text));
-    }
-    buf_free(&text);
-}
-
-static void restart_now(struct task *task)
-{
-    struct redis *r = list_of(task, struct redis, restart);
-    if (r->restart_why != NULL)
-        give_up(r, str_of(r->restart_why));
-}
-
-/* Not at once: whoever asks may be reading what one of the links has brought. */
-static void restart_soon(struct redis *r, const char *why)
-{
-    if (r->restart_why == NULL)
-        loop_defer(r->bus->loop, &r->restart);
-    r->restart_why = why;
+    return &r->master.links[REDIS_SUB];
 }
 
 static void redis_restart(struct bus *bus, const char *why)
 {
-    restart_soon(redis_of(bus), why);
-}
-
-/* ---- greetings ---- */
-
-static unsigned command(struct redis_link *link, const struct str *words, size_t count)
-{
-    redis_command(link, words, count);
-    return 1;
-}
-#define COMMAND(link, ...)                                                                                   \
-    command(link, (struct str[]){__VA_ARGS__}, sizeof((struct str[]){__VA_ARGS__}) / sizeof(struct str))
-
-static unsigned put_auth(struct redis_link *link, struct str username, struct str password)
-{
-    if (password.p == NULL)
-        return 0;
-    if (username.p == NULL)
-        return COMMAND(link, STR("AUTH"), password);
-    return COMMAND(link, STR("AUTH"), username, password);
-}
-
-static void both_opened(struct redis_link *link)
-{
-    struct redis *r = link->user;
-    unsigned *left = link == &r->pub ? &r->pub_left : &r->sub_left;
-    *left = put_auth(link, r->options.username, r->options.password);
-    if (r->options.db != 0) {
-        struct buf number = {0};
-        buf_u64(&number, r->options.db);
-        *left += COMMAND(link, STR("SELECT"), buf_view(&number));
-        buf_free(&number);
-    }
-    *left += COMMAND(link, STR("ROLE"));
-    if (link == &r->sub) {
-        COMMAND(link, STR("SUBSCRIBE"), r->requests, r->node);
-        *left += 2;
-    }
-    redis_link_flush(link);
-}
-
-static bool is_text(const redisReply *reply)
-{
-    return reply->type == REDIS_REPLY_STRING || reply->type == REDIS_REPLY_STATUS || reply->type == REDIS_REPLY_ERROR;
-}
-
-static struct str text_of(const redisReply *reply)
-{
-    return is_text(reply) ? str_make(reply->str, reply->len) : STR_NONE;
-}
-
-static void refused(struct redis *r, struct redis_link *link, struct str reason)
-{
-    struct buf why = {0};
-    buf_fmt(&why, "%s:%u: %.*s", link->host, link->port, STR_ARG(reason));
-    buf_char(&why, '\0');
-    give_up(r, buf_view(&why));
-    buf_free(&why);
-}
-
-/* The server may be a replica that a Sentinel has not heard of, or one that a user has configured: what is published there reaches
- * nobody else. ROLE may be forbidden: then nobody knows, and that is no reason. */
-static bool is_replica(const redisReply *reply)
-{
-    return reply->type == REDIS_REPLY_ARRAY && reply->elements >= 3 && str_eq(text_of(reply->element[0]), STR("slave"));
-}
-
-static bool is_fatal(const redisReply *reply)
-{
-    struct str text = text_of(reply);
-    return reply->type == REDIS_REPLY_ERROR && str_find(text, STR("'role'")) < 0 && str_find(text, STR("'ROLE'")) < 0;
-}
-
-static void up(struct redis *r)
-{
-    r->state = REDIS_UP;
-    wheel_cancel(loop_wheel(r->bus->loop), &r->late);
-    r->backoff_ms = BACKOFF_MIN_MS;
-    bus_transport_up(r->bus);
-}
-
-static void greeting_answered(struct redis *r, struct redis_link *link, const redisReply *reply)
-{
-    unsigned *left = link == &r->pub ? &r->pub_left : &r->sub_left;
-    if (is_fatal(reply)) {
-        refused(r, link, text_of(reply));
-    } else if (is_replica(reply)) {
-        refused(r, link, STR("is a replica, not the master"));
-    } else {
-        --*left;
-        if (r->pub.state == LINK_OPEN && r->sub.state == LINK_OPEN && r->pub_left == 0 && r->sub_left == 0)
-            up(r);
-    }
+    redis_master_restart(&redis_of(bus)->master, why);
 }
 
 /* ---- what comes while it is up ---- */
@@ -223,114 +59,85 @@ static int place_of(const struct redis *r, struct str name)
 
 static void pushed(struct redis *r, const redisReply *reply)
 {
-    struct str what = text_of(reply->element[0]);
-    int to = place_of(r, text_of(reply->element[1]));
+    struct str what = redis_text(reply->element[0]);
+    int to = place_of(r, redis_text(reply->element[1]));
     if (to < 0)
         return;
     if (str_eq(what, STR("message")))
-        bus_transport_received(r->bus, (unsigned)to, text_of(reply->element[2]));
+        bus_transport_received(r->bus, (unsigned)to, redis_text(reply->element[2]));
     else if (str_eq(what, STR("subscribe")) && to < BUS_TOPICS_MAX && r->confirmations[to] > 0 && --r->confirmations[to] == 0)
         bus_transport_subscribed(r->bus, (unsigned)to); /* with more to come it is not the last word: there was a leave between */
 }
 
-static bool is_message(const redisReply *reply)
+static void sub_replied(struct redis *r, const redisReply *reply)
 {
-    return reply->type == REDIS_REPLY_ARRAY && reply->elements == 3 && str_eq(text_of(reply->element[0]), STR("message"));
-}
-
-static void sub_replied(struct redis_link *link, const redisReply *reply)
-{
-    struct redis *r = link->user;
-    if (r->state == REDIS_GREETING && is_message(reply))
-        return; /* before our HELLO: its answers will tell */
-    if (r->state == REDIS_GREETING)
-        greeting_answered(r, link, reply);
-    else if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 3)
+    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 3)
         pushed(r, reply);
     else if (reply->type == REDIS_REPLY_ERROR)
-        refused(r, link, text_of(reply));
+        redis_master_refuse(&r->master, sub_of(r), redis_text(reply));
 }
 
-/* Errors that say that this server is not to be used now; others are about one command. */
-static bool is_about_server(struct str error)
+static void pub_replied(struct redis *r, const redisReply *reply)
 {
-    return str_starts(error, STR("NOAUTH")) || str_starts(error, STR("LOADING")) || str_starts(error, STR("READONLY")) ||
-           str_starts(error, STR("MASTERDOWN"));
-}
-
-static void pub_replied(struct redis_link *link, const redisReply *reply)
-{
-    struct redis *r = link->user;
-    if (r->state == REDIS_GREETING) {
-        greeting_answered(r, link, reply);
-        return;
-    }
     if (list_empty(&r->bus->unanswered)) {
-        refused(r, link, STR("answers what it was not asked"));
+        redis_master_refuse(&r->master, pub_of(r), STR("answers what it was not asked"));
         return;
     }
     if (reply->type == REDIS_REPLY_INTEGER) {
         bus_transport_answered(r->bus, reply->integer);
         return;
     }
-    log_warn("cluster", "redis: PUBLISH is refused: %.*s", STR_ARG(text_of(reply)));
+    log_warn("cluster", "redis: PUBLISH is refused: %.*s", STR_ARG(redis_text(reply)));
     bus_transport_answered(r->bus, -1);
-    if (is_about_server(text_of(reply)))
-        restart_soon(r, "the server refuses its service");
+    if (redis_refuses_service(reply))
+        redis_master_restart(&r->master, "the server refuses its service");
 }
 
-static void connect_both(struct redis *r, struct str host, uint16_t port)
+/* ---- what the master says ---- */
+
+static unsigned greet(struct redis_master *m, struct redis_link *link)
 {
-    r->state = REDIS_GREETING;
-    r->pub_left = r->sub_left = 1; /* until they are open */
-    redis_link_open(&r->pub, host, port, r->tls);
-    redis_link_open(&r->sub, host, port, r->tls);
+    struct redis *r = m->user;
+    if (link == pub_of(r))
+        return 0;
+    REDIS_COMMAND(link, STR("SUBSCRIBE"), r->requests, r->node);
+    return 2;
 }
 
-/* ---- Sentinel ---- */
-
-static void ask_next_sentinel(struct redis *r)
+static void is_up(struct redis_master *m)
 {
-    const struct redis_address *s = &r->options.sentinels[r->sentinel++ % r->options.sentinels_count];
-    r->state = REDIS_ASKING;
-    r->sentinels_asked++;
-    redis_link_open(&r->ask, s->host, s->port, r->sentinel_tls);
+    struct redis *r = m->user;
+    bus_transport_up(r->bus);
 }
 
-static void ask_opened(struct redis_link *link)
+static void is_down(struct redis_master *m)
 {
-    struct redis *r = link->user;
-    r->ask_left = put_auth(link, r->options.sentinel_username, r->options.sentinel_password);
-    r->ask_left += COMMAND(link, STR("SENTINEL"), STR("get-master-addr-by-name"), r->options.name);
-    redis_link_flush(link);
+    struct redis *r = m->user;
+    memset(r->confirmations, 0, r->bus->options.topics * sizeof *r->confirmations);
+    bus_transport_down(r->bus);
 }
 
-static void sentinel_is_no_help(struct redis *r, struct str reason)
+static void replied(struct redis_master *m, struct redis_link *link, const redisReply *reply)
 {
-    struct buf why = {0};
-    buf_fmt(&why, "%s:%u: %.*s", r->ask.host, r->ask.port, STR_ARG(reason));
-    redis_link_close(&r->ask);
-    link_failed(&r->ask, buf_view(&why));
-    buf_free(&why);
+    struct redis *r = m->user;
+    if (link == pub_of(r))
+        pub_replied(r, reply);
+    else
+        sub_replied(r, reply);
 }
 
-static void ask_replied(struct redis_link *link, const redisReply *reply)
+/* Subscriptions wait in sub's `out` themselves: their number is bounded by the topics. */
+static void has_flushed(struct redis_master *m, struct redis_link *link)
 {
-    struct redis *r = link->user;
-    uint64_t port;
-    if (reply->type == REDIS_REPLY_ERROR) {
-        sentinel_is_no_help(r, text_of(reply));
-        return;
-    }
-    if (--r->ask_left > 0)
-        return; /* AUTH */
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 || !str_to_u64(text_of(reply->element[1]), &port) || port > UINT16_MAX) {
-        sentinel_is_no_help(r, STR("knows no master of this name"));
-        return;
-    }
-    r->sentinel--; /* it is the first to be asked next time, too */
-    connect_both(r, text_of(reply->element[0]), (uint16_t)port);
-    redis_link_close(link);
+    struct redis *r = m->user;
+    if (link == pub_of(r) && !list_empty(&r->bus->unsent))
+        bus_flush_soon(r->bus);
+}
+
+static bool is_over(struct redis_master *m)
+{
+    struct redis *r = m->user;
+    return r->bus->refusing;
 }
 
 /* ---- what the bus asks for ---- */
@@ -348,7 +155,7 @@ static void put_names(struct redis *r, const char *verb, const unsigned *topics,
     words[0] = str_of(verb);
     for (size_t i = 0; i < count; at = ends[i++])
         words[1 + i] = str_make(names.p + at, ends[i] - at);
-    redis_command(&r->sub, words, 1 + count);
+    redis_command(sub_of(r), words, 1 + count);
     buf_free(&names);
 }
 
@@ -358,8 +165,8 @@ static void put_all_names(struct redis *r, const char *verb, const unsigned *top
         part = count < SUBSCRIBE_TOPICS ? count : SUBSCRIBE_TOPICS;
         put_names(r, verb, topics, part);
     }
-    if (redis_link_pending(&r->sub) > SUBSCRIBE_BYTES)
-        restart_soon(r, "subscriptions are not taken");
+    if (redis_link_pending(sub_of(r)) > SUBSCRIBE_BYTES)
+        redis_master_restart(&r->master, "subscriptions are not taken");
     bus_flush_soon(r->bus);
 }
 
@@ -379,7 +186,7 @@ static void redis_unsubscribe(struct bus *bus, const unsigned *topics, size_t co
 static void put_publish(struct redis *r, const struct bus_item *item)
 {
     char id[BUS_NODE_SIZE + 1];
-    struct buf *out = &r->pub.out;
+    struct buf *out = &pub_of(r)->out;
     struct str base = item->to < BUS_TOPICS_MAX ? r->broadcast : item->to == BUS_TO_ALL ? r->requests : r->node;
     char digits[24];
     struct str rest = STR("");
@@ -406,44 +213,30 @@ static void put_publish(struct redis *r, const struct bus_item *item)
 static void redis_send(struct bus *bus)
 {
     struct redis *r = redis_of(bus);
-    if (r->restart_why != NULL || r->state != REDIS_UP)
+    if (r->master.restart_why != NULL || r->master.state != REDIS_UP)
         return;
-    while (redis_link_pending(&r->pub) < OUT_BYTES && !list_empty(&bus->unsent)) {
+    while (redis_link_pending(pub_of(r)) < OUT_BYTES && !list_empty(&bus->unsent)) {
         struct list *link = list_take(&bus->unsent);
         put_publish(r, list_of(link, struct bus_item, link));
         list_append(&bus->unanswered, link);
     }
-    redis_link_flush(&r->pub);
-    if (r->state == REDIS_UP)
-        redis_link_flush(&r->sub);
-}
-
-static void pub_flushed(struct redis_link *link)
-{
-    struct redis *r = link->user;
-    if (r->state == REDIS_UP && !list_empty(&r->bus->unsent))
-        bus_flush_soon(r->bus);
-}
-
-static void sub_flushed(struct redis_link *link)
-{
-    /* Subscriptions wait in `out` themselves: their number is bounded by the topics. */
+    redis_link_flush(pub_of(r));
+    if (r->master.state == REDIS_UP)
+        redis_link_flush(sub_of(r));
 }
 
 static bool redis_is_behind(const struct bus *bus)
 {
-    return redis_of(bus)->sub.again_asked;
+    return sub_of(redis_of(bus))->again_asked;
 }
 
 static void redis_start(struct bus *bus)
 {
-    attempt(&redis_of(bus)->retry);
+    redis_master_start(&redis_of(bus)->master);
 }
 
 void redis_free(struct redis *r)
 {
-    tls_client_free(r->tls);
-    tls_client_free(r->sentinel_tls);
     free(r->confirmations);
     free(r);
 }
@@ -451,13 +244,7 @@ void redis_free(struct redis *r)
 static void redis_stop(struct bus *bus)
 {
     struct redis *r = redis_of(bus);
-    struct redis_link *links[] = {&r->ask, &r->pub, &r->sub};
-    wheel_cancel(loop_wheel(bus->loop), &r->retry);
-    wheel_cancel(loop_wheel(bus->loop), &r->late);
-    for (size_t i = 0; i < 3; i++) {
-        redis_link_close(links[i]);
-        free(links[i]->host);
-    }
+    redis_master_stop(&r->master);
     redis_free(r);
 }
 
@@ -472,25 +259,8 @@ const struct bus_transport redis_transport = {
     .is_behind = redis_is_behind,
 };
 
-static void init_link(struct redis *r, struct redis_link *link, void (*opened)(struct redis_link *link),
-                      void (*reply)(struct redis_link *link, const redisReply *reply), void (*flushed)(struct redis_link *link))
-{
-    link->loop = r->bus->loop;
-    link->user = r;
-    link->opened = opened;
-    link->reply = reply;
-    link->flushed = flushed;
-    link->failed = link_failed;
-    redis_link_init(link);
-}
-
 void redis_init(struct redis *r)
 {
-    r->backoff_ms = BACKOFF_MIN_MS;
-    r->retry.fire = attempt;
-    r->late.fire = attempt_is_late;
-    r->restart.run = restart_now;
-    init_link(r, &r->ask, ask_opened, ask_replied, sub_flushed);
-    init_link(r, &r->pub, both_opened, pub_replied, pub_flushed);
-    init_link(r, &r->sub, both_opened, sub_replied, sub_flushed);
+    r->master = (struct redis_master){.purpose = "bus", .user = r, .links_count = REDIS_LINKS, .greet = greet, .up = is_up,
+                                      .down = is_down, .replied = replied, .flushed = has_flushed, .is_over = is_over};
 }

@@ -18,6 +18,7 @@ static void connect_all(struct redis_master *m, struct str host, uint16_t port);
 static void begin_attempt(struct redis_master *m)
 {
     m->sentinels_asked = 0;
+    wheel_set(loop_wheel(m->loop), &m->retry, loop_now_ms(m->loop) + LINK_CONNECT_MS * (1 + m->options->sentinels_count));
     if (m->options->sentinels_count > 0)
         ask_next_sentinel(m);
     else
@@ -53,7 +54,7 @@ static void timer_fires(struct timer *timer)
     if (m->state == REDIS_WAITING)
         begin_attempt(m);
     else
-        give_up(m, STR("no answer to the greeting"));
+        give_up(m, STR("no answer to the greeting in time"));
 }
 
 static void link_failed(struct redis_link *link, struct str why)
@@ -118,7 +119,7 @@ static void link_opened(struct redis_link *link)
     redis_link_flush(link);
 }
 
-static void refused(struct redis_master *m, const struct redis_link *link, struct str reason)
+void redis_master_refuse(struct redis_master *m, const struct redis_link *link, struct str reason)
 {
     struct buf why = {0};
     buf_fmt(&why, "%s:%u: %.*s", link->host, link->port, STR_ARG(reason));
@@ -156,11 +157,11 @@ static void greeting_answered(struct redis_master *m, struct redis_link *link, c
 {
     bool all = true;
     if (is_fatal(reply)) {
-        refused(m, link, redis_text(reply));
+        redis_master_refuse(m, link, redis_text(reply));
         return;
     }
     if (is_replica(reply)) {
-        refused(m, link, STR("is a replica, not the master"));
+        redis_master_refuse(m, link, STR("is a replica, not the master"));
         return;
     }
     m->left[link - m->links]--;
@@ -189,7 +190,6 @@ static void link_flushed(struct redis_link *link)
 static void connect_all(struct redis_master *m, struct str host, uint16_t port)
 {
     m->state = REDIS_GREETING;
-    wheel_set(loop_wheel(m->loop), &m->retry, loop_now_ms(m->loop) + 2 * LINK_CONNECT_MS);
     for (unsigned i = 0; i < m->links_count; i++) {
         m->left[i] = 1; /* until it is open */
         redis_link_open(&m->links[i], host, port, m->tls);
@@ -210,7 +210,6 @@ static void ask_next_sentinel(struct redis_master *m)
 {
     const struct redis_address *s = &m->options->sentinels[m->sentinel++ % m->options->sentinels_count];
     m->state = REDIS_ASKING;
-    wheel_set(loop_wheel(m->loop), &m->retry, loop_now_ms(m->loop) + 2 * LINK_CONNECT_MS);
     m->sentinels_asked++;
     redis_link_open(&m->ask, s->host, s->port, m->sentinel_tls);
 }

@@ -2,8 +2,8 @@
  *
  *      WAITING -> [ASKING the Sentinels] -> GREETING: connect, AUTH, SELECT, ROLE, greet() -> UP -> replied()* -> down() -> WAITING ...
  *
- * Its links live and die together. Attempts end after at most LINK_CONNECT_MS and begin again after BACKOFF_MIN_MS, twice as long each
- * time up to BACKOFF_MAX_MS, a random half of it taken off.
+ * Its links live and die together. An attempt may take LINK_CONNECT_MS for the master and as much for each Sentinel; the next one
+ * begins after BACKOFF_MIN_MS, twice as long each time up to BACKOFF_MAX_MS, a random half of it taken off.
  *
  * Threads: its loop's, but for redis_master_init(), which comes before the loop runs. Ownership: options are borrowed.
  *
@@ -43,7 +43,7 @@ struct redis_master {
     unsigned ask_left, left[2]; /* greetings that are not answered yet */
     size_t sentinel;            /* the next one to ask */
     size_t sentinels_asked;     /* in this attempt */
-    struct timer retry;         /* waiting: the next attempt; greeting: it takes too long */
+    struct timer retry;         /* waiting: the next attempt; else: this one takes too long */
     uint32_t backoff_ms;
     struct tls_client *tls, *sentinel_tls;
     struct task restart;
@@ -63,6 +63,8 @@ void redis_master_start(struct redis_master *master);
 void redis_master_stop(struct redis_master *master);
 /* A new connection, a turn later: whoever asks may be reading what a link has brought. */
 void redis_master_restart(struct redis_master *master, const char *why);
+/* The same at once, from replied(): the server is of no use, for this reason. */
+void redis_master_refuse(struct redis_master *master, const struct redis_link *link, struct str reason);
 
 static inline bool redis_is_text(const redisReply *reply)
 {
