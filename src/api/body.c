@@ -21,16 +21,6 @@ struct failure body_object(struct call *c, struct str *object)
     return NO_FAILURE;
 }
 
-struct str body_text(struct str value, struct arena *arena)
-{
-    struct buf decoded = {0};
-    struct str text = json_text(value, &decoded);
-    if (decoded.p)
-        text = arena_copy(arena, text);
-    buf_free(&decoded);
-    return text;
-}
-
 static size_t count_items(struct str array)
 {
     size_t n = 0;
@@ -51,7 +41,7 @@ static bool read_texts(struct str value, struct arena *arena, struct texts *out)
     for (struct json_iter it = json_iter(value); json_next_item(&it, &item);) {
         if (!json_is(item, JSON_STRING))
             return false;
-        out->at[out->count++] = body_text(item, arena);
+        out->at[out->count++] = json_text_in(item, arena);
     }
     return true;
 }
@@ -79,7 +69,7 @@ static const char *read_value(struct call *c, enum field_kind kind, struct str v
 {
     switch (kind) {
     case FIELD_TEXT:
-        return read_slice(body_text(value, call_arena(c)), json_is(value, JSON_STRING), "a string", to);
+        return read_slice(json_text_in(value, call_arena(c)), json_is(value, JSON_STRING), "a string", to);
     case FIELD_JSON:
         return read_slice(value, true, "", to);
     case FIELD_OBJECT:

@@ -40,5 +40,3 @@ struct failure body_object(struct call *c, struct str *object);
 /* Members of `object` into *out; 422 for a wrong type or a missing required member. */
 struct failure body_read(struct call *c, struct str object, const struct field *fields, size_t count,
                          void *out);
-/* The text of a JSON string: a view, or decoded in the arena. Absent stays absent. */
-struct str body_text(struct str value, struct arena *arena);

@@ -127,7 +127,7 @@ static void make_data(struct call *c, struct event *e)
     }
     if (json_is(e->data, JSON_STRING)) {
         e->json = e->data;
-        e->text = body_text(e->data, call_arena(c));
+        e->text = json_text_in(e->data, call_arena(c));
         return;
     }
     struct buf *work = &c->api->scratch;

@@ -144,7 +144,7 @@ static void appended(struct publish *p)
 /* The record's text goes before the append does. */
 static struct str own_text(struct arena *arena, struct str value)
 {
-    return value.p ? arena_copy(arena, body_text(value, arena)) : STR_NONE;
+    return value.p ? arena_copy(arena, json_text_in(value, arena)) : STR_NONE;
 }
 
 static bool is_last(enum stream_status status)
@@ -156,7 +156,7 @@ static bool is_last(enum stream_status status)
 static struct str error_message(const struct append_stream *s, struct str failed, struct arena *arena)
 {
     size_t max = s->call->env->config->ai.max_transport_value_bytes;
-    struct str text = body_text(failed, arena);
+    struct str text = json_text_in(failed, arena);
     if (text.n <= max)
         return text;
     for (text.n = max; text.n > 0 && ((unsigned char)text.p[text.n] & 0xc0) == 0x80;)
@@ -471,7 +471,7 @@ static void created(void *user, struct failure failure)
     struct append_stream *s = user;
     const struct target *target = s->event.targets;
     struct str serial = json_get(failure.status ? STR_NONE : target->answer, STR("message_serial"));
-    if (!failure.status && !serial_names(body_text(serial, call_arena(s->call)), &s->message))
+    if (!failure.status && !serial_names(json_text_in(serial, call_arena(s->call)), &s->message))
         failure = fail_input(STR("An ephemeral message cannot be appended to"));
     if (!failure.status && !target->duplicate && s->params.from > 0)
         failure = fail_fmt(s->call, 400, "invalid_input", "from is %llu, but the message's text has 0 bytes",

@@ -21,25 +21,14 @@ static struct str read_part(struct str part, struct arena *arena)
     return copy.p != NULL && json_check(copy, &value, NULL) && json_is(value, JSON_OBJECT) ? value : STR_NONE;
 }
 
-/* Absent if it is no string. */
-static struct str text_of(struct str object, struct str key, struct arena *arena)
-{
-    struct buf scratch = {0};
-    struct str text = json_text(json_get(object, key), &scratch);
-    if (scratch.p != NULL)
-        text = arena_copy(arena, text);
-    buf_free(&scratch);
-    return text;
-}
-
 static const char *check_header(const struct app *app, struct str part, struct arena *arena)
 {
     struct str header = read_part(part, arena);
     if (header.p == NULL)
         return malformed;
-    if (!str_eq(text_of(header, STR("alg"), arena), STR("HS256")))
+    if (!str_eq(json_text_in(json_get(header, STR("alg")), arena), STR("HS256")))
         return "capability token alg must be HS256";
-    if (!str_eq(text_of(header, STR("kid"), arena), app->key))
+    if (!str_eq(json_text_in(json_get(header, STR("kid")), arena), app->key))
         return "capability token kid must be the app key";
     return json_has(header, STR("crit")) ? "capability token has an unknown critical extension" : NULL;
 }
@@ -85,8 +74,8 @@ static bool is_name(struct str text)
 
 static const char *check_names(struct str claims, struct arena *arena, struct token *out)
 {
-    out->client_id = text_of(claims, STR("x-sockudo-client-id"), arena);
-    out->jti = text_of(claims, STR("jti"), arena);
+    out->client_id = json_text_in(json_get(claims, STR("x-sockudo-client-id")), arena);
+    out->jti = json_text_in(json_get(claims, STR("jti")), arena);
     if (!is_name(out->client_id))
         return "capability token x-sockudo-client-id must be 1..=128 bytes";
     return is_name(out->jti) ? NULL : "capability token jti must be 1..=128 bytes";
@@ -96,7 +85,7 @@ static const char *read_capability(struct str claims, struct arena *arena, struc
 {
     const char *wrong;
     struct str value = json_get(claims, STR("x-sockudo-capability"));
-    if (json_is(value, JSON_STRING) && !json_check(text_of(claims, STR("x-sockudo-capability"), arena), &value, NULL))
+    if (json_is(value, JSON_STRING) && !json_check(json_text_in(json_get(claims, STR("x-sockudo-capability")), arena), &value, NULL))
         value = STR_NONE;
     out->may = capabilities_of_token(value, &wrong);
     return wrong;

@@ -273,6 +273,16 @@ struct str json_text(struct str value, struct buf *scratch)
     return json_key_text(between_quotes(value), scratch);
 }
 
+struct str json_text_in(struct str value, struct arena *arena)
+{
+    struct buf scratch = {0};
+    struct str text = json_text(value, &scratch);
+    if (scratch.p != NULL)
+        text = arena_copy(arena, text);
+    buf_free(&scratch);
+    return text;
+}
+
 size_t json_text_size(struct str value)
 {
     char character[4];

@@ -12,6 +12,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
+#include "base/arena.h"
 #include "base/buf.h"
 
 enum json_type { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
@@ -52,6 +53,8 @@ bool json_has(struct str object, struct str key);
 struct str json_text(struct str value, struct buf *scratch);
 /* The same for what json_next_member() calls key_raw. */
 struct str json_key_text(struct str key_raw, struct buf *scratch);
+/* json_text(), decoded into the arena: still a view into the slice when it has no escapes. */
+struct str json_text_in(struct str value, struct arena *arena);
 /* Decoded length in bytes of a JSON string, without decoding it. */
 size_t json_text_size(struct str value);
 bool json_u64(struct str value, uint64_t *out); /* a non-negative integer without fraction or exponent */

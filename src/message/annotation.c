@@ -126,36 +126,26 @@ void annotation_json(struct buf *out, const struct annotation *a)
     buf_fmt(out, ",\"timestamp\":%lld}", (long long)a->at_ms);
 }
 
-static struct str text_of(struct str object, const char *key, struct arena *arena)
-{
-    struct buf scratch = {0};
-    struct str value = json_get(object, str_of(key));
-    struct str text = json_text(value, &scratch);
-    if (scratch.n > 0)
-        text = arena_copy(arena, text);
-    buf_free(&scratch);
-    return text;
-}
-
 bool annotation_parse(struct str json, struct arena *arena, struct annotation *out)
 {
     struct str value;
     if (!json_check(json, &value, NULL) || !json_is(value, JSON_OBJECT))
         return false;
-    struct str action = text_of(value, "action", arena), target = text_of(value, "deletedAnnotationSerial", arena);
+    struct str action = json_text_in(json_get(value, STR("action")), arena);
+    struct str target = json_text_in(json_get(value, STR("deletedAnnotationSerial")), arena);
     *out = (struct annotation){
         .deletes = str_eq(action, STR("annotation.delete")),
-        .id = text_of(value, "id", arena),
-        .type = text_of(value, "type", arena),
-        .name = text_of(value, "name", arena),
-        .client_id = text_of(value, "clientId", arena),
-        .encoding = text_of(value, "encoding", arena),
+        .id = json_text_in(json_get(value, STR("id")), arena),
+        .type = json_text_in(json_get(value, STR("type")), arena),
+        .name = json_text_in(json_get(value, STR("name")), arena),
+        .client_id = json_text_in(json_get(value, STR("clientId")), arena),
+        .encoding = json_text_in(json_get(value, STR("encoding")), arena),
         .data = json_get(value, STR("data")),
     };
     json_u64(json_get(value, STR("count")), &out->count);
     if (out->deletes && !annotation_serial_parse(target, &out->target))
         return false;
     return out->type.n > 0 && json_i64(json_get(value, STR("timestamp")), &out->at_ms) &&
-           serial_parse(text_of(value, "messageSerial", arena), &out->message.create_delivery, &out->message.stream8,
+           serial_parse(json_text_in(json_get(value, STR("messageSerial")), arena), &out->message.create_delivery, &out->message.stream8,
                         &out->message.history);
 }

@@ -80,9 +80,7 @@ static const char *invalid(struct arena *arena, const char *why)
 
 static bool read_text(struct str object, struct str key, struct arena *arena, struct str *out)
 {
-    struct buf scratch = {0};
-    *out = arena_copy(arena, json_text(json_get(object, key), &scratch));
-    buf_free(&scratch);
+    *out = arena_copy(arena, json_text_in(json_get(object, key), arena));
     return out->p != NULL;
 }
 

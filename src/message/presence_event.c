@@ -32,17 +32,6 @@ void presence_event_json(struct buf *out, struct str channel, const struct prese
     buf_char(out, '}');
 }
 
-/* Absent if it is null or no text. */
-static struct str text_of(struct str object, struct str key, struct arena *arena)
-{
-    struct buf scratch = {0};
-    struct str text = json_text(json_get(object, key), &scratch);
-    if (scratch.p != NULL)
-        text = arena_copy(arena, text);
-    buf_free(&scratch);
-    return text;
-}
-
 static bool read_word(struct str word, enum transition *out)
 {
     for (unsigned i = 0; i < sizeof words / sizeof *words; i++)
@@ -56,16 +45,16 @@ static bool read_word(struct str word, enum transition *out)
 bool presence_event_read(struct str json, struct arena *arena, struct presence_event *out)
 {
     *out = (struct presence_event){
-        .cause = text_of(json, STR("cause"), arena),
-        .user_id = text_of(json, STR("user_id"), arena),
-        .connection_id = text_of(json, STR("connection_id"), arena),
-        .dead_node_id = text_of(json, STR("dead_node_id"), arena),
-        .node_id = text_of(json, STR("node_id"), arena),
+        .cause = json_text_in(json_get(json, STR("cause")), arena),
+        .user_id = json_text_in(json_get(json, STR("user_id")), arena),
+        .connection_id = json_text_in(json_get(json, STR("connection_id")), arena),
+        .dead_node_id = json_text_in(json_get(json, STR("dead_node_id")), arena),
+        .node_id = json_text_in(json_get(json, STR("node_id")), arena),
         .user_info = json_get(json, STR("user_info")),
     };
     json_i64(json_get(json, STR("published_at_ms")), &out->at_ms);
     json_u64(json_get(json, STR("members")), &out->members);
-    return out->user_id.p != NULL && read_word(text_of(json, STR("event"), arena), &out->event);
+    return out->user_id.p != NULL && read_word(json_text_in(json_get(json, STR("event")), arena), &out->event);
 }
 
 struct str presence_history_channel(struct arena *arena, struct str channel)

@@ -26,10 +26,7 @@ void record_put(struct buf *out, const struct record *r)
 
 static struct str text_of(struct str object, struct str key, struct arena *arena)
 {
-    struct buf scratch = {0};
-    struct str text = arena_copy(arena, json_text(json_get(object, key), &scratch));
-    buf_free(&scratch);
-    return text;
+    return arena_copy(arena, json_text_in(json_get(object, key), arena));
 }
 
 bool record_read(struct str value, struct record *r, struct arena *arena)

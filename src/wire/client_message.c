@@ -20,22 +20,11 @@ static const char *not_json(const struct json_error *error, struct arena *arena)
     return copy;
 }
 
-/* Texts without escapes are views of what came. */
-static struct str text_of(struct str value, struct arena *arena)
-{
-    struct buf scratch = {0};
-    struct str text = json_text(value, &scratch);
-    if (scratch.p)
-        text = arena_copy(arena, text);
-    buf_free(&scratch);
-    return text;
-}
-
 static const char *read_text(struct str value, const char *wrong, struct arena *arena, struct str *out)
 {
     if (!json_is(value, JSON_STRING) && !json_is(value, JSON_NULL))
         return wrong;
-    *out = text_of(value, arena);
+    *out = json_text_in(value, arena);
     return NULL;
 }
 
@@ -83,7 +72,7 @@ struct str command_data(struct str data, struct arena *arena)
     struct str object;
     if (json_is(data, JSON_OBJECT))
         return data;
-    struct str text = text_of(data, arena);
+    struct str text = json_text_in(data, arena);
     if (!text.p || !json_check(text, &object, NULL) || !json_is(object, JSON_OBJECT))
         return STR_NONE;
     return object;

@@ -6,16 +6,6 @@
 
 #include "wire/key.h"
 
-static struct str text_in(struct str value, struct arena *arena)
-{
-    struct buf scratch = {0};
-    struct str text = json_text(value, &scratch);
-    if (scratch.p)
-        text = arena_copy(arena, text);
-    buf_free(&scratch);
-    return text;
-}
-
 /* ---- extras.headers, extras.ai ---- */
 
 static bool is_flat(enum json_type type)
@@ -120,7 +110,7 @@ static const char *read_key(struct str value, struct arena *arena, struct extras
 {
     if (!json_is(value, JSON_STRING))
         return "extras.idempotencyKey must be a string";
-    facts->idempotency_key = text_in(value, arena);
+    facts->idempotency_key = json_text_in(value, arena);
     return NULL;
 }
 
