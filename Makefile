@@ -39,11 +39,11 @@ UNIT_LIB := $(patsubst %.c,$(OUT)/%.o,$(wildcard test/unit/support/*.c))
 SIM_OBJ  := $(patsubst %.c,$(OUT)/%.o,$(wildcard test/sim/*.c))
 
 .PHONY: all run test help deps clean unit sim lint fuzz bench format
-all: $(OUT)/sockudo $(OUT)/sockudo-load
+all: $(OUT)/sockudo $(OUT)/sockudo-load $(OUT)/sockudo-sim
 
 run: ## install what is missing, build, start the server on its defaults, show the first stream
 	@tools/install-deps build
-	@$(MAKE) --no-print-directory -s -j$$(nproc) all
+	@$(MAKE) --no-print-directory -s -j$$(nproc) $(OUT)/sockudo
 	@tools/run-demo
 
 test: deps ## install what is missing, run everything; the last line counts
