@@ -199,7 +199,9 @@ static void read_u64(struct binary_reader *r, struct str field, const msgpack_ob
         reader_fails(r, field, "must be a non-negative integer");
 }
 
-static void read_tags(struct binary_reader *r, struct str field, const msgpack_object *o)
+/* A map as an object; value_field names its values in errors. */
+static void read_entries(struct binary_reader *r, struct str field, struct str value_field, const msgpack_object *o,
+                         void (*read_value)(struct binary_reader *r, struct str field, const msgpack_object *o))
 {
     if (!is(o, MSGPACK_OBJECT_MAP)) {
         reader_fails(r, field, "must be a map");
@@ -208,8 +210,13 @@ static void read_tags(struct binary_reader *r, struct str field, const msgpack_o
     buf_char(&r->json, '{');
     for (uint32_t i = 0; i < o->via.map.size && !r->wrong; i++)
         if (read_key(r, field, &o->via.map.ptr[i].key))
-            read_text(r, STR("tags: a value"), &o->via.map.ptr[i].val);
+            read_value(r, value_field, &o->via.map.ptr[i].val);
     buf_char(&r->json, '}');
+}
+
+static void read_tags(struct binary_reader *r, struct str field, const msgpack_object *o)
+{
+    read_entries(r, field, STR("tags: a value"), o, read_text);
 }
 
 /* ---- data ---- */
@@ -312,15 +319,7 @@ static void read_header(struct binary_reader *r, struct str field, const msgpack
 static void read_headers(struct binary_reader *r, const msgpack_object *o)
 {
     struct str field = STR("extras.headers");
-    if (!is(o, MSGPACK_OBJECT_MAP)) {
-        reader_fails(r, field, "must be a map");
-        return;
-    }
-    buf_char(&r->json, '{');
-    for (uint32_t i = 0; i < o->via.map.size && !r->wrong; i++)
-        if (read_key(r, field, &o->via.map.ptr[i].key))
-            read_header(r, field, &o->via.map.ptr[i].val);
-    buf_char(&r->json, '}');
+    read_entries(r, field, field, o, read_header);
 }
 
 /* A map, or [transport, codec]. */
