@@ -112,6 +112,14 @@ static void create(struct fixture *f, unsigned message)
     publish(f, ACTION_CREATE, message, "", "streaming");
 }
 
+/* A delta subscriber, then so many streams. */
+static void streams_begin(struct fixture *f, unsigned count, unsigned window_ms)
+{
+    subscribe(f, LANE_DELTA, window_ms);
+    for (unsigned i = 0; i < count; i++)
+        create(f, i);
+}
+
 static void append(struct fixture *f, unsigned message, const char *text)
 {
     publish(f, ACTION_APPEND, message, text, "streaming");
@@ -162,8 +170,7 @@ static const char *sent(struct fixture *f, unsigned i)
 static void first_append_leaves_at_once(void **state)
 {
     struct fixture *f = *state;
-    subscribe(f, LANE_DELTA, 40);
-    create(f, 0);
+    streams_begin(f, 1, 40);
 
     append(f, 0, "Hel");
 
@@ -173,8 +180,7 @@ static void first_append_leaves_at_once(void **state)
 static void appends_within_the_window_leave_as_one_frame_at_its_end(void **state)
 {
     struct fixture *f = *state;
-    subscribe(f, LANE_DELTA, 40);
-    create(f, 0);
+    streams_begin(f, 1, 40);
     append(f, 0, "a");
     sent(f, 0);
     advance_ms(f, 10);
@@ -194,8 +200,7 @@ static void appends_within_the_window_leave_as_one_frame_at_its_end(void **state
 static void terminal_append_leaves_after_the_pending_run(void **state)
 {
     struct fixture *f = *state;
-    subscribe(f, LANE_DELTA, 40);
-    create(f, 0);
+    streams_begin(f, 1, 40);
     append(f, 0, "Hel");
     sent(f, 0);
     advance_ms(f, 10);
@@ -209,8 +214,7 @@ static void terminal_append_leaves_after_the_pending_run(void **state)
 static void steady_stream_leaves_at_a_fixed_cadence(void **state)
 {
     struct fixture *f = *state;
-    subscribe(f, LANE_DELTA, 40);
-    create(f, 0);
+    streams_begin(f, 1, 40);
     append(f, 0, "x");
     size_t before = f->sinks[0]->frames;
 
@@ -225,8 +229,7 @@ static void steady_stream_leaves_at_a_fixed_cadence(void **state)
 static void window_that_passed_in_silence_lets_the_next_append_leave_at_once(void **state)
 {
     struct fixture *f = *state;
-    subscribe(f, LANE_DELTA, 40);
-    create(f, 0);
+    streams_begin(f, 1, 40);
     append(f, 0, "a");
     advance_ms(f, 41);
     sent(f, 0);
@@ -239,8 +242,7 @@ static void window_that_passed_in_silence_lets_the_next_append_leave_at_once(voi
 static void update_leaves_after_the_pending_run(void **state)
 {
     struct fixture *f = *state;
-    subscribe(f, LANE_DELTA, 40);
-    create(f, 0);
+    streams_begin(f, 1, 40);
     append(f, 0, "a");
     sent(f, 0);
     append(f, 0, "b");
@@ -254,9 +256,7 @@ static void update_leaves_after_the_pending_run(void **state)
 static void first_append_of_another_message_empties_the_list_first(void **state)
 {
     struct fixture *f = *state;
-    subscribe(f, LANE_DELTA, 40);
-    create(f, 0);
-    create(f, 1);
+    streams_begin(f, 2, 40);
     append(f, 0, "a");
     sent(f, 0);
     append(f, 0, "b");
@@ -269,9 +269,7 @@ static void first_append_of_another_message_empties_the_list_first(void **state)
 static void interleaved_appends_leave_in_commit_order_with_one_frame_a_run(void **state)
 {
     struct fixture *f = *state;
-    subscribe(f, LANE_DELTA, 40);
-    create(f, 0);
-    create(f, 1);
+    streams_begin(f, 2, 40);
     append(f, 0, "a");
     append(f, 1, "x");
     sent(f, 0);
@@ -290,8 +288,7 @@ static void each_connection_has_the_window_that_it_asked_for(void **state)
     struct fixture *f = *state;
     subscribe(f, LANE_DELTA, 0);
     subscribe(f, LANE_DELTA, 20);
-    subscribe(f, LANE_DELTA, 100);
-    create(f, 0);
+    streams_begin(f, 1, 100);
     append(f, 0, "a");
     for (int i = 0; i < 3; i++)
         sent(f, (unsigned)i);
@@ -338,8 +335,7 @@ static void v1_subscriber_sees_the_create_and_nothing_of_the_stream(void **state
 static void newcomer_gets_nothing_of_a_run_that_was_pending(void **state)
 {
     struct fixture *f = *state;
-    subscribe(f, LANE_DELTA, 500);
-    create(f, 0);
+    streams_begin(f, 1, 500);
     append(f, 0, "a");
     append(f, 0, "b");
     sent(f, 0);
@@ -355,8 +351,7 @@ static void pending_text_leaves_early_when_it_grows_too_large(void **state)
 {
     struct fixture *f = *state;
     f->core->config->ai.rollup.max_pending_bytes = 10;
-    subscribe(f, LANE_DELTA, 500);
-    create(f, 0);
+    streams_begin(f, 1, 500);
     append(f, 0, "a");
     sent(f, 0);
     append(f, 0, "12345");
@@ -371,8 +366,7 @@ static void pending_text_leaves_early_when_it_grows_too_large(void **state)
 static void without_room_on_the_shard_appends_leave_at_once_behind_the_rest(void **state)
 {
     struct fixture *f = *state;
-    subscribe(f, LANE_DELTA, 500);
-    create(f, 0);
+    streams_begin(f, 1, 500);
     append(f, 0, "a");
     append(f, 0, "b");
     sent(f, 0);
@@ -393,9 +387,7 @@ static void without_room_on_the_shard_appends_leave_at_once_behind_the_rest(void
 static void runs_of_a_channel_are_bounded(void **state)
 {
     struct fixture *f = *state;
-    subscribe(f, LANE_DELTA, 500);
-    create(f, 0);
-    create(f, 1);
+    streams_begin(f, 2, 500);
     append(f, 0, "a");
     append(f, 1, "a");
     sent(f, 0);
@@ -413,8 +405,7 @@ static void latency_counts_from_the_arrival_at_the_owner(void **state)
 {
     struct fixture *f = *state;
     struct app_metrics *m = metrics_of(&f->core->env, f->core->app);
-    subscribe(f, LANE_DELTA, 40);
-    create(f, 0);
+    streams_begin(f, 1, 40);
     append(f, 0, "a");
     append(f, 0, "b");
     advance_ms(f, 40);
@@ -430,8 +421,7 @@ static void what_leaves_behind_its_window_is_late(void **state)
 {
     struct fixture *f = *state;
     struct app_metrics *m = metrics_of(&f->core->env, f->core->app);
-    subscribe(f, LANE_DELTA, 500);
-    create(f, 0);
+    streams_begin(f, 1, 500);
     append(f, 0, "a");
     append(f, 0, "b");
     advance_ms(f, 500);
@@ -494,8 +484,7 @@ static void a_text_that_is_read_while_a_repair_goes_by_is_read_again(void **stat
 static void drain_sends_what_is_pending(void **state)
 {
     struct fixture *f = *state;
-    subscribe(f, LANE_DELTA, 500);
-    create(f, 0);
+    streams_begin(f, 1, 500);
     append(f, 0, "a");
     append(f, 0, "b");
     sent(f, 0);

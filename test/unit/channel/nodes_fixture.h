@@ -263,6 +263,24 @@ static inline void write_by(unsigned node, enum store_action action, const char 
     assert_int_equal(f->result, PUBLISH_OK);
 }
 
+/* An append that the other node does not hear of. */
+static inline void append_unheard(unsigned node, const char *data)
+{
+    f->cut = true;
+    write_by(node, ACTION_APPEND, data);
+    f->cut = false;
+}
+
+/* Of a stream of the first node the other one hears the create and "c", not "a" and "b". */
+static inline void lose_a_and_b(void)
+{
+    f->wanted_window = 0;
+    write_by(0, ACTION_CREATE, "\"\"");
+    append_unheard(0, "\"a\"");
+    append_unheard(0, "\"b\"");
+    write_by(0, ACTION_APPEND, "\"c\"");
+}
+
 /* ---- what was seen ---- */
 
 static char seen[4096];

@@ -47,13 +47,7 @@ static void two_nodes_feed_one_message(void **state)
 static void what_the_bus_loses_is_read_from_the_store(void **state)
 {
     attach(1, LANE_DELTA, 0);
-    f->wanted_window = 0;
-    write_by(0, ACTION_CREATE, "\"\"");
-    f->cut = true;
-    write_by(0, ACTION_APPEND, "\"a\"");
-    write_by(0, ACTION_APPEND, "\"b\"");
-    f->cut = false;
-    write_by(0, ACTION_APPEND, "\"c\"");
+    lose_a_and_b();
     assert_string_equal(text_of(1), "");
     advance_ms(12);
     assert_string_equal(text_of(1), "abc");
@@ -229,9 +223,7 @@ static void a_lost_tail_is_found_when_the_bus_says_that_it_was_away(void **state
 {
     attach(1, LANE_DELTA, 0);
     write_by(0, ACTION_CREATE, "\"\"");
-    f->cut = true;
-    write_by(0, ACTION_APPEND, "\"a\"");
-    f->cut = false;
+    append_unheard(0, "\"a\"");
     advance_ms(100);
     assert_string_equal(text_of(1), "");
     hub_missed(&f->nodes[1].core->env);

@@ -77,13 +77,7 @@ static void what_another_node_committed_first_comes_first(void **state)
 static void gaps_are_read_from_the_store(void **state)
 {
     wildcard(1, LANE_DELTA);
-    f->wanted_window = 0;
-    write_by(0, ACTION_CREATE, "\"\"");
-    f->cut = true;
-    write_by(0, ACTION_APPEND, "\"a\"");
-    write_by(0, ACTION_APPEND, "\"b\"");
-    f->cut = false;
-    write_by(0, ACTION_APPEND, "\"c\"");
+    lose_a_and_b();
     advance_ms(15);
     assert_string_equal(text_of(1), "abc");
 }
@@ -104,9 +98,7 @@ static void whoever_comes_to_a_followed_channel_misses_nothing(void **state)
     wildcard(1, LANE_DELTA);
     write_by(0, ACTION_APPEND, "\"a\"");
     advance_ms(15);
-    f->cut = true;
-    write_by(0, ACTION_APPEND, "\"b\"");
-    f->cut = false;
+    append_unheard(0, "\"b\"");
     attach_other(1, "ai-a", LANE_DELTA, 0);
     assert_int_equal(f->other.attached_at, 3);
     assert_string_equal(text_of(1), "ab");

@@ -9,17 +9,13 @@
 
 #include "bus_fixture.h"
 
-static struct redis_server server;
-static struct node nodes[NODES_MAX];
 static pid_t other, second; /* nodes in processes of their own; 0 = none */
 static const char *own_path;
 
 static int setup(void **state)
 {
-    memset(nodes, 0, sizeof nodes);
     other = second = 0;
-    redis_server_start(&server, NULL);
-    return 0;
+    return broker_setup(state);
 }
 
 static void kill_process(pid_t *pid)
@@ -35,10 +31,7 @@ static int teardown(void **state)
 {
     kill_process(&other);
     kill_process(&second);
-    for (size_t i = 0; i < NODES_MAX; i++)
-        node_close(&nodes[i]);
-    redis_server_free(&server);
-    return 0;
+    return broker_teardown(state);
 }
 
 /* ---- the broker ---- */
@@ -46,7 +39,7 @@ static int teardown(void **state)
 /* A Redis that comes back empty knows nobody: everybody must subscribe again, and look for what was lost meanwhile. */
 static void a_restarted_redis_is_subscribed_again(void **state)
 {
-    nodes_open(nodes, 3, server.port);
+    nodes_open(3, server.port);
     listen_and_wait(&nodes[0], 3, 1);
     redis_server_kill(&server);
     wait_until(!bus_is_up(nodes[0].bus) && !bus_is_up(nodes[1].bus) && !bus_is_up(nodes[2].bus));
@@ -69,7 +62,7 @@ static void a_restarted_redis_is_subscribed_again(void **state)
 /* Only what was waiting when all nodes are back can be counted on; it comes in order. */
 static void what_waits_is_sent_after_the_break(void **state)
 {
-    nodes_open(nodes, 2, server.port);
+    nodes_open(2, server.port);
     listen_and_wait(&nodes[0], 3, 1);
     redis_server_kill(&server);
     wait_until(!bus_is_up(nodes[0].bus) && !bus_is_up(nodes[1].bus));
@@ -86,7 +79,7 @@ static void what_waits_is_sent_after_the_break(void **state)
 /* What was on its way when the connection broke may or may not have arrived: the core must hear of it. */
 static void a_break_tells_of_payloads_in_doubt(void **state)
 {
-    nodes_open(nodes, 2, server.port);
+    nodes_open(2, server.port);
     kill(server.pid, SIGSTOP);
     for (int i = 0; i < 100; i++)
         publish_number(&nodes[1], 3, i);
@@ -101,7 +94,7 @@ static void a_break_tells_of_payloads_in_doubt(void **state)
 /* It takes no answer for TCP to believe in a connection; a heartbeat that does not come back says more. */
 static void a_redis_that_hangs_is_left(void **state)
 {
-    nodes_open(nodes, 2, server.port);
+    nodes_open(2, server.port);
     kill(server.pid, SIGSTOP);
     wait_until(!bus_is_up(nodes[0].bus));
     kill(server.pid, SIGCONT);
@@ -112,7 +105,7 @@ static void a_redis_that_hangs_is_left(void **state)
 
 static void a_full_queue_says_what_it_drops(void **state)
 {
-    nodes_open(nodes, 2, server.port);
+    nodes_open(2, server.port);
     listen_and_wait(&nodes[0], 3, 1);
     redis_server_kill(&server);
     wait_until(!bus_is_up(nodes[1].bus));
@@ -160,7 +153,7 @@ static void a_slow_subscriber_misses_and_is_told(void **state)
     redisContext *c = redisConnect("127.0.0.1", server.port);
     freeReplyObject(redisCommand(c, "CONFIG SET client-output-buffer-limit %s", "pubsub 1mb 1mb 1"));
     redisFree(c);
-    nodes_open(nodes, 2, server.port);
+    nodes_open(2, server.port);
     listen_and_wait(&nodes[0], 3, 1);
     nodes[0].slow_us = 20000;
     memset(large, ' ', sizeof large);
@@ -215,7 +208,7 @@ static void be_a_node(uint16_t port, const char *id)
 
 static void a_killed_node_is_declared_dead_and_one_leads(void **state)
 {
-    nodes_open(nodes, 3, server.port);
+    nodes_open(3, server.port);
     start_other();
     wait_until(bus_wanted(nodes[0].bus, 5) == 2 && bus_peers(nodes[1].bus) == 3 && bus_peers(nodes[2].bus) == 3);
     kill_process(&other);
@@ -244,7 +237,7 @@ static void a_leader_that_dies_is_succeeded(void **state)
 
 static void a_node_that_slept_comes_back(void **state)
 {
-    nodes_open(nodes, 1, server.port);
+    nodes_open(1, server.port);
     start_other();
     wait_until(bus_wanted(nodes[0].bus, 5) == 2);
     kill(other, SIGSTOP);
@@ -255,7 +248,7 @@ static void a_node_that_slept_comes_back(void **state)
 
 static void a_good_bye_is_heard_at_once(void **state)
 {
-    nodes_open(nodes, 3, server.port);
+    nodes_open(3, server.port);
     bus_listen(nodes[2].bus, 5, 1);
     for (int i = 0; i < 300; i++)
         bus_send(nodes[2].bus, STR_NONE, STR("last words"));
@@ -318,7 +311,7 @@ static struct str interest_in(struct buf *packed, unsigned topic, int window)
 static void a_lost_announcement_is_noticed(void **state)
 {
     struct buf packed = {0};
-    nodes_open(nodes, 1, server.port);
+    nodes_open(1, server.port);
     stage = redisConnect("127.0.0.1", server.port);
     struct bus_message m = {.kind = BUS_HELLO, .node = "0123456789abcdef", .nonce = "nonce678", .topics = TOPICS, .generation = 4};
     m.interests = interest_in(&packed, 7, 3);
@@ -352,7 +345,7 @@ static void a_lost_announcement_is_noticed(void **state)
 /* A peer that does not acknowledge holds listening() up for a second, no longer. */
 static void a_silent_peer_does_not_hold_up_listening(void **state)
 {
-    nodes_open(nodes, 1, server.port);
+    nodes_open(1, server.port);
     stage = redisConnect("127.0.0.1", server.port);
     struct bus_message m = {.kind = BUS_HELLO, .node = "0123456789abcdef", .nonce = "nonce678", .topics = TOPICS, .interests = STR("\0")};
     say(&m);
@@ -366,7 +359,7 @@ static void a_silent_peer_does_not_hold_up_listening(void **state)
 
 static void garbage_is_counted_and_dropped(void **state)
 {
-    nodes_open(nodes, 1, server.port);
+    nodes_open(1, server.port);
     listen_and_wait(&nodes[0], 3, 1);
     stage = redisConnect("127.0.0.1", server.port);
     freeReplyObject(redisCommand(stage, "PUBLISH test::#requests %s", "garbage"));

@@ -27,6 +27,9 @@ struct node {
     _Atomic unsigned slow_us;        /* published() takes so long */
 };
 
+static struct redis_server server;
+static struct node nodes[NODES_MAX];
+
 static inline void test_sleep_ms(long ms)
 {
     nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
@@ -177,6 +180,22 @@ static inline void node_close(struct node *n)
     pthread_mutex_destroy(&n->lock);
 }
 
+/* A broker, and no node yet. */
+static inline int broker_setup(void **state)
+{
+    memset(nodes, 0, sizeof nodes);
+    redis_server_start(&server, NULL);
+    return 0;
+}
+
+static inline int broker_teardown(void **state)
+{
+    for (size_t i = 0; i < NODES_MAX; i++)
+        node_close(&nodes[i]);
+    redis_server_free(&server);
+    return 0;
+}
+
 static inline void publish_number(struct node *n, unsigned topic, int64_t number)
 {
     char text[32];
@@ -191,7 +210,7 @@ static inline void listen_and_wait(struct node *n, unsigned topic, int window)
 }
 
 /* All of them up, and each knows all others. */
-static inline void nodes_open(struct node *nodes, size_t count, uint16_t port)
+static inline void nodes_open(size_t count, uint16_t port)
 {
     for (size_t i = 0; i < count; i++)
         node_open(&nodes[i], port);

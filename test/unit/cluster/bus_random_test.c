@@ -8,25 +8,8 @@
 
 enum { NODES = 4, ROUNDS = 4, STEPS = 400 };
 
-static struct redis_server server;
-static struct node nodes[NODES_MAX];
 static int windows[NODES][TOPICS]; /* what each has asked for; BUS_NOBODY */
 static unsigned listens[NODES];    /* bus_listen() that must be answered at least once since the node began */
-
-static int setup(void **state)
-{
-    memset(nodes, 0, sizeof nodes);
-    redis_server_start(&server, NULL);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    for (size_t i = 0; i < NODES_MAX; i++)
-        node_close(&nodes[i]);
-    redis_server_free(&server);
-    return 0;
-}
 
 static void begin(unsigned i)
 {
@@ -139,7 +122,7 @@ static void in_the_end_everybody_knows(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(in_the_end_everybody_knows, setup, teardown),
+        cmocka_unit_test_setup_teardown(in_the_end_everybody_knows, broker_setup, broker_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,8 +9,7 @@
 #include "cluster/redis_link.h"
 #include "config/load.h"
 
-static struct redis_server server, replica, sentinel;
-static struct node nodes[NODES_MAX];
+static struct redis_server replica, sentinel;
 
 static int setup(void **state)
 {
@@ -21,11 +20,9 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    for (size_t i = 0; i < NODES_MAX; i++)
-        node_close(&nodes[i]);
+    broker_teardown(state);
     redis_server_free(&sentinel);
     redis_server_free(&replica);
-    redis_server_free(&server);
     return 0;
 }
 

@@ -4,29 +4,11 @@
  */
 #include "bus_fixture.h"
 
-static struct redis_server server;
-static struct node nodes[NODES_MAX];
-
-static int setup(void **state)
-{
-    memset(nodes, 0, sizeof nodes);
-    redis_server_start(&server, NULL);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    for (size_t i = 0; i < NODES_MAX; i++)
-        node_close(&nodes[i]);
-    redis_server_free(&server);
-    return 0;
-}
-
 /* ---- payloads ---- */
 
 static void payloads_arrive_in_order_and_not_at_home(void **state)
 {
-    nodes_open(nodes, 2, server.port);
+    nodes_open(2, server.port);
     listen_and_wait(&nodes[0], 3, 1);
     listen_and_wait(&nodes[1], 3, 1);
     for (int i = 0; i < 3000; i++)
@@ -41,7 +23,7 @@ static void payloads_arrive_in_order_and_not_at_home(void **state)
 
 static void only_listeners_hear_a_topic(void **state)
 {
-    nodes_open(nodes, 2, server.port);
+    nodes_open(2, server.port);
     listen_and_wait(&nodes[0], 3, 1);
     publish_number(&nodes[1], 4, 1);
     publish_number(&nodes[1], 3, 2);
@@ -51,7 +33,7 @@ static void only_listeners_hear_a_topic(void **state)
 
 static void a_payload_goes_to_one_node_or_to_all(void **state)
 {
-    nodes_open(nodes, 3, server.port);
+    nodes_open(3, server.port);
     bus_send(nodes[0].bus, bus_node(nodes[1].bus), STR("for one"));
     bus_send(nodes[0].bus, STR_NONE, STR("for all"));
     wait_until(was_told(&nodes[1], "received for all") && was_told(&nodes[2], "received for all"));
@@ -65,7 +47,7 @@ static void bytes_pass_as_they_are(void **state)
     static char large[BUS_PAYLOAD_MAX];
     for (size_t i = 0; i < sizeof large; i++)
         large[i] = (char)(i * 7 + i / 256);
-    nodes_open(nodes, 2, server.port);
+    nodes_open(2, server.port);
     bus_send(nodes[0].bus, STR_NONE, str_make(large, sizeof large));
     wait_until(nodes[1].received == 1);
     assert_true(nodes[1].received_hash == map_hash(str_make(large, sizeof large)));
@@ -75,7 +57,7 @@ static void bytes_pass_as_they_are(void **state)
 
 static void the_smallest_window_of_the_peers_is_wanted(void **state)
 {
-    nodes_open(nodes, 3, server.port);
+    nodes_open(3, server.port);
     assert_int_equal(bus_wanted(nodes[0].bus, 5), BUS_NOBODY);
     listen_and_wait(&nodes[1], 5, 4);
     assert_int_equal(bus_wanted(nodes[0].bus, 5), 4);
@@ -102,7 +84,7 @@ static void nobody_known_counts_as_everybody_listening(void **state)
 
 static void each_listen_after_a_leave_is_answered_once(void **state)
 {
-    nodes_open(nodes, 2, server.port);
+    nodes_open(2, server.port);
     for (unsigned i = 0; i < 20; i++) {
         bus_listen(nodes[0].bus, 9, 1);
         bus_listen(nodes[0].bus, 9, 2);
@@ -145,7 +127,7 @@ static void *hammer_runs(void *arg)
 static void nothing_falls_between_listening_and_the_head(void **state)
 {
     pthread_t thread;
-    nodes_open(nodes, 2, server.port);
+    nodes_open(2, server.port);
     hammer.topic = 11;
     hammer.stop = false;
     hammer.committed = 0;
@@ -169,14 +151,14 @@ static void nothing_falls_between_listening_and_the_head(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(payloads_arrive_in_order_and_not_at_home, setup, teardown),
-        cmocka_unit_test_setup_teardown(only_listeners_hear_a_topic, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_payload_goes_to_one_node_or_to_all, setup, teardown),
-        cmocka_unit_test_setup_teardown(bytes_pass_as_they_are, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_smallest_window_of_the_peers_is_wanted, setup, teardown),
-        cmocka_unit_test_setup_teardown(nobody_known_counts_as_everybody_listening, setup, teardown),
-        cmocka_unit_test_setup_teardown(each_listen_after_a_leave_is_answered_once, setup, teardown),
-        cmocka_unit_test_setup_teardown(nothing_falls_between_listening_and_the_head, setup, teardown),
+        cmocka_unit_test_setup_teardown(payloads_arrive_in_order_and_not_at_home, broker_setup, broker_teardown),
+        cmocka_unit_test_setup_teardown(only_listeners_hear_a_topic, broker_setup, broker_teardown),
+        cmocka_unit_test_setup_teardown(a_payload_goes_to_one_node_or_to_all, broker_setup, broker_teardown),
+        cmocka_unit_test_setup_teardown(bytes_pass_as_they_are, broker_setup, broker_teardown),
+        cmocka_unit_test_setup_teardown(the_smallest_window_of_the_peers_is_wanted, broker_setup, broker_teardown),
+        cmocka_unit_test_setup_teardown(nobody_known_counts_as_everybody_listening, broker_setup, broker_teardown),
+        cmocka_unit_test_setup_teardown(each_listen_after_a_leave_is_answered_once, broker_setup, broker_teardown),
+        cmocka_unit_test_setup_teardown(nothing_falls_between_listening_and_the_head, broker_setup, broker_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,11 +2,9 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "fixture.h"
+#include "writer.h"
 
-#include <signal.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include "base/log.h"
 #include "store/engine.h"
@@ -478,25 +476,7 @@ static void acknowledged_appends_survive_kill(void **state)
 {
     for (int round = 0; round < 3; round++) {
         struct fixture *f = fixture_new(ROCKSDB);
-        int fds[2];
-        uint64_t acknowledged = 0, delivery;
-        assert_int_equal(pipe(fds), 0);
-        char fd[16];
-        snprintf(fd, sizeof fd, "%d", fds[1]);
-        pid_t child = fork();
-        if (child == 0) {
-            execl("/proc/self/exe", "fault_test", "writer", f->dir, fd, NULL);
-            _exit(1);
-        }
-        close(fds[1]);
-        for (int i = 0; i < 300 + 1000 * round && read(fds[0], &delivery, sizeof delivery) == sizeof delivery; i++)
-            acknowledged = delivery;
-        kill(child, SIGKILL);
-        while (read(fds[0], &delivery, sizeof delivery) == sizeof delivery)
-            acknowledged = delivery;
-        waitpid(child, NULL, 0);
-        close(fds[0]);
-
+        uint64_t acknowledged = writer_killed(f, "fault_test", 300 + 1000 * round);
         fixture_open(f);
         struct store_head h = head(f);
         assert_true(h.delivery >= acknowledged && h.delivery <= acknowledged + 1);

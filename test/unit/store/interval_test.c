@@ -2,10 +2,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "fixture.h"
-
-#include <signal.h>
-#include <sys/wait.h>
+#include "writer.h"
 
 #include "base/log.h"
 #include "store/row.h"
@@ -133,29 +130,12 @@ static void writer_process(const char *dir, int pipe_fd)
 static void kill_of_the_process_loses_nothing(void **state)
 {
     struct fixture *f = fixture_new(ROCKSDB);
-    int fds[2];
-    uint64_t acknowledged = 0, delivery;
-    char fd[16];
     f->options.sync_always = false;
     fixture_open(f);
     ordinary(f, "0");
     struct store_head before = head(f);
     store_close(f->store);
-    assert_int_equal(pipe(fds), 0);
-    snprintf(fd, sizeof fd, "%d", fds[1]);
-    pid_t child = fork();
-    if (child == 0) {
-        execl("/proc/self/exe", "interval_test", "writer", f->dir, fd, NULL);
-        _exit(1);
-    }
-    close(fds[1]);
-    for (int i = 0; i < 500 && read(fds[0], &delivery, sizeof delivery) == sizeof delivery; i++)
-        acknowledged = delivery;
-    kill(child, SIGKILL);
-    while (read(fds[0], &delivery, sizeof delivery) == sizeof delivery)
-        acknowledged = delivery;
-    waitpid(child, NULL, 0);
-    close(fds[0]);
+    uint64_t acknowledged = writer_killed(f, "interval_test", 500);
     fixture_open(f);
     assert_string_equal(head(f).stream_id, before.stream_id);
     assert_true(acknowledged > 100);
