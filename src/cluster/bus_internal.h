@@ -169,14 +169,20 @@ struct bus_item *bus_item_new(struct bus *bus, enum bus_kind kind, unsigned to, 
 void bus_item_free(struct bus_item *item);
 /* Sends m to all, or to the node `target`. Without a connection: nothing, the next HELLO makes up for it. */
 void bus_send_message(struct bus *bus, const struct bus_message *m, const char *target);
-void bus_flush_soon(struct bus *bus);
 /* The item leaves for good and was not sent, or who knows. */
 void bus_item_dropped(struct bus_item *item);
-/* From bus_transport_up() until somebody has to know the peers again. */
+
+/* ---- bus_course.c: one connection after another; all on the bus's thread ---- */
+void bus_course_init(struct bus *bus);  /* before the thread */
+void bus_course_begin(struct bus *bus); /* connects, and again whenever a connection breaks */
+/* At the end of this turn what is unsent goes to the transport, and what has changed is announced. */
+void bus_flush_soon(struct bus *bus);
+/* Somebody has answered HELLO: were they all? */
 void bus_settle(struct bus *bus);
+/* A node with our id and this nonce is alive: one of the two gives up the bus until a restart. */
 void bus_conflict(struct bus *bus, const char *nonce);
 
-/* ---- the transport says ---- */
+/* ---- bus_course.c, too: the transport says ---- */
 void bus_transport_up(struct bus *bus);
 /* Everything that was subscribed is no longer. */
 void bus_transport_down(struct bus *bus);
