@@ -5,6 +5,7 @@
 #pragma once
 #include "channel/channel.h"
 #include "channel/presence.h"
+#include "channel/record.h"
 #include "channel/remote.h"
 
 struct listeners; /* local.c: one channel's subscribers on this shard */
@@ -40,7 +41,7 @@ struct hub {
     void (*missed)(void *user);    /* hub_on_missed() */
     void *missed_user;
     uint64_t publishes;            /* in flight, of all channels owned here */
-    struct latency_probe *probe;   /* local.c */
+    struct latency_probes *probes; /* latency.c */
 };
 
 struct subscription {
@@ -121,20 +122,12 @@ struct message_mail {
 /* key = app id, 0, channel; appended to out. */
 void channel_key(struct buf *out, const struct app *app, struct str channel);
 
-/* owner.c */
-struct channel *owner_channel(struct env *env, struct app *app, struct str name, const struct channel_name *kind);
-struct channel *owner_find(struct hub *hub, const struct app *app, struct str name);
-void owner_settle(struct channel *ch); /* frees it, or puts it among the idle, if nothing refers to it any more */
-void owner_wake(struct channel *ch);   /* not among the idle any more; owner_settle() follows */
-void owner_free(struct channel *ch);
+/* deliver.c */
 void channel_post_shared(struct channel *ch, struct message_shared *shared);
 void message_shared_drop(struct message_shared *shared);
 struct message_shared *message_shared_new(const struct channel *ch, const struct delivery *d);
 
-void owner_bypassed(struct channel *ch); /* operations pass unseen, or have passed */
-void owner_know_head(struct channel *ch, const struct store_head *head);
-/* A reset or purge has changed it. */
-void owner_forget(struct env *env, struct app *app, struct str channel);
+/* owner.c */
 void owner_drain(struct channel *ch); /* whatever is next in order leaves */
 
 /* attach.c */
@@ -336,6 +329,10 @@ void watch_topic_on(struct env *env);
 /* To this shard's subscribers of wildcards. */
 struct tally watch_fan_out(struct hub *hub, const struct message_shared *m, struct formats *formats);
 void watches_free(struct hub *hub);
+
+/* latency.c */
+/* m has just gone to so many: its latency is observed once this turn has written it. Beyond PROBES_MAX a turn, it is not. */
+void latency_probe(struct env *env, const struct message_shared *m, uint32_t recipients);
 
 /* local.c */
 /* Whether m is for s; whether it would be, but for the filter of s. */

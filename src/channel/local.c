@@ -10,6 +10,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "channel/gate.h"
 #include "channel/internal.h"
 #include "base/mem.h"
 #include "channel/filter.h"
@@ -39,19 +40,6 @@ struct listeners {
     uint32_t filters;      /* how many have a filter */
     uint64_t after_max;    /* largest `after` of those in lanes: above it nobody needs a closer look */
     struct list gated;     /* struct gate.link */
-};
-
-struct gated_frame {
-    struct frame *frame;
-    uint64_t first, last;
-};
-
-struct gate {
-    struct list link;
-    struct subscription *s;
-    struct gated_frame *frames;
-    uint32_t count, cap;
-    uint64_t bytes;
 };
 
 /* ---- lanes ---- */
@@ -119,66 +107,13 @@ static void listeners_free(struct listeners *l)
     free(l);
 }
 
-/* ---- gates ---- */
-
-static struct gate *gate_new(struct subscription *s)
-{
-    struct gate *gate = mem_new(struct gate);
-    gate->s = s;
-    list_append(&s->listeners->gated, &gate->link);
-    return gate;
-}
-
-static void gate_free(struct gate *gate)
-{
-    for (uint32_t i = 0; i < gate->count; i++)
-        if (gate->frames[i].frame != NULL)
-            frame_drop(gate->frames[i].frame);
-    list_remove(&gate->link);
-    free(gate->frames);
-    free(gate);
-}
-
-static bool gate_has_room(const struct gate *gate, size_t more)
-{
-    const struct subscription *s = gate->s;
-    return (s->gate_frames_max == 0 || gate->count < s->gate_frames_max) &&
-           (s->gate_bytes_max == 0 || gate->bytes + more <= s->gate_bytes_max);
-}
-
-static void gate_put(struct gate *gate, struct frame *frame, uint64_t first, uint64_t last)
-{
-    size_t size = frame_wire(frame).n;
-    if (!gate_has_room(gate, size)) {
-        gate->s->overflow(gate->s->user, gate->s);
-        return;
-    }
-    if (gate->count == gate->cap) {
-        gate->cap = gate->cap ? gate->cap * 2 : 8;
-        gate->frames = mem_realloc(gate->frames, gate->cap * sizeof(*gate->frames));
-    }
-    gate->frames[gate->count++] = (struct gated_frame){frame_take(frame), first, last};
-    gate->bytes += size;
-}
-
 uint32_t subscription_open(struct env *env, struct subscription *s, uint64_t above, uint64_t *last)
 {
-    struct gate *gate = s->gate;
-    uint32_t delivered = 0;
-    if (gate == NULL)
+    if (s->gate == NULL)
         return 0;
     s->after = above;
-    for (uint32_t i = 0; i < gate->count; i++) {
-        struct gated_frame *g = &gate->frames[i];
-        if (g->last != 0 && g->last <= above)
-            continue;
-        if (g->last != 0)
-            *last = g->last;
-        env->deliver(s->sink, g->frame);
-        g->frame = NULL;
-        delivered++;
-    }
-    gate_free(gate);
+    uint32_t delivered = gate_open(s->gate, above, last);
+    gate_free(s->gate);
     s->gate = NULL;
     lane_add(s->listeners, s);
     return delivered;
@@ -247,52 +182,6 @@ static void send_to_gates(struct listeners *l, const struct message_shared *m, s
             gate_put(gate, formats_frame(formats, s->format, mode), m->d.first, m->d.last);
     }
 }
-
-/* A latency is measured when the turn's writes are done: by a timer that is due in the next turn. */
-enum { PROBES_MAX = 256 };
-struct probe {
-    struct app *app;
-    const char *channel_type;
-    uint64_t arrived_ns;
-    uint32_t recipients;
-    bool append;
-};
-struct latency_probe {
-    struct timer timer;
-    struct env *env;
-    struct probe probes[PROBES_MAX];
-    uint32_t count;
-};
-
-static void probes_fire(struct timer *timer)
-{
-    struct latency_probe *all = list_of(timer, struct latency_probe, timer);
-    uint64_t now = clock_mono_ns(all->env->clock);
-    for (uint32_t i = 0; i < all->count; i++) {
-        const struct probe *p = &all->probes[i];
-        double ms = (double)(now - p->arrived_ns) / 1e6;
-        metrics_broadcast(all->env, p->app, p->channel_type, p->recipients, ms);
-        if (p->append)
-            metrics_observe(all->env, p->app, append_delivery, ms);
-    }
-    all->count = 0;
-}
-
-static void probe(struct env *env, const struct message_shared *m, uint32_t recipients)
-{
-    struct latency_probe *all = env->hub->probe;
-    if (all == NULL) {
-        all = env->hub->probe = mem_new(struct latency_probe);
-        all->env = env;
-        all->timer.fire = probes_fire;
-    }
-    if (all->count == PROBES_MAX)
-        return;
-    if (all->count == 0)
-        wheel_set(env->wheel, &all->timer, wheel_now_ms(env->wheel));
-    all->probes[all->count++] = (struct probe){m->app, m->channel_type, m->d.arrived_ns, recipients, m->d.append};
-}
-
 static void lanes_send(struct listeners *l, enum wire_format format, const struct message_shared *m, struct formats *formats,
                        struct tally *tally)
 {
@@ -324,7 +213,7 @@ static void count_sent(struct env *env, const struct message_shared *m, const st
     metrics_count(env, m->app, messages_out, tally->sent);
     metrics_count(env, m->app, bytes_out, tally->bytes);
     if (m->d.arrived_ns != 0 && tally->sent > 0)
-        probe(env, m, tally->sent);
+        latency_probe(env, m, tally->sent);
 }
 
 static void tell_lane(struct hub *hub, const struct lane *lane, const struct message_shared *m)
@@ -395,7 +284,7 @@ static void become_gated(struct subscription *s, const struct attached *answer)
     s->listeners->total++;
     s->listeners->filters += s->filter != NULL;
     s->after = answer->head.delivery;
-    s->gate = gate_new(s);
+    s->gate = gate_new(s, &s->listeners->gated);
 }
 
 static void post_detach(struct env *env, const struct subscription *s, uint64_t lease_ms)
@@ -558,5 +447,5 @@ void local_free(struct hub *hub)
     size_t at = 0;
     for (struct listeners *l; (l = map_next(&hub->local, &at)) != NULL;)
         listeners_free(l);
-    free(hub->probe);
+    free(hub->probes);
 }
