@@ -104,6 +104,7 @@ static void start_ops(struct server *server)
     ops->metrics = server->metrics;
     ops->webhooks = server->webhooks;
     ops->cache = server->cache;
+    ops->bus = server->bus;
     ops->limits_cache = server->limits;
     ops->shards_count = server->shards_count;
     ops->shards = mem_zalloc(server->shards_count * sizeof(struct ops_shard));

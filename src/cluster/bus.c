@@ -195,6 +195,11 @@ bool bus_is_up(const struct bus *bus)
     return atomic_load(&bus->up);
 }
 
+bool bus_gave_way(const struct bus *bus)
+{
+    return atomic_load(&bus->refusing);
+}
+
 size_t bus_peers(const struct bus *bus)
 {
     return atomic_load(&bus->peers_alive);
@@ -257,6 +262,8 @@ static void register_metrics(struct bus *bus)
     bus->reconnections = series(bus, metric_counter(r, "horizontal_transport_reconnections_total", "Connections after the first", "driver"));
     bus->published = series(bus, metric_counter(r, "horizontal_broadcast_published_total", "Payloads published to topics", "driver"));
     bus->received = series(bus, metric_counter(r, "horizontal_broadcast_received_total", "Payloads of other nodes in topics", "driver"));
+    bus->conflicts = series(bus, metric_counter(r, "horizontal_node_conflicts_total",
+                                                "Living nodes that were met with this node's id or instance.process_id", "driver"));
     bus->undecodable = series(bus, metric_counter(r, "horizontal_transport_messages_undecodable_total",
                                                   "Payloads that no node of ours has sent", "driver"));
 }
@@ -284,6 +291,7 @@ struct bus *bus_new(const struct bus_options *options, const struct bus_transpor
     bus->options = *options;
     bus->transport = transport;
     bus->options.prefix = arena_copy(&bus->arena, options->prefix);
+    bus->options.name = arena_copy(&bus->arena, str_first(options->name, options->name.n < BUS_NAME_MAX ? options->name.n : BUS_NAME_MAX));
     pthread_mutex_init(&bus->lock, NULL);
     random_from_kernel(&bus->random);
     if (node.p == NULL || !bus_id_read(node, bus->id)) {

@@ -12,7 +12,7 @@
  * Ownership: payloads are copied. Threads: every bus_*() any; handlers on the bus's own thread, one at a time.
  * Limits: BUS_QUEUE_MAX payloads of BUS_QUEUE_BYTES_MAX in all wait to be sent (dropped() for each beyond), BUS_PEERS_MAX peers (with
  * more of them this node publishes everything, as if all were wanted), payloads of BUS_PAYLOAD_MAX bytes (larger ones: dropped()). Metrics: horizontal_transport_queue_depth, _messages_dropped_total, _reconnections_total, horizontal_broadcast_published_total,
- * _received_total, all with label driver.
+ * _received_total, horizontal_node_conflicts_total, all with label driver.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -59,6 +59,7 @@ struct bus_options {
     void *user;
     const struct clock *clock;
     struct metric_registry *metrics;
+    struct str name;                 /* of this node for people: no two should have the same one; may be absent */
     struct str prefix;               /* of the broker's names, ends as it is configured: "sockudo_adapter:" */
     unsigned topics;
     uint32_t heartbeat_ms, node_timeout_ms;
@@ -74,6 +75,8 @@ void bus_close(struct bus *bus, uint32_t grace_ms);
 struct str bus_node(const struct bus *bus);
 /* Whether the broker answers, and how many peers are alive. */
 bool bus_is_up(const struct bus *bus);
+/* Another process has this node's id, and this one has given way: there is no bus until a restart. */
+bool bus_gave_way(const struct bus *bus);
 size_t bus_peers(const struct bus *bus);
 
 /* window: the smallest rollup window index that a connection here has in the topic; told to the peers. May be called again with another

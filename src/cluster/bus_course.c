@@ -158,6 +158,7 @@ void bus_conflict(struct bus *bus, const char *nonce)
 {
     if (bus->refusing || memcmp(nonce, bus->nonce, BUS_NONCE_BYTES) == 0 || memcmp(nonce, bus->nonce_before, BUS_NONCE_BYTES) == 0)
         return;
+    metric_add(bus->conflicts, METRIC_SHARD_BUS, 1);
     if (memcmp(bus->nonce, nonce, BUS_NONCE_BYTES) < 0) {
         log_warn("cluster", "another process has this node's id %s; it is the one that gives up the bus", bus->node);
         return;

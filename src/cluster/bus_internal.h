@@ -80,7 +80,7 @@ struct bus_peer {
     struct bus *bus;
     char id[BUS_ID_BYTES];
     char node[BUS_NODE_SIZE + 1];
-    bool known, warned;          /* its interests are; its number of topics was complained about */
+    bool known, warned, twin;    /* its interests are; its number of topics, our name were complained about */
     uint64_t generation;         /* of its interests */
     uint64_t acked;              /* of ours */
     uint64_t heard_ms;
@@ -157,7 +157,7 @@ struct bus {
     struct bus_gone gone[BUS_PEERS_MAX]; /* a ring: number n is at n modulo its size */
     uint64_t gone_count;     /* ever */
 
-    struct metric_series *depth, *dropped, *reconnections, *published, *received, *undecodable;
+    struct metric_series *depth, *dropped, *reconnections, *published, *received, *undecodable, *conflicts;
 };
 
 /* bus_open_redis() with a node id of the caller's choice. */

@@ -31,6 +31,7 @@ void bus_put(struct buf *out, const struct bus_message *m)
     case BUS_HELLO:
     case BUS_STATE:
         buf_put(out, m->nonce, BUS_NONCE_BYTES);
+        pack_text(out, m->name);
         pack_u64(out, m->topics);
         pack_u64(out, m->generation);
         if (m->kind == BUS_STATE)
@@ -101,7 +102,8 @@ static bool read_nonce(struct str *in, struct bus_message *m)
 
 static bool read_state(struct str *in, struct bus_message *m)
 {
-    if (!read_nonce(in, m) || !unpack_u32(in, &m->topics) || !unpack_u64(in, &m->generation))
+    if (!read_nonce(in, m) || !unpack_text(in, &m->name) || m->name.n > BUS_NAME_MAX || !unpack_u32(in, &m->topics) ||
+        !unpack_u64(in, &m->generation))
         return false;
     if (m->kind == BUS_STATE && !unpack_u64(in, &m->answers))
         return false;

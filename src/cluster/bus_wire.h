@@ -9,15 +9,15 @@
  *      kind        goes to   body
  *      PUBLISHED   topic     the payload
  *      SENT        all, one  the payload
- *      HELLO       all       nonce, topics, generation, interests    I am here: answer with STATE
- *      STATE       one       nonce, topics, generation, interests, of which generation of yours it is the answer
+ *      HELLO       all       nonce, name, topics, generation, interests    I am here: answer with STATE
+ *      STATE       one       nonce, name, topics, generation, of which generation of yours it is the answer, interests
  *      ANNOUNCE    all       since, generation, changes              mine were those of `since`, these are changed: answer with ACK
  *      ACK         one       generation                              of yours, which I know now
  *      ASK         one                                               send me your STATE
  *      HEARTBEAT   all       nonce, generation                       whoever knows another generation asks
  *      BYE         all
  *
- * Numbers are varints (base/pack.h), the nonce is 8 bytes as they are. interests, changes: a count, then for each topic, ascending,
+ * Numbers are varints (base/pack.h), the nonce is 8 bytes as they are, the name a text of at most BUS_NAME_MAX bytes. interests, changes: a count, then for each topic, ascending,
  * the distance from the topic before (from 0) and window + 1, 0 = does not listen.
  *
  * Threads: pure functions.
@@ -29,9 +29,10 @@
 #include "cluster/bus.h"
 
 enum {
-    BUS_WIRE_VERSION = 1,
+    BUS_WIRE_VERSION = 2,
     BUS_ID_BYTES = 16,
     BUS_NONCE_BYTES = 8,
+    BUS_NAME_MAX = 128,
     BUS_HEAD_BYTES = 2 + BUS_ID_BYTES,
     BUS_WINDOW_MAX = 200, /* of bus_listen() */
 };
@@ -43,6 +44,7 @@ struct bus_message {
     const char *node;         /* BUS_ID_BYTES */
     struct str payload;       /* PUBLISHED, SENT */
     const char *nonce;        /* BUS_NONCE_BYTES */
+    struct str name;          /* HELLO, STATE */
     uint32_t topics;          /* how many there are */
     uint64_t since, generation;
     uint64_t answers;         /* STATE: the receiver's generation that it answers */

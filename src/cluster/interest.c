@@ -267,7 +267,7 @@ void interest_send_state(struct bus *bus, enum bus_kind kind, const char *target
         if (bus->topics[i].told)
             interests[count++] = (struct bus_interest){i, bus->topics[i].window};
     bus_put_interests(&packed, interests, count);
-    struct bus_message m = {.kind = kind, .node = bus->id, .nonce = bus->nonce, .topics = bus->options.topics,
+    struct bus_message m = {.kind = kind, .node = bus->id, .nonce = bus->nonce, .name = bus->options.name, .topics = bus->options.topics,
                             .generation = bus->generation, .answers = answers, .interests = buf_view(&packed)};
     bus_send_message(bus, &m, target);
     buf_free(&packed);

@@ -218,8 +218,20 @@ static bool has_our_topics(struct bus *bus, struct bus_peer *peer, uint32_t topi
     return false;
 }
 
+/* Both say it: nothing breaks, but whoever reads what they write (presence history) cannot tell them apart. */
+static void compare_names(struct bus *bus, struct bus_peer *peer, struct str name)
+{
+    if (peer->twin || name.n == 0 || !str_eq(name, bus->options.name))
+        return;
+    log_error("cluster", "node %s has the instance.process_id %.*s, as this one (%s): give each node its own", peer->node, STR_ARG(name),
+              bus->node);
+    metric_add(bus->conflicts, METRIC_SHARD_BUS, 1);
+    peer->twin = true;
+}
+
 static void take_state(struct bus *bus, struct bus_peer *peer, const struct bus_message *m)
 {
+    compare_names(bus, peer, m->name);
     if (!has_our_topics(bus, peer, m->topics)) {
         make_unknown(bus, peer);
         return;

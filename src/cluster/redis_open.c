@@ -53,6 +53,7 @@ struct bus *bus_open_redis_as(const struct bus_options *options, struct str node
 
 void bus_options_from_config(struct bus_options *options, const struct config *config)
 {
+    options->name = config->process_id;
     options->prefix = config->adapter.redis_prefix;
     options->topics = config->adapter.topics;
     options->heartbeat_ms = (uint32_t)config->adapter.heartbeat_interval_ms;

@@ -6,6 +6,7 @@
  */
 #include "ops/internal.h"
 
+#include "cluster/bus.h"
 #include "cluster/cache.h"
 #include "webhook/webhook.h"
 
@@ -29,7 +30,7 @@ static struct verdict whole_server(struct ops *ops)
         return ERROR;
     if (ops->store && !store_is_healthy(ops->store))
         return ops->config->history.enabled ? ERROR : DEGRADED;
-    if (ops->cache && !cache_is_up(ops->cache))
+    if ((ops->cache && !cache_is_up(ops->cache)) || (ops->bus && bus_gave_way(ops->bus)))
         return ERROR;
     return ops->webhooks && !webhooks_is_healthy(ops->webhooks) ? DEGRADED : OK;
 }

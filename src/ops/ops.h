@@ -14,6 +14,7 @@
 #include "api/api.h"
 #include "message/metrics.h"
 
+struct bus;
 struct cache;
 struct webhooks;
 
@@ -30,6 +31,7 @@ struct ops {
     struct metrics *metrics;
     struct webhooks *webhooks; /* NULL = none */
     struct cache *cache;       /* NULL = none */
+    struct bus *bus;            /* NULL = the only node */
     struct cache *limits_cache; /* where the rate limit is counted; NULL = in memory */
     struct ops_shard *shards;
     unsigned shards_count;

@@ -220,3 +220,19 @@ describe('leaving', () => {
     assert.equal((await node.get('/live')).status, 200);
   });
 });
+
+describe('two nodes with one name', () => {
+  test('both say so, in the log and in a figure, and work on', async () => {
+    const fleet = await Fleet.start({ nodes: 2, config: { instance: { process_id: 'copied' } } });
+    const conflicts = async node => Number(/^sockudo_horizontal_node_conflicts_total\S* (\d+)/m.exec(await (await fetch(`http://127.0.0.1:${node.metricsPort}/metrics`)).text())?.[1]);
+    try {
+      for (const node of fleet.nodes) {
+        await until(async () => await conflicts(node) === 1, 'the conflict to be counted');
+        assert.match(node.log(), /ERROR cluster: node \S+ has the instance\.process_id copied, as this one/);
+        assert.equal((await node.get('/up')).text, 'OK');
+      }
+    } finally {
+      await fleet.stop();
+    }
+  });
+});

@@ -49,7 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     buf_str(&again, m.payload);
     require(bus_read(buf_view(&again), &back));
     require(m.kind == back.kind && memcmp(m.node, back.node, BUS_ID_BYTES) == 0 && m.topics == back.topics);
-    require(m.since == back.since && m.generation == back.generation && m.answers == back.answers);
+    require(str_eq(m.name, back.name) && m.since == back.since && m.generation == back.generation && m.answers == back.answers);
     require(str_eq(m.payload, back.payload) && str_eq(m.interests, back.interests));
     if (m.interests.p != NULL)
         write_interests_again(m.interests);

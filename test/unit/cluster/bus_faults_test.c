@@ -272,6 +272,28 @@ static void of_two_nodes_with_one_id_one_gives_up(void **state)
     wait_until(bus_is_up(nodes[0].bus) != bus_is_up(nodes[1].bus));
     test_sleep_ms(1500);
     assert_true(bus_is_up(nodes[0].bus) != bus_is_up(nodes[1].bus));
+    for (int i = 0; i < 2; i++) {
+        assert_true(bus_gave_way(nodes[i].bus) == !bus_is_up(nodes[i].bus));
+        assert_true(bus_is_up(nodes[i].bus) || figure(&nodes[i], "horizontal_node_conflicts_total") == 1);
+    }
+}
+
+/* instance.process_id in a configuration that was copied: nothing breaks, both say it, once. */
+static void nodes_with_one_name_both_say_so(void **state)
+{
+    for (int i = 0; i < 3; i++) {
+        node_init(&nodes[i]);
+        struct bus_options options = options_for(&nodes[i], server.port);
+        options.name = i < 2 ? STR("node-1") : STR("node-3");
+        node_open_with(&nodes[i], &options, STR_NONE);
+    }
+    wait_until(bus_peers(nodes[0].bus) == 2 && bus_peers(nodes[1].bus) == 2 && bus_peers(nodes[2].bus) == 2);
+    wait_until(figure(&nodes[0], "horizontal_node_conflicts_total") == 1 && figure(&nodes[1], "horizontal_node_conflicts_total") == 1);
+    test_sleep_ms(1200); /* some heartbeats */
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(figure(&nodes[i], "horizontal_node_conflicts_total"), i < 2);
+        assert_true(bus_is_up(nodes[i].bus) && !bus_gave_way(nodes[i].bus));
+    }
 }
 
 static void another_number_of_topics_is_complained_about(void **state)
@@ -390,6 +412,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(a_node_that_slept_comes_back, setup, teardown),
         cmocka_unit_test_setup_teardown(a_good_bye_is_heard_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(of_two_nodes_with_one_id_one_gives_up, setup, teardown),
+        cmocka_unit_test_setup_teardown(nodes_with_one_name_both_say_so, setup, teardown),
         cmocka_unit_test_setup_teardown(another_number_of_topics_is_complained_about, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lost_announcement_is_noticed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_silent_peer_does_not_hold_up_listening, setup, teardown),

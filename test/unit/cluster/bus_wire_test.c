@@ -50,16 +50,27 @@ static void a_state_says_what_a_node_listens_to(void **state)
 {
     struct bus_interest in[] = {{0, 0}, {1, 4}, {700, BUS_WINDOW_MAX}, {BUS_TOPICS_MAX - 1, 2}};
     struct buf packed = {0};
-    struct bus_message m = {.kind = BUS_STATE, .node = node, .nonce = nonce, .topics = 1024, .generation = 1ull << 40, .answers = 9}, back;
+    struct bus_message m = {.kind = BUS_STATE, .node = node, .nonce = nonce, .name = STR("node-1"), .topics = 1024, .generation = 1ull << 40, .answers = 9}, back;
     bus_put_interests(&packed, in, 4);
     m.interests = buf_view(&packed);
     assert_true(read_back(&m, &back));
+    assert_str(back.name, "node-1");
     assert_int_equal(back.topics, 1024);
     assert_true(back.generation == 1ull << 40);
     assert_int_equal(back.answers, 9);
     assert_memory_equal(back.nonce, nonce, BUS_NONCE_BYTES);
     assert_str(shown(back.interests), "0:0 1:4 700:200 4095:2 ");
     buf_free(&packed);
+}
+
+static void a_name_has_a_limit(void **state)
+{
+    char name[BUS_NAME_MAX + 1] = {0};
+    struct bus_message m = {.kind = BUS_HELLO, .node = node, .nonce = nonce, .topics = 8, .interests = STR("\0")}, back;
+    m.name = str_make(name, BUS_NAME_MAX);
+    assert_true(read_back(&m, &back));
+    m.name = str_make(name, BUS_NAME_MAX + 1);
+    assert_false(read_back(&m, &back));
 }
 
 static void an_announcement_tells_of_topics_that_were_left(void **state)
@@ -153,6 +164,7 @@ int main(void)
         cmocka_unit_test_teardown(a_payload_is_what_follows_the_head, teardown),
         cmocka_unit_test_teardown(a_state_says_what_a_node_listens_to, teardown),
         cmocka_unit_test_teardown(an_announcement_tells_of_topics_that_were_left, teardown),
+        cmocka_unit_test_teardown(a_name_has_a_limit, teardown),
         cmocka_unit_test_teardown(sizes_are_what_the_readme_says, teardown),
         cmocka_unit_test_teardown(whatever_is_cut_short_or_too_long_is_refused, teardown),
         cmocka_unit_test_teardown(interests_out_of_bounds_are_refused, teardown),
