@@ -5,7 +5,8 @@
  *     reactions   one per type: the summary and, once somebody needs it, its frame
  *   by_serial   event of a serial
  *
- * For annotations.c only.
+ * Ownership: the channel's record. Threads: its owner's shard. Limits: as annotations.h says; what is held counts in `bytes`.
+ * For annotations.c, annotations_held.c and annotations_shown.c only.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -60,3 +61,10 @@ struct reaction *annotations_fold(struct channel *ch, const struct annotation *a
 /* Messages that retention has taken. */
 void annotations_forget_gone(struct channel *ch);
 void annotations_forget_all(struct channel *ch);
+
+/* ---- annotations_shown.c ---- */
+
+/* a has changed the summary r: its subscribers get that, those who asked for events a as well. */
+void annotations_announce(struct channel *ch, const struct annotation *a, struct reaction *r);
+/* a, of this node, is stored and folded. */
+void annotations_tell_webhooks(struct channel *ch, const struct annotation *a);
