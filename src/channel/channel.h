@@ -9,6 +9,9 @@
  * Life: made by the first publish or attach, kept while anything refers to it, then among the idle ones until
  * CHANNELS_IDLE_MAX others are younger.
  *
+ * Units: ..._ms is env's monotonic clock unless it says wall; positions begin with 1, 0 = none. Ownership: a record is the hub's
+ * (record.h), what its pointers lead to is the file's that is named there. Threads: the owner's shard only.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once

@@ -6,6 +6,9 @@
  *
  * A child list is walked from i + 1 by jumping to each child's `end`.
  *
+ * Ownership: a draft's buffers are filter_read()'s, which makes one block of them. Threads: one while it grows. Errors: a text for
+ * the client, NULL = fine. Limits: filter.h.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once

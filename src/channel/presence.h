@@ -3,6 +3,9 @@
  * A member is a user; it holds a place per connection, and leased places for connections that were lost. Edges are what
  * matters: the first place adds the member, the last one that goes removes it.
  *
+ * Units: ms of the wheel. Ownership: ids and infos are copied; what is handed out are views until the next change. Threads: one shard.
+ * Limit: none of its own: who lets members in (member.c) counts them.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once

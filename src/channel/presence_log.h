@@ -12,7 +12,8 @@
  *
  * Limits: LOG_WAITING_MAX transitions wait per channel and LOG_ROWS_MAX per shard: beyond, they are lost. DOUBTS_MAX channels are in
  * doubt per shard: beyond, all of them are.
- * Metrics: presence_history_*.
+ * Metrics: presence_history_*. Ownership: a log is its channel's. Threads: the owner's shard. Errors: nobody is answered; they are the
+ * channel's doubt, and the log's.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

@@ -5,7 +5,8 @@
  * A user is counted once wherever he is: each node knows all members of the presence channels that it follows, so of two counts the
  * larger is the whole. Limits: QUESTIONS_MAX wait per shard; one more is answered with what this node knows.
  *
- * For src/channel only.
+ * For src/channel only. Ownership: q is the hub's until done(). Threads: env's shard. Errors: a node that does not answer in time is left
+ * out of the sum; nothing says so.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

@@ -10,6 +10,10 @@
  *
  * The layout is packed (base/pack.h), begins with its version, and is no wire protocol for anybody else.
  *
+ * Threads: pure functions, but for remote_publish(), which makes a publish of env's shard; that is the caller's. Ownership: views of the
+ * payload, or of ch and p. Errors: a payload that is none, or of another version, is REMOTE_KINDS or false. Limit: REMOTE_OPERATIONS_MAX
+ * operations in a payload; its size is the bus's limit.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once

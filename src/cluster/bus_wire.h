@@ -20,7 +20,8 @@
  * Numbers are varints (base/pack.h), the nonce is 8 bytes as they are, the name a text of at most BUS_NAME_MAX bytes. interests, changes: a count, then for each topic, ascending,
  * the distance from the topic before (from 0) and window + 1, 0 = does not listen.
  *
- * Threads: pure functions.
+ * Threads: pure functions. Ownership: what is read are views of the bytes. Errors: bus_read() is false, with no reason: a fleet of one
+ * version has none, and the bus counts them. Limits: BUS_TOPICS_MAX topics, window indexes up to BUS_WINDOW_MAX.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

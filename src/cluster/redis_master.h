@@ -5,7 +5,9 @@
  * Its links live and die together. An attempt may take LINK_CONNECT_MS for the master and as much for each Sentinel; the next one
  * begins after BACKOFF_MIN_MS, twice as long each time up to BACKOFF_MAX_MS, a random half of it taken off.
  *
- * Threads: its loop's, but for redis_master_init(), which comes before the loop runs. Ownership: options are borrowed.
+ * Threads: its loop's, but for redis_master_init(), which comes before the loop runs. Ownership: the struct is its user's, and zeroed
+ * but for what he sets; options are borrowed. Errors: what ends an attempt or a connection goes to the log with `purpose`, the user
+ * hears of down() only. Limits: those of redis_link.h; `out` is bounded by the user.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

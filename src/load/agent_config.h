@@ -2,6 +2,9 @@
  *
  * All fields are required and none may be unknown, so that two versions that do not fit each other find out at once.
  *
+ * Units are in the names; ppm is of what the comment names. Ownership: texts and nodes are the config's, agent_config_free(). Threads: one.
+ * Errors: a reason that names the field. Limits: each number's range is in the table of agent_config.c; AGENT_NODES_MAX nodes.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once

@@ -1,5 +1,8 @@
 /* api.h - signed requests of the HTTP API, as bytes (chapter 2, 2.3, 2.5, 2.11).
  *
+ * Nothing is sent here: a request is appended to `out`, signed with the wall clock plus skew_ms. Ownership: options and host are borrowed;
+ * answers are views. Threads: one per struct api. Limits: none of its own.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once

@@ -3,6 +3,9 @@
  * Each has the position of the last frame and a digest of all text it was sent, fragment after fragment: two that listened to the
  * same channel have the same digest, or one of them missed something, or got something twice.
  *
+ * Threads: the wire's loop. Ownership: the crowd is its user's, followers are its own; wire, options and peer are borrowed and outlive it.
+ * Errors: counted (lost, refused, order_errors, serial_errors), never fatal. Limit: as many connect at a time as --at-once says.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once

@@ -12,6 +12,10 @@
  * request that the server did not take (503, or a lost connection) is repeated as it was, same op_id, same
  * latency clock.
  *
+ * Threads: the wire's loop. Ownership: as in crowd.h. Errors: what is not repeated is counted in `failed`, the first few are shown on
+ * stderr. Limits: MARK_STREAMS_MAX streams; a stream has one request under way, so a schedule that the server cannot keep up
+ * with shows in `late`, not in memory.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once

@@ -6,7 +6,8 @@
  * turn allows in one write. After appends_per_message records it ends its message and begins the next one, on the same
  * connection.
  *
- * Threads: the loop's.
+ * Threads: the loop's. Ownership: as in crowd.h. Errors: counted in `failed` and `wrong`, the first few shown on stderr. Limits: `ahead`
+ * records per stream; MARK_STREAMS_MAX streams.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

@@ -3,7 +3,8 @@
  * Understands what API servers answer: a status line, Content-Length or chunks. When the server ends the
  * connection the request under way gets status 0; the next request connects anew.
  *
- * Threads: the loop's. Ownership: request bytes are copied, the body lives for the call.
+ * Threads: the loop's. Ownership: request bytes are copied, the body lives for the call. Limits: none: it trusts the server with the size
+ * of an answer, which is kept whole until done().
  *
  * SPDX-License-Identifier: Apache-2.0
  */

@@ -13,6 +13,8 @@
  * One machine has one clock, so sender and receiver may be different processes. The width is fixed, nothing
  * in it needs escaping in JSON, and so a payload of 100 bytes stays one.
  *
+ * Threads: pure functions. Limits: MARK_STREAMS_MAX streams, 999,999,999 payloads of each.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once

@@ -1,5 +1,8 @@
 /* options.h - what can be asked of the load program: one table for all of its modes.
  *
+ * Units are in the names. Ownership: texts are argv's. Threads: read once, before anything else, then by anybody. Errors: on stderr, with
+ * the option's name. Limits: the table's, in options.c.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once

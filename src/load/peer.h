@@ -1,5 +1,7 @@
 /* peer.h - the servers that the load program can talk to: how to subscribe, and how to publish.
  *
+ * A peer is a table of functions without state, static: any thread, nothing to free. Each function appends to `out`.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once

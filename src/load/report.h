@@ -1,5 +1,8 @@
 /* report.h - figures of one run: a line each for people, one flat JSON object for programs.
  *
+ * Each call prints its line at once and appends its member; a key is a member's name and is not escaped. Threads: one. Ownership: zeroed =
+ * empty; report_end() frees.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once

@@ -1,5 +1,9 @@
 /* rig.h - what every mode needs around its measurement.
  *
+ * Life: rig_new() -> rig_begin() -> the measurement -> rig_end() -> rig_report_...() -> rig_free(). Threads: one; it has the loop.
+ * Ownership: options are borrowed, the rest is the rig's. Errors: on stderr, and 1 for exit(). Units: seconds as real numbers, ns as
+ * integers.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once

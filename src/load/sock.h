@@ -1,6 +1,9 @@
 /* sock.h - what the connections of a load program share: where they connect to, the loop, one buffer to read
  * into.
  *
+ * Threads: the loop's. Ownership: a wire is its user's and is borrowed by all connections on it; `input` is anybody's for the length of one
+ * read. Errors: -errno. Limit: SOCK_INPUT_SIZE bytes a read.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once

@@ -7,6 +7,9 @@
  * Connection i belongs to group i modulo --groups and has all channels of that group: channel c is in group c modulo
  * --groups. Without --groups there are as many as channels, and each connection has one.
  *
+ * Threads: the wire's loop. Ownership: as in crowd.h. Errors: counted (failed, lost, order_errors, serial_errors), `why` has the last one.
+ * Limit: as many connect at a time as swarm.c's CONNECTING_MAX.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once

@@ -1,5 +1,8 @@
 /* verify.h - is what the server stored what was sent?
  *
+ * Each message costs a request, one after the other, on a connection of its own: the loop is turned meanwhile. Threads: the loop's.
+ * Ownership: all is borrowed for the call.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once

@@ -5,7 +5,8 @@
  *
  * Life: zeroed -> wsc_open() -> open() once the handshake is done -> text()... -> closed() once, unless
  * wsc_reset() came first. No callback may free the connection.
- * Ownership: paths are copied; payloads live for the call. Threads: the loop's.
+ * Ownership: paths are copied; payloads live for the call. Threads: the loop's. Limits: none: a frame is kept until it is whole, and what
+ * the server does not take of `out` stays there.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

@@ -1,5 +1,9 @@
 /* commit.h - the two ways to run the engine behind store.h: stepped by the caller, or by threads of its own.
  *
+ * Both keep the contract of store.h, its limits and its threads too; a stepped one is called by one thread. Ownership: the options' texts,
+ * clock and home are borrowed until store_close(), which also closes the kv. Errors: a commit that fails fails its operations, then the
+ * kv is opened anew, at first after 100 ms, with pauses that double up to 5 s.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once

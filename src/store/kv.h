@@ -3,7 +3,8 @@
  * Keys are byte strings in byte order. Writes are gathered in one pending batch and become visible, and durable, all at
  * once by kv_commit(). Reads see committed state only.
  *
- * Threads: the batch belongs to one thread (the engine's). Reads: any thread, at any time.
+ * Threads: the batch belongs to one thread (the engine's). Reads: any thread, at any time. Ownership: keys and values are copied. Errors:
+ * false with a reason where there is `error`; a read that fails is told apart from one that finds nothing. Limits: none of its own.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

@@ -4,6 +4,7 @@
  */
 #include "store/postgres_conn.h"
 
+#include <assert.h>
 #include <endian.h>
 #include <poll.h>
 #include <stdio.h>
@@ -329,11 +330,13 @@ void pg_query(struct pg_conn *c, enum pg_statement statement)
 {
     if (c->ran)
         pg_forget(c);
+    assert(c->queries_count < PG_QUERIES_MAX);
     c->queries[c->queries_count++] = (struct pg_query){.statement = statement, .first = c->param_count};
 }
 
 static void add_param(struct pg_conn *c, size_t at, int n)
 {
+    assert(c->queries[c->queries_count - 1].count < PG_PARAMS_MAX);
     c->param[c->param_count++] = (struct pg_param){at, n};
     c->queries[c->queries_count - 1].count++;
 }

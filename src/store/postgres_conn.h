@@ -5,7 +5,9 @@
  * Queries of one run are one transaction: explicit if they begin with PG_BEGIN and end with PG_COMMIT, else the implicit one of
  * the pipeline. What fails leaves nothing behind.
  *
- * Threads: one at a time. The only header that knows libpq; its users see rows as bytes.
+ * Threads: one at a time. The only header that knows libpq; its users see rows as bytes. Ownership: options and clock are borrowed,
+ * parameters are copied; results are the connection's until the next run. Errors: enum pg_verdict, with sqlstate and `why`. Limits:
+ * PG_QUERIES_MAX queries and PG_PARAMS_MAX parameters of each in a run (asserted); connecting takes 5 s at most, a run what it is given.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

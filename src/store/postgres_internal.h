@@ -7,6 +7,9 @@
  *      postgres_clock.c   what time it is there
  *      postgres_options.c what the configuration says        postgres_examine.c for the doctor
  *
+ * Threads: one writer (queue, batches, stuck channels), one keeper, up to READERS_MAX readers; what they share is guarded by the store's
+ * lock, and said so at the field. Limits: postgres.c and intake.h. Ownership: operations are their submitters' throughout.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once

@@ -5,6 +5,9 @@
  * lose their connections then, find the newer version when they come back, and stop writing. Tables that are newer, or not ours, are
  * refused.
  *
+ * Threads: the connection's. All of it blocks: a migration for as long as it and those before it take. Errors: false with a reason for
+ * whoever starts the server. Limit: TABLE_PREFIX_MAX bytes of a prefix.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
