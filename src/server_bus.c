@@ -48,7 +48,7 @@ static void leave(struct env *env, unsigned topic)
 
 static size_t peers(struct env *env)
 {
-    return bus_of(env) != NULL ? bus_peers(bus_of(env)) : 0;
+    return bus_of(env) != NULL ? bus_peers_reached(bus_of(env)) : 0;
 }
 
 static void send_to(struct env *env, struct str node, struct str payload)

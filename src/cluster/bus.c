@@ -78,6 +78,7 @@ void bus_send_message(struct bus *bus, const struct bus_message *m, const char *
     bus_put(&bytes, m);
     struct bus_item *item = item_alloc(bus, target != NULL ? BUS_TO_NODE : BUS_TO_ALL, bytes.n);
     memcpy(item->bytes, bytes.p, bytes.n);
+    item->generation = m->kind == BUS_ANNOUNCE || m->kind == BUS_HELLO ? m->generation : 0;
     if (target != NULL)
         memcpy(item->target, target, BUS_ID_BYTES);
     buf_free(&bytes);
@@ -203,6 +204,12 @@ bool bus_gave_way(const struct bus *bus)
 size_t bus_peers(const struct bus *bus)
 {
     return atomic_load(&bus->peers_alive);
+}
+
+size_t bus_peers_reached(const struct bus *bus)
+{
+    size_t alive = atomic_load(&bus->peers_alive), reached = atomic_load(&bus->peers_reached);
+    return alive < reached ? alive : reached;
 }
 
 /* ---- open and close ---- */

@@ -78,6 +78,9 @@ bool bus_is_up(const struct bus *bus);
 /* Another process has this node's id, and this one has given way: there is no bus until a restart. */
 bool bus_gave_way(const struct bus *bus);
 size_t bus_peers(const struct bus *bus);
+/* How many of them got what went to all last: more will not answer. A process that was killed is not among them, though it counts as
+ * alive for node_timeout_ms. */
+size_t bus_peers_reached(const struct bus *bus);
 
 /* window: the smallest rollup window index that a connection here has in the topic; told to the peers. May be called again with another
  * one. listening() comes once for each bus_listen() that follows a bus_leave() or nothing. */

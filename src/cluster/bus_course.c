@@ -49,8 +49,7 @@ static void settled(struct bus *bus)
 
 void bus_settle(struct bus *bus)
 {
-    if (bus->phase == BUS_GREETING && bus->hello_answered &&
-        peers_acked(bus, bus->hello_generation) + 1 >= bus->hello_reached)
+    if (bus->phase == BUS_GREETING && peers_acked_reached(bus, bus->hello_generation))
         settled(bus);
 }
 
@@ -126,6 +125,21 @@ void bus_transport_subscribed(struct bus *bus, unsigned topic)
     interest_subscribed(bus, topic);
 }
 
+static void reached_all(struct bus *bus, uint64_t generation, size_t reached)
+{
+    bus->reached = reached;
+    atomic_store(&bus->peers_reached, reached > 0 ? reached - 1 : 0);
+    if (generation == 0)
+        return;
+    if (reached == 0 && bus->phase == BUS_GREETING) {
+        bus->transport->restart(bus, "what is published does not reach our own subscription: two brokers?");
+        return;
+    }
+    bus->reached_generation = generation;
+    interest_acked(bus);
+    bus_settle(bus);
+}
+
 void bus_transport_answered(struct bus *bus, int64_t reached)
 {
     struct list *link = list_take(&bus->unanswered);
@@ -139,17 +153,11 @@ void bus_transport_answered(struct bus *bus, int64_t reached)
     }
     if (item->counted && item->to < BUS_TOPICS_MAX)
         metric_add(bus->published, METRIC_SHARD_BUS, 1);
-    bool hello = item->bytes[1] == BUS_HELLO;
+    unsigned to = item->to;
+    uint64_t generation = item->generation;
     bus_item_free(item);
-    if (!hello || bus->phase != BUS_GREETING)
-        return;
-    if (reached == 0) {
-        bus->transport->restart(bus, "what is published does not reach our own subscription: two brokers?");
-        return;
-    }
-    bus->hello_answered = true;
-    bus->hello_reached = (size_t)reached;
-    bus_settle(bus);
+    if (to == BUS_TO_ALL)
+        reached_all(bus, generation, (size_t)reached);
 }
 
 /* Two living processes with our id, as a container that was copied while it ran makes them: only one can stay, and both of them
@@ -204,6 +212,7 @@ void bus_course_init(struct bus *bus)
 {
     bus->hook.run = turn_ends;
     bus->heartbeat.fire = heartbeat;
+    bus->answer_wait_ms = BUS_ANSWER_WAIT_MS;
     bus->answers.fire = answers_are_late;
 }
 

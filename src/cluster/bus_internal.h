@@ -37,6 +37,7 @@ struct bus_item {
     unsigned to;
     char target[BUS_ID_BYTES]; /* BUS_TO_NODE */
     bool counted;              /* somebody's payload: it counts towards BUS_QUEUE_MAX */
+    uint64_t generation;       /* of an announcement; 0 = none */
     bool refused;              /* it has come only to be told by dropped() */
     size_t size;
     char bytes[];
@@ -120,7 +121,7 @@ struct bus {
     /* any thread */
     _Atomic uint64_t queued, queued_bytes, refused, refused_bytes;
     _Atomic bool up, everything; /* everything: some peer's interests are not known */
-    _Atomic size_t peers_alive;
+    _Atomic size_t peers_alive, peers_reached;
     _Atomic int16_t *wanted; /* [topics] */
     pthread_mutex_t lock;    /* wishes, dirty, posted */
     struct bus_wish *wishes; /* [topics + 1], the last for payloads to nodes */
@@ -141,8 +142,11 @@ struct bus {
     size_t waiting; /* items in both */
     struct turn_hook hook;
     struct timer heartbeat, answers, grace;
-    bool hello_answered; /* by the broker: how many it has reached */
-    size_t hello_reached;
+    /* The newest announcement that the broker has answered, and how many connections got what went to all last, ours included.
+     * A process that is killed is gone from there at once, long before it counts as dead. */
+    uint64_t reached_generation;
+    size_t reached;
+    _Atomic uint64_t answer_wait_ms; /* BUS_ANSWER_WAIT_MS but for tests */
     uint64_t hello_generation, heartbeat_sent_ms, heartbeat_seen_ms;
     /* interest.c */
     struct bus_topic *topics;
@@ -213,6 +217,9 @@ void peers_down(struct bus *bus);
 void peers_free(struct bus *bus);
 /* How many have answered the HELLO of this generation. */
 size_t peers_acked(const struct bus *bus, uint64_t generation);
+/* As many have acknowledged it as the broker has reached. A peer that died since it did may stand for a slow one: then the heads
+ * that are compared every second find what that one has not told. */
+bool peers_acked_reached(const struct bus *bus, uint64_t generation);
 /* The smallest generation of ours that every peer knows; UINT64_MAX without peers. */
 uint64_t peers_acked_all(const struct bus *bus);
 /* Says anew what `wanted` and `everything` say. */

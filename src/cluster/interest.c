@@ -1,7 +1,7 @@
 /* interest.c - what this node listens to, and how the others come to know it.
  *
  *      wish -> SUBSCRIBING -> SUBSCRIBED -> ANNOUNCED -> LISTENING
- *              broker        end of turn    acknowledged by every peer that lived then, or BUS_ANSWER_WAIT_MS
+ *              broker        end of turn    acknowledged by every peer that the broker reaches, or BUS_ANSWER_WAIT_MS
  *
  * Each announcement makes a new generation of the interests. A peer that knows generation g and hears "since g, now g + 1" applies
  * it; whoever hears of another one counts us as listening to everything until it has asked. Connecting makes HELLO the announcement
@@ -61,8 +61,7 @@ static void greet(struct bus *bus)
     }
     bus->phase = BUS_GREETING;
     bus->hello_generation = bus->generation;
-    bus->hello_answered = false;
-    wheel_set(loop_wheel(bus->loop), &bus->answers, now_ms + BUS_ANSWER_WAIT_MS);
+    wheel_set(loop_wheel(bus->loop), &bus->answers, now_ms + bus->answer_wait_ms);
     interest_send_state(bus, BUS_HELLO, NULL, 0);
 }
 
@@ -239,8 +238,9 @@ void interest_acked(struct bus *bus)
         return;
     while (!list_empty(&bus->announced)) {
         struct bus_topic *t = list_of(bus->announced.next, struct bus_topic, link);
-        if (t->generation > acked && t->since_ms + BUS_ANSWER_WAIT_MS > now_ms) {
-            wheel_set(loop_wheel(bus->loop), &bus->answers, t->since_ms + BUS_ANSWER_WAIT_MS);
+        bool answered = t->generation <= acked || peers_acked_reached(bus, t->generation);
+        if (!answered && t->since_ms + bus->answer_wait_ms > now_ms) {
+            wheel_set(loop_wheel(bus->loop), &bus->answers, t->since_ms + bus->answer_wait_ms);
             return;
         }
         topic_is_listening(bus, t);

@@ -363,6 +363,11 @@ size_t peers_acked(const struct bus *bus, uint64_t generation)
     return count;
 }
 
+bool peers_acked_reached(const struct bus *bus, uint64_t generation)
+{
+    return bus->reached_generation >= generation && peers_acked(bus, generation) + 1 >= bus->reached;
+}
+
 uint64_t peers_acked_all(const struct bus *bus)
 {
     uint64_t smallest = UINT64_MAX;

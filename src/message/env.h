@@ -30,7 +30,7 @@ struct env_bus {
     void (*publish)(struct env *env, unsigned topic, struct str payload);
     void (*listen)(struct env *env, unsigned topic, unsigned window); /* may be repeated with a smaller one */
     void (*leave)(struct env *env, unsigned topic);
-    size_t (*peers)(struct env *env);               /* other nodes that are alive */
+    size_t (*peers)(struct env *env);               /* other nodes that can answer */
     void (*send)(struct env *env, struct str node, struct str payload); /* to one; node absent = to all */
 };
 

@@ -369,6 +369,8 @@ static void a_silent_peer_does_not_hold_up_listening(void **state)
 {
     nodes_open(1, server.port);
     stage = redisConnect("127.0.0.1", server.port);
+    redisContext *ear = redisConnect("127.0.0.1", server.port);
+    freeReplyObject(redisCommand(ear, "SUBSCRIBE test::#requests"));
     struct bus_message m = {.kind = BUS_HELLO, .node = "0123456789abcdef", .nonce = "nonce678", .topics = TOPICS, .interests = STR("\0")};
     say(&m);
     wait_until(bus_peers(nodes[0].bus) == 1);
@@ -377,6 +379,36 @@ static void a_silent_peer_does_not_hold_up_listening(void **state)
     assert_int_equal(nodes[0].listening, 0);
     wait_until(nodes[0].listening == 1);
     redisFree(stage);
+    redisFree(ear);
+}
+
+static long long subscribers_of_all(redisContext *c)
+{
+    redisReply *reply = redisCommand(c, "PUBSUB NUMSUB test::#requests");
+    long long count = reply->element[1]->integer;
+    freeReplyObject(reply);
+    return count;
+}
+
+/* The broker knows at once that a process is gone: nobody waits for its answer, or for its members. */
+static void a_killed_peer_is_not_waited_for(void **state)
+{
+    node_init(&nodes[0]);
+    struct bus_options options = options_for(&nodes[0], server.port);
+    options.node_timeout_ms = 10 * WAIT_MS;
+    node_open_with(&nodes[0], &options, STR_NONE);
+    wait_until(bus_is_up(nodes[0].bus));
+    start_other();
+    wait_until(bus_wanted(nodes[0].bus, 5) == 2);
+    nodes[0].bus->answer_wait_ms = 10 * WAIT_MS; /* of its own thread, that has no use for it now */
+    kill_process(&other);
+    stage = redisConnect("127.0.0.1", server.port);
+    wait_until(subscribers_of_all(stage) == 1);
+    redisFree(stage);
+    bus_listen(nodes[0].bus, 3, 1);
+    wait_until(nodes[0].listening == 1);
+    assert_int_equal(bus_peers(nodes[0].bus), 1);
+    assert_int_equal(bus_peers_reached(nodes[0].bus), 0);
 }
 
 static void garbage_is_counted_and_dropped(void **state)
@@ -415,6 +447,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(nodes_with_one_name_both_say_so, setup, teardown),
         cmocka_unit_test_setup_teardown(another_number_of_topics_is_complained_about, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lost_announcement_is_noticed, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_killed_peer_is_not_waited_for, setup, teardown),
         cmocka_unit_test_setup_teardown(a_silent_peer_does_not_hold_up_listening, setup, teardown),
         cmocka_unit_test_setup_teardown(garbage_is_counted_and_dropped, setup, teardown),
     };
