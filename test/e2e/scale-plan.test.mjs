@@ -100,6 +100,19 @@ describe('documented commands', () => {
     assert.ok(!stdout.includes('app-secret'));
     assert.match(stderr, /Bottleneck: /);
   });
+  test('every result that is kept fits the schema, and its README names it', () => {
+    const kept = path.join(root, 'docs/specs/ai-transport-results'), schema = loadSchema('scale-result.v2.schema.json'), readme = fs.readFileSync(path.join(kept, 'README.md'), 'utf8');
+    const results = fs.readdirSync(kept).filter(f => f.endsWith('.json') && f !== 'calibration.json');
+    assert.ok(results.length > 0);
+    for (const file of results) {
+      const text = fs.readFileSync(path.join(kept, file), 'utf8'), result = JSON.parse(text), stem = path.basename(file, '.json');
+      assert.deepEqual(violations(schema, result), [], file);
+      assert.ok(readme.includes(`\`${stem}\``), `${stem} in README.md`);
+      assert.match(fs.readFileSync(path.join(kept, `${stem}.md`), 'utf8'), result.status === 'planned' ? /: a plan, nothing was run/ : new RegExp(`: ${result.status}$`, 'm'));
+      assert.equal(result.status === 'planned', stem.endsWith('-plan'), file);
+      assert.ok(!text.includes('app-secret'));
+    }
+  });
   test('a schema violation names the field', () => {
     const schema = loadSchema('scale-result.v2.schema.json'), result = JSON.parse(run('--plan').stdout);
     delete result.plan.nodeCount;

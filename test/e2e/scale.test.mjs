@@ -173,6 +173,23 @@ describe('a fleet', { skip }, () => {
     for (const { pid } of [...nodes, postgres, redis, nginx]) assert.ok(hasEnded(pid), `process ${pid}`);
   });
 
+  test('a local run that is ended in the middle leaves nothing but what it was told to', async () => {
+    const place = path.join(folder, 'place'), pids = () => spawnSync('pgrep', ['-f', place], { encoding: 'utf8' }).stdout.trim();
+    fs.mkdirSync(place, { mode: 0o755 });
+    fs.chmodSync(folder, 0o755); // PostgreSQL has to get there as another user
+    const local = spawn(path.join(root, 'tools/scale-local'), ['smoke', path.join(folder, 'local'), '--nodes', '2', '--program', releaseProgram],
+      { env: { ...process.env, TMPDIR: place, SCALE_FLAGS: `--agentProgram ${agentProgram} --verbose` }, stdio: ['ignore', 'ignore', 'pipe'] });
+    let said = '';
+    local.stderr.on('data', text => { said += text; });
+    const over = new Promise(resolve => { local.on('close', resolve); });
+    await until(() => / running /.test(said), 'the run to begin', 30000);
+    assert.notEqual(pids(), '');
+    local.kill('SIGTERM');
+    assert.equal(await over, 130, said);
+    assert.deepEqual(fs.readdirSync(place), []);
+    assert.equal(pids(), '');
+  });
+
   test('bad input is refused by name, and a start that fails leaves nothing', () => {
     for (const [args, pattern] of [[['--store', 'mongo'], /--store mongo/], [['--nodes', '0'], /--nodes 0/], [['--color', 'red'], /--color: unknown/], [['--program', '/none'], /--program \/none/], [['--cpus', '512'], /--cpus 512: taskset finds no such cores/], [['--nodes'], /--nodes: a value is missing/]]) {
       const { status, stderr } = fleet('start', dir, ...args);
