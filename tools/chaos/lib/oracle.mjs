@@ -166,10 +166,11 @@ function nothingNeedsReset({ resetRequired }) {
   return c.done();
 }
 
-/* (g) what grew. The spare parts are what a process of this size changes by itself. */
-function resourcesReturn({ resources: { before, after }, limits: { growth } }) {
+/* (g) what grew. The spare parts are what a process of this size changes by itself: the heap keeps the room that a backlog took, once
+ * (redis-failover: 7 to 9 MiB of three nodes, after 4 failovers as after 12). */
+function resourcesReturn({ resources: { before, after }, limits: { growth }, nodes }) {
   const c = new Criterion('g_memory_and_descriptors_back');
-  c.check(after.rss <= before.rss * (1 + growth) + STALE_RSS_BYTES, () => `memory ${(before.rss / 1048576).toFixed(1)} -> ${(after.rss / 1048576).toFixed(1)} MiB`);
+  c.check(after.rss <= before.rss * (1 + growth) + STALE_RSS_BYTES * (nodes?.before.length ?? 1), () => `memory ${(before.rss / 1048576).toFixed(1)} -> ${(after.rss / 1048576).toFixed(1)} MiB`);
   c.check(after.fds <= before.fds * (1 + growth) + SPARE_FDS, () => `descriptors ${before.fds} -> ${after.fds}`);
   return c.done();
 }
