@@ -34,6 +34,7 @@ struct repair {
     bool stream_wanted, stream_asked; /* whether its stream is the one that is known, too */
     bool reading, holds;
     bool whole;        /* full subscribers are shown whole texts */
+    bool read;         /* something has been found in the store */
     bool cut;          /* they have been made to reconnect, and get nothing more */
 };
 
@@ -44,9 +45,18 @@ static void later(struct repair *r)
     wheel_set(r->ch->env->wheel, &r->timer, env_now_ms(r->ch->env) + RETRY_MS);
 }
 
+static void count(struct repair *r)
+{
+    if (r->read || r->wanted != 0)
+        metrics_gap_repair(r->ch->env, r->ch->app, r->read ? "store" : "bus");
+    r->read = false;
+    r->wanted = 0;
+}
+
 static void ends(struct repair *r)
 {
     struct channel *ch = r->ch;
+    count(r);
     if (r->stream_wanted) {
         r->upto = 0;
         ask(r);
@@ -178,6 +188,7 @@ static void deliver_one(struct repair *r, size_t at)
         }
     }
     deliver_item(r, item, whole);
+    r->read = true;
     ch->head.delivery = item->delivery;
     if (item->message.history > ch->head.history)
         ch->head.history = item->message.history;

@@ -120,6 +120,7 @@ static const char *const OPERATIONS[] = {"message.create", "message.update", "me
 static const char *const RESULTS[] = {"applied",  "duplicate", "auth_failed", "rejected",
                                       "conflict", "error",     NULL};
 static const char *const SOURCES[] = {"hot", "cold", NULL};
+static const char *const REPAIR_SOURCES[] = {"bus", "store", NULL};
 static const char *const RECOVERY_CODES[] = {"position_expired", "stream_reset", "continuity_unverifiable",
                                              "persistence_unavailable", NULL};
 static const char *const CONNECTION_ERRORS[] = {"invalid_message_format", "message_parse_error",
@@ -146,6 +147,7 @@ enum table_id {
     MUTATIONS,
     RECOVERED,
     NOT_RECOVERED,
+    GAP_REPAIRS,
     ERRORS,
     AI_VALID,
     AI_REJECTED,
@@ -179,6 +181,8 @@ static const struct table {
                    COUNTER, SOURCES, NULL},
     [NOT_RECOVERED] = {"history_recovery_failures_total", "Resumes that were refused", "app_id,port,code",
                        COUNTER, RECOVERY_CODES, NULL},
+    [GAP_REPAIRS] = {"resume_gap_repairs_total", "Gaps in a channel that came late over the bus, or were read from the store",
+                     "app_id,port,source", COUNTER, REPAIR_SOURCES, NULL},
     [ERRORS] = {"connection_errors_total", "Errors on WebSocket connections", "app_id,port,error_type",
                 COUNTER, CONNECTION_ERRORS, NULL},
     [AI_VALID] = {"ai_messages_validated_total", "AI events accepted", "app_id,port,event", COUNTER,
@@ -381,6 +385,11 @@ void metrics_recovery(const struct env *env, const struct app *app, const char *
         count(env, app, NOT_RECOVERED, failure_code_or_null, NULL);
     else
         count(env, app, RECOVERED, source, NULL);
+}
+
+void metrics_gap_repair(const struct env *env, const struct app *app, const char *source)
+{
+    count(env, app, GAP_REPAIRS, source, NULL);
 }
 
 void metrics_subscription(const struct env *env, const struct app *app, const char *channel_type, int change)

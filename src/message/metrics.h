@@ -117,6 +117,8 @@ static inline struct app_metrics *metrics_of(const struct env *env, const struct
 /* Counters with a second label; found by value, so not for the hottest paths. */
 void metrics_mutation(const struct env *env, const struct app *app, const char *action, const char *result);
 void metrics_recovery(const struct env *env, const struct app *app, const char *failure_code_or_null, const char *source);
+/* What was missed of other nodes, or of a failed write, has been brought: source "bus", late, or "store". */
+void metrics_gap_repair(const struct env *env, const struct app *app, const char *source);
 void metrics_subscription(const struct env *env, const struct app *app, const char *channel_type, int change);
 void metrics_active_channel(const struct env *env, const struct app *app, const char *channel_type, int change);
 void metrics_connection_error(const struct env *env, const struct app *app, const char *type);
