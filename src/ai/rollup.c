@@ -59,8 +59,6 @@ struct rollup {
     bool foreign;                          /* the newest operation came from another node */
 };
 
-static const uint32_t window_ms[WINDOWS] = {0, 20, 40, 100, 500};
-
 static uint32_t delta_lane(unsigned window)
 {
     return 1u << lane_of(LANE_DELTA, window);
@@ -203,7 +201,7 @@ static void count_left(const struct channel *ch, const struct run *run, unsigned
     metrics_count(ch->env, ch->app, appends_delivered, 1);
     metrics_observe(ch->env, ch->app, rollup_ratio, (double)run->appends);
     metrics_observe(ch->env, ch->app, flush_latency, ms);
-    if (ms > window_ms[window] + FLUSH_LATE_MS)
+    if (ms > windows_ms[window] + FLUSH_LATE_MS)
         metrics_count(ch->env, ch->app, flush_late, 1);
 }
 
@@ -232,7 +230,7 @@ static void class_arms(struct window_class *c)
 {
     if (!timer_is_set(&c->timer))
         metrics_gauge(c->ch->env, c->ch->app, rollup_states, 1);
-    wheel_set(c->ch->env->wheel, &c->timer, env_now_ms(c->ch->env) + window_ms[c->window]);
+    wheel_set(c->ch->env->wheel, &c->timer, env_now_ms(c->ch->env) + windows_ms[c->window]);
 }
 
 static void class_deadline(struct timer *timer)
@@ -345,12 +343,12 @@ static void append_arrives(struct channel *ch, const struct publish *p)
         struct window_class *c = class_of(ch, w);
         if (takes_as_it_came(c, p))
             continue;
-        if (window_ms[w] > 0 && timer_is_set(&c->timer)) {
+        if (windows_ms[w] > 0 && timer_is_set(&c->timer)) {
             class_takes(c, p);
             continue;
         }
         now |= lanes;
-        if (window_ms[w] > 0)
+        if (windows_ms[w] > 0)
             class_arms(c);
     }
     if (now != 0)

@@ -16,7 +16,7 @@
 
 static const struct str annotations_prefix = STR("[annotations]");
 
-enum { HEAD_CHECK_MS = 1000, QUIET_MS = 60000 };
+enum { HEAD_CHECK_MS = 1000, QUIET_MS = 60000, LATE_MS = 40 };
 
 struct heads {
     struct timer timer;
@@ -43,7 +43,7 @@ static void compare(struct channel *ch, const struct store_head *head)
     if (strcmp(head->stream_id, ch->head.stream_id) != 0)
         repair_stream(ch);
     else if (head->delivery > ch->head.delivery)
-        repair_gap(ch, head->delivery + 1);
+        repair_gap(ch, head->delivery + 1, topic_window_ms(ch) + LATE_MS); /* others may still be rolling it up */
 }
 
 static void heads_read(struct store_op *op)

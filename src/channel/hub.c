@@ -93,11 +93,12 @@ unsigned lane_of(enum lane_mode mode, unsigned window)
     return 1 + window + (mode == LANE_FULL ? WINDOWS : 0);
 }
 
+const uint16_t windows_ms[WINDOWS] = {0, 20, 40, 100, 500};
+
 int window_index(uint64_t window_ms)
 {
-    static const uint16_t windows[WINDOWS] = {0, 20, 40, 100, 500};
     for (int i = 0; i < WINDOWS; i++)
-        if (windows[i] == window_ms)
+        if (windows_ms[i] == window_ms)
             return i;
     return -1;
 }

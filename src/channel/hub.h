@@ -87,6 +87,7 @@ struct publish {
     uint64_t submitted_ns;
     bool completed;
     bool stream_asked;           /* its stream is not the one that was known: the store has been asked for it */
+    bool sent_ahead;             /* other nodes have been told of it while it waits for theirs */
     bool foreign;                /* committed by another node: */
     bool more;                   /* what came with it follows */
     uint8_t rolled;              /* index of the window that it has waited for there already */
@@ -98,7 +99,8 @@ void hub_publish(struct env *env, struct publish *p);
 
 /* ---- subscribing ---- */
 
-enum { WINDOWS = 5 }; /* 0, 20, 40, 100, 500 ms */
+enum { WINDOWS = 5 };
+extern const uint16_t windows_ms[WINDOWS]; /* 0, 20, 40, 100, 500 */
 /* Lane number of a connection: V1 = 0; V2 delta with window i = 1 + i; V2 full = 1 + WINDOWS + i. */
 enum { LANES = 1 + 2 * WINDOWS };
 unsigned lane_of(enum lane_mode mode, unsigned window_index);

@@ -209,9 +209,10 @@ void hot_forget(struct channel *ch);
 /* repair.c */
 /* Before p (completed, at the front) leaves: false if nothing lies between it and what has been delivered. Otherwise the channel is
  * held, what is missing is delivered, and then the channel released. */
-bool repair_begins(struct channel *ch, const struct publish *p);
-/* An operation of another node waits for what lies below `position`. */
-void repair_gap(struct channel *ch, uint64_t position);
+bool repair_begins(struct channel *ch, struct publish *p);
+/* What lies below `position` is missing: an operation of another node waits for it, or the store has it. The bus has more_ms longer
+ * to bring it than it usually has. */
+void repair_gap(struct channel *ch, uint64_t position, unsigned more_ms);
 /* A channel that is watched begins to follow: an operation has been seen, and those below it that the bus brings within a moment count
  * as later than the wildcard, too. */
 void repair_first(struct channel *ch, struct str stream_id, uint64_t position);
@@ -229,6 +230,8 @@ void repair_free(struct channel *ch);
 /* The channel is in its topic from now on; false: attach_topic_on() will be called when it is heard. */
 bool topic_join(struct channel *ch, unsigned window);
 void topic_leave(struct channel *ch);
+/* How long others may keep appends back: what this node has asked for. */
+unsigned topic_window_ms(const struct channel *ch);
 /* It hears what other nodes do, or there are none. */
 bool topic_is_heard(const struct channel *ch);
 /* All topics of this shard are listened to, with that window or a smaller one, until topics_unwatch(). watch_topic_on() is called

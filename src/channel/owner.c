@@ -103,7 +103,7 @@ static void drop_frame(struct publish *p)
 static bool was_delivered(const struct channel *ch, const struct publish *p)
 {
     bool same = strcmp(p->op.head.stream_id, ch->head.stream_id) == 0;
-    return ch->follows && (same ? p->op.written.delivery <= ch->head.delivery : p->stream_asked);
+    return p->stored && ch->follows && (same ? p->op.written.delivery <= ch->head.delivery : p->stream_asked);
 }
 
 static void note(struct channel *ch, const struct publish *p)
@@ -126,6 +126,12 @@ static void finish_foreign(struct channel *ch, struct publish *p)
     publish_free(p);
 }
 
+/* A repetition or refusal, of which the head was read before what other nodes have committed since, and what has left already. */
+static bool is_outdated(const struct channel *ch, const struct store_head *head)
+{
+    return ch->follows && head->delivery < ch->head.delivery && strcmp(head->stream_id, ch->head.stream_id) == 0;
+}
+
 /* p is at the front and completed: it leaves. */
 static void finish(struct channel *ch, struct publish *p)
 {
@@ -135,7 +141,7 @@ static void finish(struct channel *ch, struct publish *p)
         metrics_observe(ch->env, ch->app, history_write_latency, (double)(clock_mono_ns(ch->env->clock) - p->submitted_ns) / 1e6);
         /* What a failed commit had staged says nothing. */
         delivered = p->result == PUBLISH_OK && was_delivered(ch, p);
-        if (p->result < PUBLISH_BUSY && p->op.head.stream_id[0] != '\0' && !delivered)
+        if (p->result < PUBLISH_BUSY && p->op.head.stream_id[0] != '\0' && !delivered && !is_outdated(ch, &p->op.head))
             owner_know_head(ch, &p->op.head);
         if (p->result == PUBLISH_UNHEALTHY && ch->head_known) {
             ch->head.state = p->op.head.state;
@@ -221,7 +227,7 @@ static struct publish *next(struct channel *ch)
     if (gap_before == FOREIGN_STREAM)
         repair_stream(ch);
     else if (gap_before != 0)
-        repair_gap(ch, gap_before);
+        repair_gap(ch, gap_before, 0);
     return NULL;
 }
 
@@ -239,14 +245,20 @@ static void leave(struct channel *ch, struct publish *p)
     finish(ch, p);
 }
 
-static void drain(struct channel *ch)
+/* What has been delivered asks for nothing: a text as of then would lack what has been delivered since. */
+static bool is_ready(struct channel *ch, struct publish *p)
 {
     const struct egress *egress = ch->env->hub->egress;
+    return p->result != PUBLISH_OK || egress->ready == NULL || was_delivered(ch, p) || egress->ready(ch, p);
+}
+
+static void drain(struct channel *ch)
+{
     channel_watchers_now(ch);
     channel_look_at_bus(ch);
     ch->draining = true;
     for (struct publish *p; !ch->held && (p = next(ch)) != NULL;) {
-        if (p->result == PUBLISH_OK && egress->ready != NULL && !egress->ready(ch, p))
+        if (!is_ready(ch, p))
             break; /* it is held now */
         leave(ch, p);
     }

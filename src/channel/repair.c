@@ -29,12 +29,14 @@ struct repair {
     struct timer timer;
     uint64_t upto;     /* 0 = only asking for the head */
     uint64_t wanted;   /* a gap that showed while it was asking, or that the bus may still fill */
+    uint64_t due;      /* what the bus has until the timer fires for */
     bool doubts;       /* whether the head is what is known */
     bool first;        /* it begins to follow */
     bool stream_wanted, stream_asked; /* whether its stream is the one that is known, too */
     bool reading, holds;
     bool whole;        /* full subscribers are shown whole texts */
     bool read;         /* something has been found in the store */
+    bool gap;          /* something waits for what is missing */
     bool cut;          /* they have been made to reconnect, and get nothing more */
 };
 
@@ -47,10 +49,9 @@ static void later(struct repair *r)
 
 static void count(struct repair *r)
 {
-    if (r->read || r->wanted != 0)
+    if (r->read || r->gap)
         metrics_gap_repair(r->ch->env, r->ch->app, r->read ? "store" : "bus");
-    r->read = false;
-    r->wanted = 0;
+    r->read = r->gap = false;
 }
 
 static void ends(struct repair *r)
@@ -366,13 +367,30 @@ static void starts(struct repair *r)
         ch->head.delivery = position - 1;
 }
 
+/* The bus may bring it yet: a gap is only read from the store when it has had its time. */
+static void wait_for_bus(struct repair *r, uint64_t upto, unsigned wait_ms)
+{
+    struct env *env = r->ch->env;
+    uint64_t at_ms = env_now_ms(env) + wait_ms;
+    if (upto > r->wanted)
+        r->wanted = upto;
+    if (r->first || (timer_is_set(&r->timer) && r->due > r->ch->head.delivery && r->timer.at_ms <= at_ms))
+        return;
+    r->due = upto;
+    wheel_set(env->wheel, &r->timer, at_ms);
+}
+
 static void asks_again(struct timer *timer)
 {
     struct repair *r = list_of(timer, struct repair, timer);
     if (r->first)
         starts(r);
-    if (r->upto == 0 && r->wanted > r->ch->head.delivery)
-        begin(r, r->wanted); /* the bus did not bring it */
+    uint64_t head = r->ch->head.delivery, due = r->due;
+    r->due = 0;
+    if (r->upto == 0 && r->wanted > head && due != 0 && due <= head && !r->holds)
+        wait_for_bus(r, r->wanted, GAP_WAIT_MS); /* it has brought that, and another gap has shown since */
+    else if (r->upto == 0 && r->wanted > head)
+        begin(r, r->wanted); /* it did not */
     else if (r->upto != 0 || r->doubts || r->stream_wanted)
         ask(r);
     else
@@ -398,21 +416,12 @@ void repair_doubt(struct channel *ch)
     later(ch->repair);
 }
 
-/* The bus may bring it yet: a gap is only read from the store when it has had its time. */
-static void wait_for_bus(struct repair *r, uint64_t upto)
-{
-    struct env *env = r->ch->env;
-    if (upto > r->wanted)
-        r->wanted = upto;
-    if (!timer_is_set(&r->timer) || r->doubts)
-        wheel_set(env->wheel, &r->timer, env_now_ms(env) + GAP_WAIT_MS);
-}
-
-void repair_gap(struct channel *ch, uint64_t position)
+void repair_gap(struct channel *ch, uint64_t position, unsigned more_ms)
 {
     struct repair *r = repair_of(ch);
+    r->gap |= more_ms == 0;
     if (!r->reading && r->upto == 0)
-        wait_for_bus(r, position - 1);
+        wait_for_bus(r, position - 1, GAP_WAIT_MS + more_ms);
 }
 
 void repair_first(struct channel *ch, struct str stream_id, uint64_t position)
@@ -460,7 +469,16 @@ void repair_head_read(struct channel *ch, const struct store_head *head)
         begin(r, r->wanted);
 }
 
-bool repair_begins(struct channel *ch, const struct publish *p)
+/* Others keep appends back in their rollup until they hear of what stands behind: p, which waits here for just those. They get it
+ * once more when it leaves, and drop it. */
+static void send_ahead(struct channel *ch, struct publish *p)
+{
+    if (p->result == PUBLISH_OK && !p->sent_ahead && channel_bus_wants(ch, ALL_LANES))
+        channel_send_publish(ch, p);
+    p->sent_ahead = true;
+}
+
+bool repair_begins(struct channel *ch, struct publish *p)
 {
     const struct store_head *head = &p->op.head;
     if (!p->stored || p->result >= PUBLISH_BUSY || !ch->head_known || head->delivery == 0 || strcmp(head->stream_id, ch->head.stream_id) != 0)
@@ -470,7 +488,9 @@ bool repair_begins(struct channel *ch, const struct publish *p)
         return false;
     struct repair *r = repair_of(ch);
     if (ch->env->bus != NULL && !r->reading && r->upto == 0) {
-        wait_for_bus(r, upto);
+        r->gap = true;
+        wait_for_bus(r, upto, GAP_WAIT_MS);
+        send_ahead(ch, p);
         return true;
     }
     if (r->reading) {

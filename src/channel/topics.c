@@ -77,6 +77,11 @@ bool topic_join(struct channel *ch, unsigned window)
     return t->on;
 }
 
+unsigned topic_window_ms(const struct channel *ch)
+{
+    return windows_ms[topic_at(ch->env, ch->topic)->window];
+}
+
 bool topic_is_heard(const struct channel *ch)
 {
     return ch->env->bus == NULL || (ch->in_topic && topic_at(ch->env, ch->topic)->on);
@@ -264,7 +269,7 @@ static void take_head(struct env *env, struct str payload)
     if (!str_eq(r.stream_id, str_of(ch->head.stream_id)))
         repair_stream(ch);
     else if (r.first > ch->head.delivery)
-        repair_gap(ch, r.first + 1);
+        repair_gap(ch, r.first + 1, 0);
     owner_settle(ch);
 }
 

@@ -4,6 +4,22 @@
  */
 #include "nodes_fixture.h"
 
+/* How often gaps were filled so. */
+static uint64_t repairs(unsigned node, const char *source)
+{
+    struct buf text = {0};
+    char line[128];
+    uint64_t n = 0;
+    snprintf(line, sizeof line, "resume_gap_repairs_total{app_id=\"app-id\",port=\"9601\",source=\"%s\"} ", source);
+    metric_render(f->nodes[node].core->env.metrics->registry, STR(""), &text);
+    ptrdiff_t at = str_find(buf_view(&text), str_of(line));
+    assert_true(at >= 0);
+    struct str rest = str_from(buf_view(&text), (size_t)at + strlen(line));
+    assert_true(str_to_u64(str_split(&rest, '\n'), &n));
+    buf_free(&text);
+    return n;
+}
+
 static void subscriber_of_one_node_hears_what_the_other_commits(void **state)
 {
     attach(1, LANE_DELTA, 2);
@@ -51,6 +67,7 @@ static void what_the_bus_loses_is_read_from_the_store(void **state)
     assert_string_equal(text_of(1), "");
     advance_ms(12);
     assert_string_equal(text_of(1), "abc");
+    assert_int_equal(repairs(1, "store"), 1);
 }
 
 static void own_commits_wait_for_those_of_the_other_node(void **state)
@@ -69,6 +86,48 @@ static void own_commits_wait_for_those_of_the_other_node(void **state)
     assert_string_equal(text_of(0), "ab");
     advance_ms(30);
     assert_int_equal(frames_of(1), 3);
+}
+
+/* What it waits for lies in the other node's rollup, up to 40 ms: it leaves at once when that one hears of what stands behind. */
+static void own_commits_fetch_what_the_other_node_rolls_up(void **state)
+{
+    attach(0, LANE_DELTA, 2);
+    attach(1, LANE_DELTA, 2);
+    write_by(0, ACTION_CREATE, "\"\"");
+    write_by(0, ACTION_APPEND, "\"a\"");
+    write_by(0, ACTION_APPEND, "\"b\"");
+    write_by(0, ACTION_APPEND, "\"c\"");
+    assert_string_equal(text_of(1), "a");
+    struct message_id streamed = f->message;
+    write_by(1, ACTION_CREATE, "\"!\"");
+    assert_string_equal(text_of(1), "abc!");
+    assert_string_equal(text_of(0), "abc!");
+    f->message = streamed;
+    write_by(0, ACTION_APPEND, "\"d\"");
+    advance_ms(100);
+    for (unsigned node = 0; node < NODES; node++) {
+        assert_string_equal(text_of(node), "abc!d");
+        assert_int_equal(repairs(node, "store"), 0);
+        assert_int_equal(repairs(node, "bus"), node);
+    }
+}
+
+/* The head of the store lies above what has been heard as long as another node rolls up. */
+static void what_is_being_rolled_up_is_not_missing(void **state)
+{
+    f->wanted_window = 4;
+    attach(1, LANE_DELTA, 4);
+    advance_ms(600); /* heads are compared 1000 ms after the first attach */
+    write_by(0, ACTION_CREATE, "\"\"");
+    write_by(0, ACTION_APPEND, "\"a\"");
+    advance_ms(100);
+    write_by(0, ACTION_APPEND, "\"b\"");
+    advance_ms(350);
+    assert_string_equal(text_of(1), "a");
+    advance_ms(250);
+    assert_string_equal(text_of(1), "ab");
+    advance_ms(1000);
+    assert_int_equal(repairs(1, "store") + repairs(1, "bus"), 0);
 }
 
 static void repeated_and_overtaken_payloads_change_nothing(void **state)
@@ -350,6 +409,8 @@ int main(void)
         T(two_nodes_feed_one_message),
         T(what_the_bus_loses_is_read_from_the_store),
         T(own_commits_wait_for_those_of_the_other_node),
+        T(own_commits_fetch_what_the_other_node_rolls_up),
+        T(what_is_being_rolled_up_is_not_missing),
         T(repeated_and_overtaken_payloads_change_nothing),
         T(a_run_that_overlaps_is_cut),
         T(attach_takes_the_head_of_the_store),
