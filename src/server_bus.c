@@ -57,6 +57,11 @@ static void send_to(struct env *env, struct str node, struct str payload)
         bus_send(bus_of(env), node, payload);
 }
 
+static struct str self(struct env *env)
+{
+    return bus_of(env) != NULL ? bus_node(bus_of(env)) : STR("");
+}
+
 /* ---- to the shards ---- */
 
 struct arrival {
@@ -194,7 +199,7 @@ bool server_open_bus(struct server *server, struct buf *error)
     options.clock = &clock_system;
     options.metrics = server->metrics->registry;
     options.handlers = (struct bus_handlers){on_published, on_received, on_listening, on_missed, on_peer_joined, on_peer_left, on_dropped};
-    server->env_bus = (struct env_bus){options.topics, wanted, publish, start_listening, leave, peers, send_to};
+    server->env_bus = (struct env_bus){options.topics, wanted, publish, start_listening, leave, peers, send_to, self};
     server->bus = bus_open_redis(&options, error);
     return server->bus != NULL;
 }

@@ -2,6 +2,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "channel/departed.h"
 #include "channel/internal.h"
 #include "channel/questions.h"
 #include "channel/presence_log.h"
@@ -37,6 +38,7 @@ void hub_free(struct hub *hub)
     heads_free(hub);
     topics_free(hub);
     questions_free(hub);
+    departed_free(hub);
     local_free(hub);
     watches_free(hub);
     presence_log_free_doubts(hub);

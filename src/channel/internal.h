@@ -32,6 +32,7 @@ struct hub {
     struct timer hot_sweep;
     uint64_t hot_sweep_ms;
     struct heads *heads;           /* heads.c; NULL = no bus, or nothing follows yet */
+    struct departed *departed;     /* departed.c; NULL = no node has gone yet */
     struct questions *questions;   /* questions.c; NULL = none asked yet */
     struct topic *topics;          /* topics.c; NULL = no bus, or nothing heard yet */
     struct upper {
@@ -189,6 +190,8 @@ void member_went(struct channel *ch, struct str user_id);
 void member_changed(struct channel *ch, struct str user_id, struct str user_info);
 /* A node died with the user's last place. */
 void member_lost(struct channel *ch, struct str user_id, struct str node);
+/* The same of one who went a while ago, as subscribers know: whoever had to tell the outside may have done so or not. */
+void member_lost_before(struct channel *ch, struct str user_id, struct str node);
 /* Takes a place for the member of an attach, if it has one, and fills in answer.presence. False: the channel is full. */
 bool member_joins(struct channel *ch, struct attach_mail *mail);
 void member_leaves(struct channel *ch, struct str user_id, struct socket_id socket, uint64_t lease_ms);

@@ -105,6 +105,12 @@ void member_lost(struct channel *ch, struct str user_id, struct str node)
     removed(ch, "orphan_cleanup", user_id, nobody, nobody, node);
 }
 
+void member_lost_before(struct channel *ch, struct str user_id, struct str node)
+{
+    presence_log_repair(ch, user_id, node);
+    tell_member_removed(ch, user_id);
+}
+
 /* ---- here ---- */
 
 /* The user's last place at this node may be gone. */

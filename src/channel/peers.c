@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "base/pack.h"
+#include "channel/departed.h"
 #include "channel/internal.h"
 #include "channel/questions.h"
 #include "channel/remote.h"
@@ -303,25 +304,38 @@ void hub_on_missed(struct hub *hub, void (*missed)(void *user), void *user)
 
 struct departure {
     struct channel *ch;
-    struct str node;
-    bool leads;
+    struct str node, teller;
+    bool tells; /* this node is it */
 };
 
 static void left_with_node(void *user, struct str user_id, struct str user_info, bool added)
 {
     const struct departure *d = user;
-    if (d->leads)
+    if (d->tells) {
         member_lost(d->ch, user_id, d->node);
-    else
-        member_went(d->ch, user_id);
+        return;
+    }
+    member_went(d->ch, user_id);
+    departed_keep(d->ch, user_id, d->node, d->teller);
+}
+
+/* leads counts where no node holds a member any more. */
+static void members_left(struct channel *ch, struct str node, bool leads)
+{
+    struct str teller = departed_teller(ch, node);
+    struct departure d = {.ch = ch, .node = node, .teller = str_make(str_dup(teller), teller.n)};
+    d.tells = teller.p != NULL ? str_eq(teller, ch->env->bus->self(ch->env)) : leads;
+    presence_set_at(ch->presence, node, NULL, 0, left_with_node, &d);
+    free((void *)d.teller.p);
 }
 
 void hub_peer_left(struct env *env, struct str node, bool leads)
 {
     size_t at = 0;
+    departed_teller_left(env, node); /* before others are recorded: see presence_log_repair() */
     for (struct channel *ch; (ch = map_next(&env->hub->owned, &at)) != NULL;) {
         if (ch->presence != NULL)
-            presence_set_at(ch->presence, node, NULL, 0, left_with_node, &(struct departure){ch, node, leads});
+            members_left(ch, node, leads);
         counts_node_left(ch, node, leads);
     }
 }

@@ -327,6 +327,20 @@ void presence_set_at(struct presence *p, struct str node, const struct presence_
         take_place_at(map_get(&p->members, places[i].user_id), node)->stays = false;
 }
 
+struct str presence_first_node(const struct presence *p, struct str but)
+{
+    struct str first = STR_NONE;
+    size_t at = 0;
+    for (const struct member *m; p != NULL && (m = map_next(&p->members, &at)) != NULL;)
+        list_each(link, (struct list *)&m->elsewhere)
+        {
+            struct str node = list_of(link, struct elsewhere, link)->node;
+            if (!str_eq(node, but) && (first.p == NULL || str_cmp(node, first) < 0))
+                first = node;
+        }
+    return first;
+}
+
 bool presence_inform(struct presence *p, struct str user_id, struct str user_info)
 {
     struct member *m = p != NULL ? map_get(&p->members, user_id) : NULL;

@@ -47,6 +47,8 @@ bool presence_leave_at(struct presence *p, struct str node, struct str user_id);
 /* These, and no others, are at that node: says who is new and who is gone. */
 void presence_set_at(struct presence *p, struct str node, const struct presence_place *places, size_t count,
                      void (*changed)(void *user, struct str user_id, struct str user_info, bool added), void *user);
+/* Of the other nodes that have a place, but for this one: the one whose name is the smallest; a view. Absent: there is none. */
+struct str presence_first_node(const struct presence *p, struct str but);
 /* Replaces the info of a member of another node. False: there is no such member. */
 bool presence_inform(struct presence *p, struct str user_id, struct str user_info);
 

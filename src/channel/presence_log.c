@@ -25,6 +25,7 @@ struct presence_log {
     uint32_t failed_count;
     struct timer timer;        /* when it is tried again */
     uint32_t pause_ms;
+    struct look_back *looking; /* NULL = no look back is under way */
     bool hole;                 /* a transition is lost, or out of its order */
     struct channel *ch;
     uint64_t retained_events, retained_bytes; /* as the gauges have them */
@@ -244,6 +245,8 @@ struct look_back {
     struct channel *ch;
     uint64_t wanted;   /* so many members the newest row tells of */
     uint64_t found;
+    bool again;        /* members of this node have been recorded here since: only who is suspected may be removed */
+    struct map suspects; /* users; keys in the arena */
     struct map seen;   /* users whose newest row was seen; keys in the arena */
     struct arena arena;
     struct list rows;  /* struct row.link: the removals to record */
@@ -254,9 +257,11 @@ static void look(struct look_back *l, uint64_t below);
 
 static void look_free(struct look_back *l)
 {
+    l->ch->presence_log->looking = NULL;
     l->ch->env->hub->publishes--;
     arena_free(&l->op.arena);
     map_free(&l->seen);
+    map_free(&l->suspects);
     arena_free(&l->arena);
     free(l);
 }
@@ -287,7 +292,9 @@ static void look_at(struct look_back *l, const struct store_item *item)
     if (e.event == MEMBER_REMOVED_EVENT)
         return;
     l->found++;
-    if (!presence_has_elsewhere(l->ch->presence, e.user_id))
+    bool there = l->again ? presence_has(l->ch->presence, e.user_id) || map_get(&l->suspects, e.user_id) == NULL
+                          : presence_has_elsewhere(l->ch->presence, e.user_id);
+    if (!there)
         orphan(l, &e);
 }
 
@@ -354,6 +361,8 @@ static void look_back(struct channel *ch)
 {
     struct look_back *l = mem_new(struct look_back);
     l->ch = ch;
+    l->again = ch->presence_log->state == LOG_OPEN;
+    ch->presence_log->looking = l;
     list_init(&l->rows);
     ch->presence_log->state = LOG_READING;
     ch->env->hub->publishes++;
@@ -406,6 +415,20 @@ void presence_log_add(struct channel *ch, enum transition event, const char *cau
     log->waiting_count++;
     if (log->state == LOG_UNKNOWN && !timer_is_set(&log->timer))
         look_back(ch);
+}
+
+void presence_log_repair(struct channel *ch, struct str user_id, struct str dead_node)
+{
+    if (!presence_history_policy(ch->app, &ch->kind).on)
+        return;
+    struct presence_log *log = log_of(ch);
+    bool quiet = log->state == LOG_OPEN && log->submitted == 0; /* what is on its way would be lost if it failed meanwhile */
+    if (quiet || (log->state == LOG_UNKNOWN && !timer_is_set(&log->timer)))
+        look_back(ch);
+    if (log->looking != NULL && log->looking->again && log->looking->seen.count == 0)
+        map_put(&log->looking->suspects, arena_copy(&log->looking->arena, user_id), ch);
+    else if (log->state == LOG_OPEN || log->state == LOG_FAILING)
+        presence_log_add(ch, MEMBER_REMOVED_EVENT, "orphan_cleanup", user_id, STR_NONE, (struct socket_id){0}, dead_node);
 }
 
 /* ---- reset ---- */

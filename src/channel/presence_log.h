@@ -26,6 +26,8 @@ enum { LOG_WAITING_MAX = 4096, LOG_ROWS_MAX = 1 << 16, DOUBTS_MAX = 10000 };
 /* Does nothing where the policy says so. Texts are copied. socket: zero = none. dead_node: with which he went; absent = none. */
 void presence_log_add(struct channel *ch, enum transition event, const char *cause, struct str user_id, struct str user_info,
                       struct socket_id socket, struct str dead_node);
+/* He went with dead_node, and another node had to record it: recorded here if it has not. At least once if the store is in trouble just now. */
+void presence_log_repair(struct channel *ch, struct str user_id, struct str dead_node);
 /* The channel may not be freed yet. */
 bool presence_log_busy(const struct channel *ch);
 void presence_log_free(struct channel *ch);

@@ -32,6 +32,7 @@ struct env_bus {
     void (*leave)(struct env *env, unsigned topic);
     size_t (*peers)(struct env *env);               /* other nodes that can answer */
     void (*send)(struct env *env, struct str node, struct str payload); /* to one; node absent = to all */
+    struct str (*self)(struct env *env);            /* this node's name, as others are told it; all order names the same way */
 };
 
 struct env {

@@ -144,9 +144,14 @@ static size_t peers(struct env *env)
     return count;
 }
 
+static struct str self(struct env *env)
+{
+    return name_of(node_of(env)->index);
+}
+
 void net_env(struct shard *s)
 {
-    static const struct env_bus bus = {TOPICS, wanted, publish, listen, leave, peers, send};
+    static const struct env_bus bus = {TOPICS, wanted, publish, listen, leave, peers, send, self};
     s->env.bus = &bus;
 }
 

@@ -86,7 +86,12 @@ static inline void bus_leave(struct env *env, unsigned topic)
     f->nodes[node_of(env)].listens[topic] = false;
 }
 
-static const struct env_bus bus = {TOPICS, wanted, bus_publishes, bus_listen, bus_leave, bus_peers, bus_sends};
+static inline struct str bus_self(struct env *env)
+{
+    return node_of(env) == 0 ? STR("node-a") : STR("node-b");
+}
+
+static const struct env_bus bus = {TOPICS, wanted, bus_publishes, bus_listen, bus_leave, bus_peers, bus_sends, bus_self};
 
 static inline void arrive(struct payload *p)
 {
