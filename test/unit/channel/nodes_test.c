@@ -148,6 +148,33 @@ static void repeated_and_overtaken_payloads_change_nothing(void **state)
     assert_int_equal(frames_of(1), 3);
 }
 
+/* A refusal tells the head as it was when the store refused: by the time it leaves, more may have been heard. */
+static void a_refusal_does_not_take_the_head_back(void **state)
+{
+    attach(1, LANE_DELTA, 0);
+    f->wanted_window = 0;
+    write_by(0, ACTION_CREATE, "\"\"");
+    struct message_id message = f->message;
+    f->hold = true;
+    write_by(0, ACTION_APPEND, "\"a\"");
+    write_by(0, ACTION_APPEND, "\"b\"");
+    f->message.create_delivery = f->message.history = 77;
+    write_by(1, ACTION_APPEND, "\"nowhere\""); /* waits for a and b */
+    f->message = message;
+    write_by(0, ACTION_APPEND, "\"c\"");
+    assert_int_equal(f->sent, 3);
+    for (unsigned i = f->sent; i-- > 0;)
+        arrive(&f->wire[i]);
+    f->hold = false;
+    settle();
+    assert_int_equal(f->result, PUBLISH_NOT_FOUND);
+    f->message = message;
+    write_by(0, ACTION_APPEND, "\"d\"");
+    advance_ms(20);
+    assert_string_equal(text_of(1), "abcd");
+    assert_int_equal(repairs(1, "store"), 0);
+}
+
 static void a_run_that_overlaps_is_cut(void **state)
 {
     attach(1, LANE_DELTA, 0);
@@ -412,6 +439,7 @@ int main(void)
         T(own_commits_fetch_what_the_other_node_rolls_up),
         T(what_is_being_rolled_up_is_not_missing),
         T(repeated_and_overtaken_payloads_change_nothing),
+        T(a_refusal_does_not_take_the_head_back),
         T(a_run_that_overlaps_is_cut),
         T(attach_takes_the_head_of_the_store),
         T(full_subscribers_get_whole_texts_of_both),
