@@ -48,7 +48,7 @@ static void a_restarted_redis_is_subscribed_again(void **state)
     bus_listen(nodes[2].bus, 7, 1);
     redis_server_restart(&server);
     for (int i = 0; i < 3; i++)
-        wait_until(bus_is_up(nodes[i].bus) && nodes[i].missed == 1);
+        wait_until(bus_is_up(nodes[i].bus) && nodes[i].missed >= 1); /* a machine with other work to do may break it once more */
     wait_until(nodes[2].listening == 1);
     publish_number(&nodes[1], 3, 2);
     publish_number(&nodes[1], 7, 3);
@@ -56,7 +56,7 @@ static void a_restarted_redis_is_subscribed_again(void **state)
     assert_int_equal(nodes[0].listening, 1);
     assert_int_equal(nodes[0].left_dead + nodes[0].left_clean, 0);
     wait_until(bus_wanted(nodes[1].bus, 4) == BUS_NOBODY);
-    assert_int_equal(figure(&nodes[0], "horizontal_transport_reconnections_total"), 1);
+    assert_int_equal(figure(&nodes[0], "horizontal_transport_reconnections_total"), nodes[0].missed);
 }
 
 /* Only what was waiting when all nodes are back can be counted on; it comes in order. */
@@ -163,9 +163,14 @@ static void a_slow_subscriber_misses_and_is_told(void **state)
         wait_until(atomic_load(&nodes[1].bus->queued) < 100);
     }
     nodes[0].slow_us = 0;
-    wait_until(nodes[0].missed == 1);
-    publish_number(&nodes[1], 3, 77);
-    wait_until(nodes[0].last == 77);
+    wait_until(nodes[0].missed >= 1);
+    unsigned told = 0;
+    for (int i = 0; nodes[0].last != 77 && i < WAIT_MS; i += 10, test_sleep_ms(10))
+        if (told != nodes[0].missed) { /* it may have been cut off once more since */
+            told = nodes[0].missed;
+            publish_number(&nodes[1], 3, 77);
+        }
+    assert_int_equal(nodes[0].last, 77);
     assert_int_equal(nodes[1].missed, 0);
 }
 
