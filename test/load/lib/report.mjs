@@ -55,8 +55,15 @@ export function planText(profile, plan) {
 
 /* ---- the result ---- */
 
-const mark = c => (c.passed === null ? (c.measured === null ? 'not exercised' : 'not judged') : c.passed ? 'ok' : 'FAILED');
+const mark = c => (c.passed === null ? 'not exercised' : c.passed ? 'ok' : 'FAILED');
 const rowOf = c => [c.name, c.measured === null ? '-' : String(c.measured), c.limit === null ? '-' : String(c.limit), mark(c), c.detail ?? ''];
+
+const BACKENDS = {
+  operationsPerTransaction: 'appends per transaction', transactions: 'transactions', walBytesPerAppend: 'write-ahead log, bytes per append', walFullPages: 'full pages in it', fsync: 'fsync', postgresVersion: 'PostgreSQL',
+  busPublished: 'payloads published', busReceived: 'payloads that reached a node', busInBytesPerPublished: 'bytes to Redis per payload published', busOutBytesPerReceived: 'bytes from Redis per payload that reached a node',
+  frameBytes: 'mean frame at subscribers, bytes', redisVersion: 'Redis',
+};
+const backendRows = found => Object.entries(BACKENDS).filter(([k]) => found[k] !== null && found[k] !== undefined).map(([k, name]) => [name, typeof found[k] === 'number' ? amount(found[k]) : found[k]]);
 
 function predictionRows({ predicted, measured }) {
   const off = (a, b) => (a && b ? `${((b / a - 1) * 100).toFixed(0)} %` : '-');
@@ -71,6 +78,7 @@ export function resultText(result) {
     ...pad([['criterion', 'measured', 'limit', '', ''], ...result.criteria.map(rowOf)], 99), '',
     ...pad([['latency, ms', 'count', 'p50', 'p95', 'p99', 'p99.9', 'max'], ...Object.entries(w.latencyMs).filter(([, h]) => h.count).map(([k, h]) => [k, amount(h.count), h.p50, h.p95, h.p99, h.p999, h.max].map(v => v ?? '-'))]), '',
     ...pad([['prediction and measurement', 'predicted', 'measured', 'off by'], ...predictionRows(result.prediction)]), '',
+    ...pad([['what it cost the backends', ''], ...backendRows(result.backends)]), '',
     ...(w.transcriptAudit.samples.length ? ['First faults:', ...w.transcriptAudit.samples.slice(0, 10).map(s => `  ${s}`), ''] : []),
   ].join('\n');
 }
@@ -92,6 +100,7 @@ export function resultMarkdown(result, plots) {
     '## Criteria', '', ...table(['criterion', 'measured', 'limit', 'verdict', 'detail'], result.criteria.map(rowOf)),
     '## Latency', '', ...table(['', 'count', 'p50', 'p95', 'p99', 'p99.9', 'max (ms)'], Object.entries(w.latencyMs).map(([k, h]) => [k, h.count, h.p50, h.p95, h.p99, h.p999, h.max])),
     '## Prediction and measurement', '', ...table(['', 'predicted', 'measured', 'off by'], predictionRows(result.prediction)),
+    '## What it cost the backends', '', ...table(['', ''], backendRows(result.backends ?? {})),
     '## Counts', '', ...table(['', ''], Object.entries(w.counts)),
     ...(w.transcriptAudit.samples.length ? ['## First faults', '', ...w.transcriptAudit.samples.map(s => `    ${s}`), ''] : []),
     ...(result.agents.died.length ? ['## Agents that died', '', ...result.agents.died.map(d => `* agent ${d.agent} (${d.where}) while ${d.phase}: ${d.why}`), ''] : []),

@@ -117,18 +117,20 @@ function resources({ nodes, profile: p, activeBefore, activeAfter }) {
 
 /* ---- what it cost the backends ---- */
 
+/* Only what the profile has a limit for; the figures themselves are in the result's `backends`. */
 function spent({ costs: c, profile: p }) {
-  const list = [], one = (name, limit, measured, holds, detail) => {
-    if (!c || (measured === null && !limit)) return;
-    list.push(measured === null ? { ...none(name, limit, 'the runner was not told where'), kind: 'cost', passed: false } : { name, kind: 'cost', limit: limit || null, measured: round(measured, 2), passed: limit ? holds : null, detail });
+  const one = (name, limit, measured, holds, detail) => {
+    if (!limit) return [];
+    return [measured === null ? { ...none(name, limit, 'the runner was not told where, or nothing happened'), kind: 'cost', passed: false } : { name, kind: 'cost', limit, measured: round(measured, 2), passed: holds, detail }];
   };
-  if (!c) return list;
-  const frames = c.busReceived > 0 && c.frameBytes && c.busOutBytesPerReceived !== null ? c.busOutBytesPerReceived / c.frameBytes : null;
-  one('appends_per_transaction', p.minAppendsPerTransaction, c.operationsPerTransaction, c.operationsPerTransaction >= p.minAppendsPerTransaction, `${c.transactions} transactions`);
-  one('wal_bytes_per_append', p.maxWalBytesPerAppend, c.walBytesPerAppend, c.walBytesPerAppend <= p.maxWalBytesPerAppend, `${c.walFullPages} full pages among them, fsync ${c.fsync}`);
-  one('bus_bytes_per_frame', p.maxBusBytesPerFrame, frames, frames <= p.maxBusBytesPerFrame,
-    `times the mean frame of ${round(c.frameBytes ?? 0, 0)} bytes; from Redis ${round(c.busOutBytesPerReceived ?? 0, 0)} bytes for each of ${c.busReceived} that reached a node, to Redis ${round(c.busInBytesPerPublished ?? 0, 0)} for each of ${c.busPublished}`);
-  return list;
+  if (!c) return [];
+  const frames = c.busOutBytesPerReceived !== null && c.frameBytes ? c.busOutBytesPerReceived / c.frameBytes : null;
+  return [
+    ...one('appends_per_transaction', p.minAppendsPerTransaction, c.operationsPerTransaction, c.operationsPerTransaction >= p.minAppendsPerTransaction, `${c.transactions} transactions`),
+    ...one('wal_bytes_per_append', p.maxWalBytesPerAppend, c.walBytesPerAppend, c.walBytesPerAppend <= p.maxWalBytesPerAppend, `${c.walFullPages} full pages among them, fsync ${c.fsync}`),
+    ...one('bus_bytes_per_frame', p.maxBusBytesPerFrame, frames, frames <= p.maxBusBytesPerFrame, `times the mean frame of ${round(c.frameBytes, 0)} bytes; from Redis ${round(c.busOutBytesPerReceived, 0)} bytes for each of `
+      + `${c.busReceived} that reached a node, to Redis ${round(c.busInBytesPerPublished, 0)} for each of ${c.busPublished}`),
+  ];
 }
 
 /* ---- is the run worth anything ---- */
