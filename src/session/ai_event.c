@@ -218,7 +218,7 @@ static void put_receipt(const struct ai_event *e, struct publish *p)
     struct buf text = {0}, scratch = {0};
     if (m->message_id.p == NULL || !e->policy.idempotency || !e->policy.history || p->extras.ephemeral)
         return;
-    struct publish_content content = {m->event, text_in(e->base.arena, w->data), e->tags, e->identity, m->extras};
+    struct publish_content content = {m->event, json_text_in(w->data, e->base.arena), e->tags, e->identity, m->extras};
     if (content.text.p == NULL) {
         json_compact(&text, w->data);
         content.text = buf_view(&text);

@@ -79,7 +79,7 @@ static const char *refresh(struct session *s, struct str jwt, struct arena *aren
 
 void command_auth(struct session *s, const struct client_message *m, struct arena *arena)
 {
-    struct str jwt = text_in(arena, json_get(command_data(m->data, arena), STR("token")));
+    struct str jwt = json_text_in(json_get(command_data(m->data, arena), STR("token")), arena);
     if (jwt.p == NULL && s->protocol == WIRE_V2) {
         session_error(s, CODE_GENERIC, STR_NONE, "Invalid message format: sockudo:auth requires data.token");
         return;

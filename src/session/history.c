@@ -64,12 +64,9 @@ static bool refuse(struct ask *a, int code, const char *format, ...)
     char text[TEXT_MAX];
     va_list args;
     va_start(args, format);
-    int n = vsnprintf(text, sizeof text, format, args);
+    struct str message = text_print(text, sizeof text, format, args);
     va_end(args);
-    size_t size = n < (int)sizeof text ? (size_t)n : sizeof text - 1;
-    while (!str_is_utf8(str_make(text, size)))
-        size--; /* cut in the middle of a character */
-    say_error(a->s, code, str_make(text, size), a->q.request_id);
+    say_error(a->s, code, message, a->q.request_id);
     return false;
 }
 
@@ -121,9 +118,9 @@ static bool is_v2(struct ask *a)
 
 static bool has_channel(struct ask *a)
 {
-    a->channel = text_in(a->arena, json_get(a->data, STR("channel")));
+    a->channel = json_text_in(json_get(a->data, STR("channel")), a->arena);
     if (a->channel.p == NULL)
-        a->channel = text_in(a->arena, json_get(a->params, STR("channel")));
+        a->channel = json_text_in(json_get(a->params, STR("channel")), a->arena);
     return a->channel.p != NULL ||
            refuse(a, CODE_GENERIC, "Invalid message format: Missing channel in channel_history message");
 }
@@ -166,7 +163,7 @@ static bool has_limit(struct ask *a)
 
 static bool has_direction(struct ask *a)
 {
-    struct str word = text_in(a->arena, value_of(a, STR("direction")));
+    struct str word = json_text_in(value_of(a, STR("direction")), a->arena);
     a->q.cursor.direction = NEWEST_FIRST;
     return word.p == NULL || history_direction(word, str_eq, &a->q.cursor.direction) ||
            refuse(a, CODE_GENERIC, "Invalid message format: Unsupported history direction: %.*s", STR_ARG(word));
@@ -199,7 +196,7 @@ static bool has_good_bounds(struct ask *a)
 
 static bool has_good_cursor(struct ask *a)
 {
-    struct str text = text_in(a->arena, value_of(a, STR("cursor")));
+    struct str text = json_text_in(value_of(a, STR("cursor")), a->arena);
     struct cursor request = a->q.cursor;
     if (text.p == NULL)
         return true;

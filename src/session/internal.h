@@ -11,6 +11,8 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
+#include <stdarg.h>
+
 #include "app/capability.h"
 #include "app/limiter.h"
 #include "base/map.h"
@@ -257,8 +259,8 @@ struct str session_identity(const struct session *s);
 /* V2, chapter 1, 4.4: what the identity may do; operation as capability_of() takes it. Without a list: subscribe, publish, history and
  * presence are allowed, the rest is not. */
 bool user_may(const struct session *s, struct str operation, struct str channel);
-/* Text of a JSON string, which lives as long as the arena; absent if it is none. */
-struct str text_in(struct arena *arena, struct str value);
+/* What fits of a text for a client into room, cut between characters. */
+struct str text_print(char *room, size_t size, const char *format, va_list args) __attribute__((format(printf, 3, 0)));
 
 /* ---- auth.c ---- */
 struct token;

@@ -39,7 +39,7 @@ static bool has_data(struct update *u)
 
 static bool names_channel(struct update *u)
 {
-    u->channel = text_in(u->arena, json_get(u->object, STR("channel")));
+    u->channel = json_text_in(json_get(u->object, STR("channel")), u->arena);
     return u->channel.n > 0 || refuse(u, "channel is required");
 }
 

@@ -240,7 +240,7 @@ static struct position *position_new(struct str channel, struct str stream_id, u
 /* A number, or its decimal digits in a string (JavaScript writes those above 2^53). */
 static bool read_serial(struct str value, struct arena *arena, uint64_t *serial)
 {
-    struct str text = text_in(arena, value);
+    struct str text = json_text_in(value, arena);
     return text.p != NULL ? str_to_u64(text, serial) : json_u64(value, serial);
 }
 
@@ -250,7 +250,7 @@ static struct position *read_position(struct str channel, struct str value, bool
     uint64_t serial;
     if (!read_serial(legacy ? value : json_get(value, STR("serial")), arena, &serial))
         return NULL;
-    struct str stream_id = legacy ? STR_NONE : text_in(arena, json_get(value, STR("stream_id")));
+    struct str stream_id = legacy ? STR_NONE : json_text_in(json_get(value, STR("stream_id")), arena);
     struct position *p = position_new(channel, stream_id, serial);
     p->legacy = legacy;
     return p;

@@ -35,17 +35,23 @@ void session_say(struct session *s, struct frame *frame)
     env->deliver(s->sink, frame);
 }
 
+struct str text_print(char *room, size_t size, const char *format, va_list args)
+{
+    int n = vsnprintf(room, size, format, args);
+    size_t fits = n < (int)size ? (size_t)n : size - 1;
+    while (!str_is_utf8(str_make(room, fits)))
+        fits--;
+    return str_make(room, fits);
+}
+
 void session_error(struct session *s, int code, struct str channel, const char *format, ...)
 {
     char text[ERROR_TEXT_MAX];
     va_list args;
     va_start(args, format);
-    int n = vsnprintf(text, sizeof text, format, args);
+    struct str message = text_print(text, sizeof text, format, args);
     va_end(args);
-    size_t size = n < (int)sizeof text ? (size_t)n : sizeof text - 1;
-    while (!str_is_utf8(str_make(text, size)))
-        size--; /* cut in the middle of a character */
-    session_say(s, frame_error(wire_of(s), code, str_make(text, size), channel));
+    session_say(s, frame_error(wire_of(s), code, message, channel));
 }
 
 /* ---- the end ---- */

@@ -9,16 +9,6 @@
 #include "base/mem.h"
 #include "session/internal.h"
 
-struct str text_in(struct arena *arena, struct str value)
-{
-    struct buf scratch = {0};
-    struct str text = json_text(value, &scratch);
-    if (scratch.p != NULL)
-        text = arena_copy(arena, text);
-    buf_free(&scratch);
-    return text;
-}
-
 /* ---- identity ---- */
 
 struct str session_identity(const struct session *s)
@@ -100,7 +90,7 @@ static void sign_in(struct session *s, struct str user_data, struct arena *arena
                       error.why, error.offset);
         return;
     }
-    struct str id = text_in(arena, json_get(value, STR("id")));
+    struct str id = json_text_in(json_get(value, STR("id")), arena);
     struct str info = json_get(value, STR("user_info"));
     const char *wrong;
     struct capabilities *may = capabilities_of_signin(json_get(value, STR("capabilities")), &wrong);
@@ -135,8 +125,8 @@ void command_signin(struct session *s, const struct client_message *m, struct ar
         return;
     }
     struct str data = command_data(m->data, arena);
-    struct str auth = text_in(arena, json_get(data, STR("auth")));
-    struct str user_data = text_in(arena, json_get(data, STR("user_data")));
+    struct str auth = json_text_in(json_get(data, STR("auth")), arena);
+    struct str user_data = json_text_in(json_get(data, STR("user_data")), arena);
     if (data.p == NULL)
         session_error(s, CODE_GENERIC, STR_NONE, "Invalid message format: Invalid signin data format");
     else if (auth.p == NULL)

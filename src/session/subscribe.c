@@ -62,7 +62,7 @@ static struct str format_in(struct arena *arena, const char *format, ...)
 
 static bool has_channel(struct ask *a)
 {
-    a->to.channel = text_in(a->arena, json_get(a->data, STR("channel")));
+    a->to.channel = json_text_in(json_get(a->data, STR("channel")), a->arena);
     if (a->to.channel.p == NULL)
         return refuse(a, CODE_GENERIC, "Invalid message format: Missing channel field");
     return true;
@@ -96,7 +96,7 @@ static bool has_good_name(struct ask *a)
 
 static bool positive(struct ask *a, struct str value, uint64_t *n)
 {
-    struct str text = text_in(a->arena, value);
+    struct str text = json_text_in(value, a->arena);
     bool is_number = text.p != NULL ? str_to_u64(text, n) : json_u64(value, n);
     return is_number && *n > 0;
 }
@@ -144,7 +144,7 @@ static bool has_good_modes(struct ask *a)
     if (!json_is(modes, JSON_ARRAY))
         return refuse(a, CODE_GENERIC, "Invalid message format: modes must be an array");
     for (struct json_iter it = json_iter(modes); json_next_item(&it, &mode);)
-        a->to.annotations |= str_eq(text_in(a->arena, mode), STR("ANNOTATION_SUBSCRIBE"));
+        a->to.annotations |= str_eq(json_text_in(mode, a->arena), STR("ANNOTATION_SUBSCRIBE"));
     if (a->to.annotations && !a->policy.annotations)
         return refuse(a, CODE_CHANNEL, "Channel error: Annotations are disabled by channel policy for channel '%.*s'",
                       STR_ARG(a->to.channel));
@@ -175,7 +175,7 @@ static bool mentions_delta(struct ask *a)
     if (json_is(delta, JSON_OBJECT))
         json_bool(json_get(delta, STR("enabled")), &enabled);
     else if (!json_bool(delta, &enabled)) {
-        struct str word = text_in(a->arena, delta);
+        struct str word = json_text_in(delta, a->arena);
         enabled = word.p != NULL && !str_eq(word, STR("disabled")) && !str_eq(word, STR("none")) &&
                   !str_eq(word, STR("false"));
     }
@@ -194,8 +194,8 @@ static bool needs_auth(const struct ask *a)
 
 static bool has_auth(struct ask *a)
 {
-    a->auth = text_in(a->arena, json_get(a->data, STR("auth")));
-    a->channel_data = text_in(a->arena, json_get(a->data, STR("channel_data")));
+    a->auth = json_text_in(json_get(a->data, STR("auth")), a->arena);
+    a->channel_data = json_text_in(json_get(a->data, STR("channel_data")), a->arena);
     if (needs_auth(a) && a->auth.n == 0)
         return refuse(a, CODE_UNAUTHORIZED, "Authentication error: Authentication signature required for this channel");
     return true;
@@ -279,7 +279,7 @@ static struct str read_user_id(struct ask *a, struct str value)
     int64_t number;
     if (json_i64(value, &number))
         return format_in(a->arena, "%lld", (long long)number);
-    return text_in(a->arena, value);
+    return json_text_in(value, a->arena);
 }
 
 static bool is_member(struct ask *a)
@@ -349,7 +349,7 @@ void command_subscribe(struct session *s, const struct client_message *m, struct
 void command_unsubscribe(struct session *s, const struct client_message *m, struct arena *arena)
 {
     struct str data = command_data(m->data, arena);
-    struct str channel = data.p != NULL ? text_in(arena, json_get(data, STR("channel"))) : text_in(arena, m->data);
+    struct str channel = data.p != NULL ? json_text_in(json_get(data, STR("channel")), arena) : json_text_in(m->data, arena);
     if (channel.p == NULL) {
         session_error(s, CODE_GENERIC, STR_NONE, "Invalid message format: Missing channel field");
         return;
