@@ -43,7 +43,7 @@ export const PLANTS = {
   'open-stream': { caughtBy: 'e_active_streams_at_baseline', spoil: record => { record.gauges.after += 1; return true; } },
   'late-janitor': { caughtBy: 'e_active_streams_at_baseline', spoil: record => { record.gauges.tookMs = record.gauges.limitMs + 1; return true; } },
   'reset-required': { caughtBy: 'f_reset_required_zero', spoil: record => { record.resetRequired[0] = 1; return true; } },
-  'memory-leak': { caughtBy: 'g_memory_and_descriptors_back', spoil: record => { record.resources.after.rss = record.resources.before.rss * 1.06 + (4 << 20); return true; } },
+  'memory-leak': { caughtBy: 'g_memory_and_descriptors_back', spoil: record => { record.resources.after.rss = record.resources.before.rss * 1.3; return true; } },
   'descriptor-leak': { caughtBy: 'g_memory_and_descriptors_back', spoil: record => { record.resources.after.fds = record.resources.before.fds * 1.06 + 9; return true; } },
   'other-receipt': { caughtBy: 'receipts_keep_their_serials', spoil: record => { const r = record.history.receipts[0]; if (r) r.again++; return Boolean(r); } },
   'refused-append': { caughtBy: 'nothing_refused', spoil: record => { record.history.refusals.push({ status: 400, text: 'planted' }); return true; } },
