@@ -198,6 +198,11 @@ static bool check_ours(struct loader *l)
     if (c->versioned.retention_window_seconds > c->history.retention_window_seconds)
         load_warn(l, STR("versioned_messages.retention_window_seconds"),
                   "longer than history.retention_window_seconds: versions go with their message's place in history");
+    uint64_t versions_s = c->versioned.retention_window_seconds;
+    if (c->history.backend == BACKEND_POSTGRES && versions_s > 0 && versions_s < c->history.retention_window_seconds)
+        return load_fail(l, "versioned_messages.retention_window_seconds = %llu is not supported with postgres by this build yet: there "
+                         "versions stay as long as their message; leave it out, or not below history.retention_window_seconds",
+                         (unsigned long long)versions_s);
     for (size_t i = 0; i < c->cors.origins_count; i++) {
         const char *problem = origin_pattern_problem(c->cors.origins[i]);
         if (problem)

@@ -228,6 +228,8 @@ static void versions_may_have_a_window_of_their_own(void **state)
     assert_refused("connection_recovery.buffer_ttl_seconds=0", "connection_recovery.buffer_ttl_seconds must be");
     assert_loads("connection_recovery.buffer_ttl_seconds=60");
     assert_loads("versioned_messages.retention_window_seconds=60\nhistory.retention_window_seconds=90");
+    assert_refused("history.backend='postgres'\nversioned_messages.retention_window_seconds=60", "versions stay as long as their message");
+    assert_loads("history.backend='postgres'\nversioned_messages.retention_window_seconds=86400");
     assert_loads("versioned_messages.retention_window_seconds=90\nhistory.retention_window_seconds=90");
 }
 
