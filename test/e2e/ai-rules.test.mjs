@@ -250,10 +250,10 @@ describe('the rules', () => {
     await quiet.subscribe(channel);
     await user.subscribe(channel);
     for (const [client, more] of [[quiet, {}], [quiet, { extras: { echo: true } }], [user, {}], [user, { extras: { echo: false } }]]) {
-      const from = client.frames.length;
+      const from = client.frames.length, marker = `marker-${seen.length}`;
       await says(client, 'ai-input', channel, more);
-      await api.publish(channel, 'marker', '');
-      await client.next(f => f.event === 'marker', { from });
+      await api.publish(channel, marker, '');
+      await Promise.all([quiet, user].map(c => c.next(f => f.event === marker, { from: 0 }))); // the next round begins when both have all
       seen.push(client.frames.slice(from).filter(f => f.event === 'ai-input').length);
     }
     assert.deepEqual(seen, [0, 1, 1, 0]);
