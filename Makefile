@@ -69,9 +69,10 @@ bench: deps ## measure, compare with peers in the same run, print a report
 	@bench/run
 
 # Scale runs: test/load/README.md.
-.PHONY: ai-scale-up ai-scale-down ai-scale-smoke ai-scale-five ai-scale-five-full ai-scale-100k ai-scale-results ai-scale-headline-plan ai-scale-soak-plan ai-s14-release-evidence calibrate
+.PHONY: ai-scale-up ai-scale-down ai-scale-smoke ai-scale-five ai-scale-five-full ai-scale-100k ai-scale-results soak ai-scale-headline-plan ai-scale-soak-plan ai-s14-release-evidence calibrate
 SCALE  := node test/load/ai-scale-runner.mjs
 RESULTS ?= build/scale
+MINUTES ?= 60
 ai-scale-up: all ## five local nodes on 6001-6005, metrics on 9601-9605 (STORE=rocksdb BUS=none: without PostgreSQL and Redis)
 	@tools/fleet start build/scale/fleet --nodes 5 --port 6001 --metrics-port 9601 $(if $(STORE),--store $(STORE)) $(if $(BUS),--bus $(BUS))
 
@@ -89,6 +90,11 @@ ai-scale-five-full: all ## the same nodes as loaded as they can be: appends a tr
 
 ai-scale-100k: all ## 100,000 WebSockets over six nodes of this machine; four minutes, 2 GiB
 	@AGAIN='make $@ RESULTS=$(RESULTS)' tools/scale-local many-connections $(RESULTS) --nodes 6
+
+soak: all ## five nodes under an hour of load, every subscriber's text compared, and no alert may fire (MINUTES=60, CPUS=cores for all of it)
+	@AGAIN='make $@ MINUTES=$(MINUTES)' AGENT_CPUS=$(CPUS) SECONDS_MAX=$$(($(MINUTES) * 60 + 300)) \
+	    SCALE_FLAGS="--duration $$(($(MINUTES) * 60)) --alertRules ops/prometheus/sockudo.rules.yml" \
+	    tools/scale-local healthy-hour $(RESULTS) --nodes 5 --workers 1 $(if $(CPUS),--cpus $(CPUS))
 
 ai-scale-results: all ## all of the above and the plans, into docs/specs/ai-transport-results; ten minutes on a quiet machine
 	@tools/scale-results

@@ -12,7 +12,7 @@ import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Api, complete, streaming } from './lib/api.mjs';
 import { loseRow, rotSegment } from './lib/damage.mjs';
-import { Prometheus, shortened } from './lib/prometheus.mjs';
+import { shortened, watch } from './lib/prometheus.mjs';
 import { AppendStream } from './lib/stream.mjs';
 import { Server, appWith, demoApp, releaseProgram, root, sleep, until } from './lib/server.mjs';
 import { V2 } from './lib/v2.mjs';
@@ -78,7 +78,7 @@ describe('a real Prometheus sees', { timeout: 120_000 }, () => {
     await start('stall', { config: { workers: 1 } });
     await start('rot');
     const rules = shortened(fs.readFileSync(path.join(folder, 'sockudo.rules.yml'), 'utf8'), { constants: { storm_connects_per_second: 30, rollup_ratio_max: 8 } });
-    prometheus = await Prometheus.start({ servers, rules });
+    prometheus = await watch({ servers, rules });
   });
   after(async () => {
     for (const end of closing) await end();

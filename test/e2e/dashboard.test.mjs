@@ -7,7 +7,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Api, complete, streaming } from './lib/api.mjs';
-import { Prometheus } from './lib/prometheus.mjs';
+import { watch } from './lib/prometheus.mjs';
 import { Server, root, sleep, until } from './lib/server.mjs';
 import { V2 } from './lib/v2.mjs';
 
@@ -30,7 +30,7 @@ describe('the dashboard', { timeout: 60_000 }, () => {
         await sleep(20);
       }
     })();
-    prometheus = await Prometheus.start({ servers: { here: server }, interval: 250 });
+    prometheus = await watch({ servers: { here: server }, intervalMs: 250 });
     await until(async () => await prometheus.value('sum(rate(sockudo_appends_received_total[3s]))') > 0, 'appends in Prometheus', 20_000);
     await sleep(1500);
   });

@@ -79,6 +79,18 @@ describe('a scale run against one node', { skip }, () => {
     assert.equal(code, 1);
   });
 
+  test('an alert that fires under a run fails it; rules that are none are refused before it', async () => {
+    const rulesOf = (name, text) => { const file = path.join(folder, name); fs.writeFileSync(file, text); return ['--alertRules', file]; };
+    const rules = rulesOf('rules.yml', `groups: [{ name: test, interval: 200ms, rules: [
+      { alert: Always, expr: 'vector(1)' }, { alert: Never, expr: 'vector(1) < 1' }, { alert: NotYet, expr: 'vector(1)', for: 1h }] }]`);
+    const fires = await run('alert', ...at(server), ...rules, '--duration', '3', ...quiet);
+    assert.deepEqual([failed(fires.result), fires.result.status, fires.code], [['alerts_fired'], 'failed', 1], fires.stderr);
+    assert.deepEqual([fires.result.alerts.rules, fires.result.alerts.fired.map(a => a.name)], [3, ['Always']]);
+    const refused = await run('no-rules', ...at(server), ...rulesOf('bad.yml', "groups: [{ name: test, rules: [{ alert: A, expr: 'sum(' }] }]"), '--duration', '3');
+    assert.equal(refused.code, 2);
+    assert.match(refused.stderr, /--alertRules .*bad\.yml: Prometheus does not start: .*(parse|unexpected|could not)/s);
+  });
+
   test('an agent that dies in the middle is named, the other one judged by itself', async () => {
     const shot = run('shot', ...at(server), '--duration', '5', '--loadGenerators', '2', '--verbose', ...quiet);
     let said = '';

@@ -12,6 +12,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Agents, agentCount, ordersOf } from './lib/agents.mjs';
+import { watchAlerts } from './lib/alerts.mjs';
 import { costsOf, takeBackends } from './lib/backends.mjs';
 import { machineOf, readCalibration } from './lib/calibration.mjs';
 import { summary } from './lib/hist.mjs';
@@ -113,6 +114,7 @@ async function execute(run, profile) {
   const before = await checkNodes(run), count = agentCount(run, profile);
   checkAgents(run, profile, count);
   const backendsBefore = await takeBackends(run, before).catch(error => { throw new BadInput(error.message); });
+  const alerts = await watchAlerts(run).catch(error => { throw new BadInput(`--alertRules ${run.alertRules}: ${error.message}`); });
   const agents = Agents.start(ordersOf(run, profile, count), { addresses: run.agents, program: run.agentProgram, silenceMs: run.agentSilenceMs });
   const stopAll = () => { agents.stop(); process.exit(130); };
   process.once('SIGINT', stopAll).once('SIGTERM', stopAll);
@@ -131,11 +133,12 @@ async function execute(run, profile) {
     const series = sampler.stop(), leaked = leak();
     const { after, baseline, active } = await waitBaseline(run, before, agents.dead);
     progress.note();
-    return { before, after, backends: { before: backendsBefore, after: await takeBackends(run, after) }, activeBefore: baseline, activeAfter: active, results, dead: agents.dead, count, leaked, series, timeline: progress.timeline,
+    return { before, after, backends: { before: backendsBefore, after: await takeBackends(run, after) }, alerts: await alerts.fired(), activeBefore: baseline, activeAfter: active, results, dead: agents.dead, count, leaked, series, timeline: progress.timeline,
       nodes: series.map(n => ({ ...n, from, to })) };
   } finally {
     progress.stop();
     agents.stop();
+    await alerts.stop();
     process.off('SIGINT', stopAll).off('SIGTERM', stopAll);
   }
 }
@@ -180,6 +183,7 @@ function finish(run, profile, base, facts) {
     workload: facts.results.length ? workloadOf(facts, counts, latency) : { skipped: true },
     prediction: { predicted: base.plan.prediction, measured: facts.results.length ? measured(profile, facts, counts) : {} },
     ...(costs ? { backends: costs } : {}),
+    ...(facts.alerts ? { alerts: facts.alerts } : {}),
     agents: { count: facts.count, died: facts.dead, cpuSeconds: facts.results.map(r => r.cpu_seconds), rssBytes: facts.results.map(r => r.rss_bytes) },
     resources: { intervalSeconds: facts.series[0]?.points[1] ? facts.series[0].points[1].seconds - facts.series[0].points[0].seconds : 0, nodes: facts.series },
     timeline: facts.timeline, planted: { kind: run.plant, count: run.plant === 'leak' ? facts.leaked : counts.planted ?? 0 }, durationSeconds: profile.durationSeconds,

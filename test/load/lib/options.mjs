@@ -31,6 +31,7 @@ const RUN = {
   placement: 'any (default), or node-local: a session\'s publisher and subscribers at one node, for nodes that share no store and bus',
   plant: 'negative control: drop, reorder, delay or leak', calibration: 'file with coefficients',
   postgresUrl: 'postgres://user@host:port/database of the nodes: what a run writes there is measured', redisUrl: 'redis://:password@host:port, the same',
+  alertRules: 'file of alert rules: a Prometheus of our own watches the nodes by them, and whatever fires fails the run',
   machineCores: 'for the plan', machineMemoryGiB: 'for the plan', machineGbit: 'for the plan', drainMs: 'wait for late frames at the end', agentSilenceMs: 'an agent that says nothing for so long has died',
   command: 'how this run was started, for the report', help: 'this',
 };

@@ -133,6 +133,13 @@ function spent({ costs: c, profile: p }) {
   ];
 }
 
+/* Only of a run that was watched. */
+function alerts({ alerts: seen }) {
+  if (!seen) return [];
+  const detail = seen.fired.map(a => `${a.name} at ${a.instances.join(', ') || 'the fleet'}`).join('; ') || `of ${seen.rules}, evaluated every ${seen.intervalSeconds} s for ${round(seen.seconds, 0)} s`;
+  return [atMost('alerts_fired', 0, seen.fired.length, { detail })];
+}
+
 /* ---- is the run worth anything ---- */
 
 function validity({ latency, results, profile: p, machineBusy = null }) {
@@ -146,7 +153,7 @@ function validity({ latency, results, profile: p, machineBusy = null }) {
 }
 
 export function judge(facts) {
-  const criteria = [...load(facts), ...transcripts(facts), ...upsets(facts), ...latencies(facts), ...resources(facts), ...spent(facts), ...validity(facts)];
+  const criteria = [...load(facts), ...transcripts(facts), ...upsets(facts), ...latencies(facts), ...resources(facts), ...spent(facts), ...alerts(facts), ...validity(facts)];
   const bad = kind => criteria.some(c => c.kind === kind && c.passed === false);
   let status = 'passed';
   if (bad('correctness')) status = 'failed';
