@@ -7,7 +7,8 @@
  *
  * While one batch is being committed the next one gathers. Nothing is acknowledged that was not committed; when the connection is
  * lost, what was on its way has an unknown outcome and fails, and so does everything until it is back: the publisher's retry finds
- * the receipt, or nothing. Connecting again is tried at once, then with pauses that double up to PAUSE_MAX_MS.
+ * the receipt, or nothing. Connecting again is tried at once, then with pauses that double up to PAUSE_MAX_MS
+ * and end as soon as any of the connections is made.
  *
  * Limits: STORE_QUEUE_OPS, STORE_QUEUE_BYTES, STUCK_MAX channels aside (of more, the operations fail), PROMISES_MAX.
  *

@@ -49,6 +49,7 @@ struct pg_conn {
     char sqlstate[6];        /* of the newest refusal; "" = none */
     struct buf why;          /* its text, or of the loss */
     uint64_t retry_at_ms, pause_ms;
+    uint32_t met;            /* connections of the store's when this one failed */
     struct pg_query queries[PG_QUERIES_MAX];
     size_t queries_count;
     bool ran;                /* the queries were sent: the next one begins a new run */

@@ -118,6 +118,7 @@ struct postgres {
     struct store_postgres to; /* strings owned */
     _Atomic bool healthy;
     _Atomic int64_t ahead_ms;  /* postgres_clock.c */
+    _Atomic uint32_t met;      /* connections that were made so far */
     pthread_mutex_t lock;
     struct intake intake;      /* the writer takes */
     pthread_cond_t wake_reader, wake_keeper;

@@ -24,19 +24,21 @@ static void pause_conn(struct postgres *s, struct pg_conn *c)
 {
     c->pause_ms = c->pause_ms == 0 ? PAUSE_MIN_MS : c->pause_ms * 2 < PAUSE_MAX_MS ? c->pause_ms * 2 : PAUSE_MAX_MS;
     c->retry_at_ms = now_ms(s) + c->pause_ms;
+    c->met = atomic_load(&s->met);
 }
 
-/* Connected, of our version, prepared. */
+/* Connected, of our version, prepared. Whoever pauses does so only until another connection has found the server: it is back. */
 bool conn_ready(struct postgres *s, struct pg_conn *c)
 {
     if (pg_is_alive(c))
         return true;
-    if (now_ms(s) < c->retry_at_ms)
+    if (now_ms(s) < c->retry_at_ms && c->met == atomic_load(&s->met))
         return false;
     struct buf error = {0};
     bool ok = pg_connect(c) && schema_check(c, &error) && pg_prepare(c) && clock_ask(c);
     if (ok) {
         c->pause_ms = 0;
+        atomic_fetch_add(&s->met, 1);
     } else {
         struct str why = error.n > 0 ? buf_view(&error) : buf_view(&c->why);
         if (c->pause_ms == 0)

@@ -159,7 +159,7 @@ describe('a fleet of three', () => {
       text += `${i} `;
     }
     assert.ok(refusals > 0);
-    await until(async () => (await apis[1].latest(channel, serial))?.data === text, 'node 1 reads the text', 15_000); // its readers connect on their own: 503 till then
+    await until(async () => (await apis[1].latest(channel, serial))?.data === text, 'node 1 reads the text', 15_000); // node 1 may not have met it yet
     for (const c of clients) await until(() => c.text(channel, serial) === text, () => `${c.text(channel, serial)}`, 15_000);
   });
 });

@@ -171,6 +171,26 @@ static enum store_result append_until_stored(struct fixture *f, struct message_i
     return result;
 }
 
+/* The longer a server is away the longer are the pauses; but once the writer has met it, no reader goes on pausing. The writer
+ * tries after 0.1, 0.3, 0.7, 1.5 s; the readers, who miss it later, 0.35 s behind it. */
+static void readers_are_back_with_the_writer(void **state)
+{
+    enum { LATER_MS = 350, AWAY_MS = 1100, EVERY_MS = 10, READS = 40 };
+    struct fixture *f = *state;
+    struct message_id m = create(f, "\"a\"");
+    database_kill();
+    assert_int_equal(mutate(f, m, ACTION_APPEND, "\"never\""), STORE_FAILED);
+    sleep_ms(LATER_MS);
+    for (int ms = LATER_MS; ms < AWAY_MS; ms += EVERY_MS) {
+        latest(f, m);
+        sleep_ms(EVERY_MS);
+    }
+    database_start();
+    assert_int_equal(append_until_stored(f, m, key_for(1), "\"b\""), STORE_OK);
+    for (int i = 0; i < READS; i++)
+        assert_str(latest(f, m), "2:append\"ab\"");
+}
+
 /* kill -9 in the middle of a stream: nothing acknowledged is lost, and what was retried is there once. */
 static void killed_server_loses_and_doubles_nothing(void **state)
 {
@@ -404,6 +424,7 @@ int main(void)
         ON_POSTGRES(limit_of_open_streams_holds_over_two_nodes)
         ON_POSTGRES(retry_on_another_node_finds_the_receipt)
         ON_POSTGRES(batches_of_many_channels_do_not_wait_for_one_another)
+        ON_POSTGRES(readers_are_back_with_the_writer)
         ON_POSTGRES(killed_server_loses_and_doubles_nothing)
         ON_POSTGRES(statement_that_takes_too_long_fails_alone)
         ON_POSTGRES(locked_channel_does_not_hold_up_the_others)

@@ -202,7 +202,7 @@ const slowLoad = { ...LOAD, streams: 20, subscribers: 20, perSecond: 8, tokenByt
 export const SCENARIOS = {
   'node-kill': { what: 'SIGKILL of the owner of all open streams, at random phases', nodes: 3, load: LOAD, liveMs: 5000, run: nodeKill },
   'rolling-restart': { what: 'SIGTERM and a start of each node in turn', nodes: 5, load: { ...LOAD, streams: 200, subscribers: 2, perSecond: 4 }, liveMs: 2000, run: rollingRestart },
-  'redis-failover': { what: 'Redis dies: failover by Sentinel, then both die and come back empty', nodes: 3, sentinel: true, load: LOAD, liveMs: 10_000, run: redisFailover },
+  'redis-failover': { what: 'Redis dies: failover by Sentinel, then both die and come back empty', nodes: 3, sentinel: true, load: LOAD, liveMs: 5000, run: redisFailover },
   partition: { what: 'a node off the bus, the store, both, in one direction or both', nodes: 3, needsLinks: true, load: LOAD, liveMs: 10_000, run: partition },
   'slow-subscriber': { what: '1 % of the sockets read 1 kB/s or stop', nodes: 3, needsLinks: true, smallSocketBuffers: true, warmUpMs: 10_000, config: { websocket: { max_bytes: 65_536 } }, load: slowLoad, liveMs: 5000, run: slowSubscriber },
   'clock-skew': { what: 'wall clocks hours apart, and jumping', nodes: 3, shim: true, load: LOAD, liveMs: 3000, run: clockSkew },
