@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
-import { Api, canonical, channelAuth, hmac, md5, nowSeconds } from './lib/api.mjs';
+import { Api, canonical, channelAuth, hmac, md5, nowSeconds, userAuth } from './lib/api.mjs';
 import { appWith, demoApp, fresh, oneServer, sleep, until } from './lib/server.mjs';
 import { V1, V2 } from './lib/v2.mjs';
 
@@ -317,6 +317,21 @@ describe('the HTTP API', () => {
       assert.deepEqual(ok(await api.get('/channels', { filter_by_prefix: channel, info: 'subscription_count' })), { channels: { [channel]: { subscription_count: 2 } } });
       assert.deepEqual(ok(await api.get('/channels/unheard-of')), { occupied: false });
       refusedWith(await api.get('/channels/bad%20name'), 400, 'invalid_input');
+    });
+
+    test('the list has channels only: no meta channel, no pattern, nobody\'s own channel [27]', async () => {
+      const name = fresh('ticker'), client = await V2.connect(held.server, { key: 'k1' });
+      open.push(client);
+      const user_data = JSON.stringify({ id: name });
+      client.send('sockudo:signin', { auth: userAuth(apps[0], client.socketId, user_data), user_data });
+      await client.next(f => f.event === 'sockudo:signin_success');
+      for (const channel of [`[meta]${name}`, `${name}*`, 'room:*', `#server-to-user-${name}`]) await client.subscribe(channel);
+      for (const query of [{}, { info: 'subscription_count' }]) {
+        const listed = Object.keys(ok(await api.get('/channels', query)).channels);
+        assert.deepEqual(listed.filter(c => c.includes(name) || /[[*#]/.test(c)), []);
+      }
+      await client.subscribe(name);
+      assert.deepEqual(ok(await api.get('/channels', { filter_by_prefix: name })), { channels: { [name]: {} } });
     });
 
     test('a cache channel tells its last event; cache in the middle of a name is nothing [28]', async () => {

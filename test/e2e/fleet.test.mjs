@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { Fleet } from './lib/fleet.mjs';
-import { Api, complete, streaming } from './lib/api.mjs';
+import { Api, complete, streaming, userAuth } from './lib/api.mjs';
 import { demoApp, fresh, sleep, until } from './lib/server.mjs';
 import { V2 } from './lib/v2.mjs';
 
@@ -96,6 +96,25 @@ describe('a fleet of three', () => {
     await clients[2].subscribe(fresh('presence'), data);
     ok(await apis[0].post('/users/gone/terminate_connections', {}));
     await until(() => clients[2].closing?.code === 4009, 'the close');
+  });
+
+  test('terminate and force_reconnect close each socket of the user, on every node [2.30] [1.48]', async () => {
+    const clients = await Promise.all([0, 1, 2, 0].map(node => connect(node))), other = clients.pop();
+    const signIn = async (c, id) => {
+      const user_data = JSON.stringify({ id });
+      c.send('sockudo:signin', { auth: userAuth(demoApp, c.socketId, user_data), user_data });
+      await c.next(f => f.event === 'sockudo:signin_success');
+    };
+    const closedWith = code => until(() => clients.every(c => c.closing), () => `the closes: ${clients.map(c => c.closing?.code)}`)
+      .then(() => assert.deepEqual(clients.map(c => [c.closing.code, c.frames.at(-1).data.code]), clients.map(() => [code, code])));
+    for (const c of clients) await signIn(c, 'everywhere');
+    await signIn(other, 'elsewhere');
+    ok(await apis[1].post('/users/everywhere/force_reconnect', {}));
+    await closedWith(4200);
+    for (const c of clients) { await c.openFrom(0); await signIn(c, 'everywhere'); }
+    ok(await apis[2].post('/users/everywhere/terminate_connections', {}));
+    await closedWith(4009);
+    await other.settle();
   });
 
   test('Redis is killed and comes back empty in mid-stream: a delay, nothing more', async () => {

@@ -157,6 +157,22 @@ describe('pusher-js', () => {
     assert.deepEqual(await heard, { hello: 'carla' });
   });
 
+  test('forced to reconnect, or told that the server ends [47] [48], it is back at once and has its channels', async () => {
+    const pusher = await connected({ user: 'dora' }), name = fresh('news');
+    pusher.signin();
+    await pusher.user.signinDonePromise;
+    const channel = await subscribed(pusher, name), first = pusher.connection.socket_id;
+    const told = once(pusher.connection, 'error'), started = Date.now();
+    assert.deepEqual((await api.post('/users/dora/force_reconnect', {})).body, { ok: true });
+    assert.deepEqual((await told).error?.data ?? (await told).data, { code: 4200, message: 'Force reconnect requested by the app.' });
+    await until(() => pusher.connection.state === 'connected' && pusher.connection.socket_id !== first, () => `a new connection, state is ${pusher.connection.state}`);
+    assert.ok(Date.now() - started < 900, `${Date.now() - started} ms: it waits a second where it may not come at once`);
+    await until(() => channel.subscribed, 'the subscription');
+    const heard = once(channel, 'x');
+    await api.publish(name, 'x', 'again');
+    assert.equal(await heard, 'again');
+  });
+
   test('gets the last event of a cache channel, or is told there is none', async () => {
     const pusher = await connected(), name = fresh('cache');
     const channel = pusher.subscribe(name);

@@ -109,7 +109,9 @@ describe('idempotency keys of two nodes', () => {
     assert.equal((await apis[0].publish(channel, 'e', 'plain')).status, 200);
     await until(async () => (await fleet.nodes[0].get('/up')).status === 503, '/up to say so');
     await fleet.redis.restart();
+    assert.deepEqual((await apis[0].history(channel)).body.items.map(i => i.message.data), ['plain'], 'nothing was published without its claim');
     await until(async () => (await apis[0].publish(channel, 'e', 'one', {}, keyed(key))).status === 200, 'the key to be taken', 30000);
+    assert.deepEqual((await apis[0].history(channel)).body.items.map(i => i.message.data), ['one', 'plain']);
     await until(async () => (await fleet.nodes[0].get('/up')).status === 200, '/up to recover', 30000);
     assert.ok(await fleet.nodes[0].metric('sockudo_cache_failures_total', { cache: 'cache' }) >= 1);
   });

@@ -148,6 +148,59 @@ static void a_refused_request_takes_no_key(void **state)
     assert_starts(post(f, "/events", "{\"name\":\"t\",\"channel\":\"a\",\"idempotency_key\":\"k\"}"), "200 ");
 }
 
+/* What fails behind the claim must not block its key until the time is up. */
+static void a_publish_that_fails_gives_its_key_back(void **state)
+{
+    struct fixture *f = *state;
+    post(f, "/events", "{\"name\":\"t\",\"channel\":\"a\",\"message_id\":\"m\",\"data\":\"x\"}");
+    assert_contains(post(f, "/events",
+                         "{\"name\":\"t\",\"channel\":\"a\",\"message_id\":\"m\",\"data\":\"y\","
+                         "\"idempotency_key\":\"k\"}"),
+                    "\"code\":\"invalid_input\",\"status\":400}");
+    assert_string_equal(
+        post(f, "/events", "{\"name\":\"t\",\"channel\":\"a\",\"data\":\"y\",\"idempotency_key\":\"k\"}"),
+        "200 {\"ok\":true}");
+    assert_int_equal(stored(f, "a"), 2);
+}
+
+static void a_twin_of_a_request_under_way_is_told_to_come_again(void **state)
+{
+    static const struct {
+        const char *path, *headers, *body, *refusal;
+    } each[] = {
+        {"/apps/app-id/events", "", "{\"name\":\"t\",\"channel\":\"a\",\"idempotency_key\":\"k\"}",
+         "\"error\":\"Idempotent publish is still in progress\",\"code\":\"backpressure\",\"status\":503}"},
+        {"/apps/app-id/batch_events", "X-Idempotency-Key: k\r\n",
+         "{\"batch\":[{\"name\":\"t\",\"channel\":\"a\"}]}",
+         "\"error\":\"Idempotent batch publish is still in progress\",\"code\":\"backpressure\",\"status\":503}"},
+    };
+    struct fixture *f = *state;
+    for (unsigned i = 0; i < 2; i++) {
+        f->headers = each[i].headers;
+        f->core->stalls = true;
+        send_signed(f, "POST", each[i].path, "", each[i].body);
+        settle(f, 0);
+        assert_string_equal(read_response(f), "");
+        int first = f->client;
+        connect_client(f);
+        send_signed(f, "POST", each[i].path, "", each[i].body);
+        settle(f, 290); /* 6 times 50 ms it looks whether there is an answer to repeat */
+        assert_string_equal(read_response(f), "");
+        settle(f, 20);
+        assert_contains(read_response(f), "HTTP/1.1 503 ");
+        assert_contains(read_response(f), "\r\nRetry-After: 1\r\n");
+        assert_contains(read_response(f), each[i].refusal);
+        close(f->client);
+        f->client = first;
+        f->core->stalls = false;
+        buf_clear(&f->got);
+        settle(f, 0);
+        assert_starts(short_form(f), "200 {");
+        f->headers = "";
+        assert_int_equal(stored(f, "a"), i + 1);
+    }
+}
+
 static void a_message_id_is_published_once_per_channel(void **state)
 {
     struct fixture *f = *state;
@@ -162,6 +215,20 @@ static void a_message_id_is_published_once_per_channel(void **state)
         "payload\",\"code\":\"invalid_input\",\"status\":400}");
     assert_starts(
         post(f, "/events", "{\"name\":\"t\",\"channel\":\"b\",\"message_id\":\"m\",\"data\":\"y\"}"), "200 ");
+}
+
+/* The reference lets the message_id that it makes itself displace it when recovery is on. */
+static void a_key_in_the_extras_counts_whether_or_not_a_message_id_is_made(void **state)
+{
+    struct fixture *f = *state;
+    const char *one = "{\"name\":\"t\",\"channel\":\"a\",\"data\":\"x\",\"extras\":{\"idempotencyKey\":\"e\"}}";
+    assert_true(f->core->config->recovery.enabled);
+    assert_string_equal(post(f, "/events", one), "200 {\"ok\":true}");
+    assert_string_equal(post(f, "/events", one), "200 {\"ok\":true}");
+    assert_int_equal(stored(f, "a"), 1);
+    assert_contains(post(f, "/events",
+                         "{\"name\":\"t\",\"channel\":\"a\",\"data\":\"y\",\"extras\":{\"idempotency_key\":\"e\"}}"),
+                    "idempotency key was already used with a different payload");
 }
 
 /* Without history there is no store to keep the receipt. */
@@ -267,7 +334,10 @@ int main(void)
         TEST(data_that_is_no_string_becomes_one),
         TEST(the_same_request_key_is_answered_alike_and_published_once),
         TEST(a_refused_request_takes_no_key),
+        TEST(a_publish_that_fails_gives_its_key_back),
+        TEST(a_twin_of_a_request_under_way_is_told_to_come_again),
         TEST(a_message_id_is_published_once_per_channel),
+        TEST(a_key_in_the_extras_counts_whether_or_not_a_message_id_is_made),
         TEST(a_message_id_counts_without_history_too),
         TEST(a_batch_answers_one_object_per_event),
         TEST(an_item_key_is_the_key_of_its_event),

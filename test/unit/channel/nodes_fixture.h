@@ -31,6 +31,7 @@ struct fixture {
     struct node nodes[NODES], other; /* other: a second subscriber of one of them */
     struct payload wire[WIRE_MAX];
     unsigned sent, wanted_window;
+    struct socket_id except; /* left out by write_by(); 0 = nobody */
     bool cut, hold, alone;
     struct message_id message;
     uint64_t delivery;
@@ -254,6 +255,7 @@ static inline void write_by(unsigned node, enum store_action action, const char 
     struct core *c = f->nodes[node].core;
     struct publish *p = publish_new(&c->env, c->app, published);
     p->op.app_id = c->app->id;
+    p->except = f->except;
     p->op.channel = STR("ai-a");
     channel_name_check(c->app, p->op.channel, &p->name, &p->op.arena);
     p->op.write.action = action;

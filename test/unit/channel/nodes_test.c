@@ -29,6 +29,19 @@ static void subscriber_of_one_node_hears_what_the_other_commits(void **state)
     assert_int_equal(frames_of(1), 2);
 }
 
+static void excluded_socket_of_another_node_hears_nothing(void **state)
+{
+    attach(0, LANE_DELTA, 2);
+    attach(1, LANE_DELTA, 2);
+    f->except = (struct socket_id){1, 2}; /* the second node's, see attach_as() */
+    write_by(0, ACTION_CREATE, "\"x\"");
+    assert_int_equal(frames_of(0), 1);
+    assert_int_equal(frames_of(1), 0);
+    f->except = (struct socket_id){0};
+    write_by(0, ACTION_CREATE, "\"y\"");
+    assert_int_equal(frames_of(1), 1);
+}
+
 static void runs_cross_the_bus_as_one_payload(void **state)
 {
     attach(1, LANE_DELTA, 2);
@@ -432,6 +445,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(subscriber_of_one_node_hears_what_the_other_commits),
+        T(excluded_socket_of_another_node_hears_nothing),
         T(runs_cross_the_bus_as_one_payload),
         T(two_nodes_feed_one_message),
         T(what_the_bus_loses_is_read_from_the_store),

@@ -19,9 +19,11 @@ static void private_kinds_need_a_true_signature(void **state)
         snprintf(expected, sizeof expected, "error(%s):4009 subscription_error(%s)", channels[i], channels[i]);
         assert_string_equal(answer(c), expected);
         assert_true(said(c, "\"type\":\"AuthError\""));
+        publish(f, channels[i], "\"x\"");
+        assert_string_equal(heard(c), "");
     }
-    publish(f, "private-a", "\"x\"");
-    assert_string_equal(heard(c), "");
+    assert_string_equal(join(f, v1(f), "presence-a", "{\"user_id\":\"v\"}"), "subscription_succeeded(presence-a)");
+    assert_true(said(&f->clients[1], "\\\"count\\\":1}"));
 }
 
 static void signed_private_channel_delivers(void **state)
@@ -103,6 +105,8 @@ static void lost_v2_connection_keeps_its_member_for_a_while(void **state)
     client_gone(back, END_LOST);
     core_advance_ms(f->core, 16000);
     assert_string_equal(heard(watcher), "member_removed(presence-a)");
+    join(f, v2(f), "presence-a", "{\"user_id\":\"u\"}");
+    assert_string_equal(heard(watcher), "member_added(presence-a)");
 }
 
 static void cleanly_closed_v2_connection_leaves_at_once(void **state)
@@ -321,6 +325,38 @@ static void client_event_is_refused_where_it_may_not_go(void **state)
     assert_int_equal(c->close_code, 0);
 }
 
+/* The reference lets V1 in wherever only V2 is held to the flags of a namespace. */
+static void namespaces_hold_for_both_protocols(void **state)
+{
+    static struct namespace_config rules[] = {
+        {.name = STR("team"), .allow_user_limited_channels = 1, .allow_subscribe_for_client = -1,
+         .allow_publish_for_client = 0, .allow_presence_for_client = 0, .annotations_enabled = -1, .history = {-1, -1, -1, -1, -1}},
+        {.name = STR("closed"), .allow_publish_for_client = -1, .allow_presence_for_client = -1, .annotations_enabled = -1,
+         .history = {-1, -1, -1, -1, -1}},
+    };
+    struct fixture *f = *state;
+    use_namespaces(f, rules, 2);
+    for (int protocol = 1; protocol <= 2; protocol++) {
+        struct client *c = protocol == 1 ? v1(f) : v2(f);
+        subscribe(f, c, "closed:a");
+        assert_true(said(c, "Namespace 'closed' does not allow client subscriptions"));
+        join(f, c, "presence-team:a", "{\"user_id\":\"u\"}");
+        assert_true(said(c, "Namespace 'team' does not allow client presence subscriptions"));
+        subscribe(f, c, "private-team:a");
+        client_event(c, "private-team:a", "1");
+        assert_string_equal(heard(c), "error:4009");
+        assert_true(said(c, "Namespace 'team' does not allow client publishes"));
+        assert_non_null(strstr(subscribe(f, c, "team:a#u1,u2"), "error(team:a#u1,u2):4009"));
+        assert_true(said(c, "User-limited channels require an authenticated V2 user"));
+        sign_in(f, c, "{\"id\":\"u3\"}");
+        assert_non_null(strstr(subscribe(f, c, "team:a#u1,u2"), "error(team:a#u1,u2):4009"));
+        assert_true(said(c, "User 'u3' is not allowed to access channel 'team:a#u1,u2'"));
+        sign_in(f, c, "{\"id\":\"u2\"}");
+        assert_non_null(strstr(subscribe(f, c, "team:a#u1,u2"), "subscription_succeeded(team:a#u1,u2)"));
+    }
+    leave_namespaces(f);
+}
+
 static void client_events_over_the_limit_are_refused_or_end_the_connection(void **state)
 {
     struct fixture *f = *state;
@@ -367,6 +403,7 @@ static void append_comes_as_fragment_or_whole_or_not_at_all(void **state)
     assert_string_equal(heard(delta), "e(news)@1=\"a\" message.append(news)@2=\"b\"");
     assert_string_equal(heard(full), "e(news)@1=\"a\" message.append(news)@2=\"ab\"");
     assert_false(said(delta, "sockudo_append_fragment"));
+    assert_false(said(full, "sockudo_append_fragment"));
 }
 
 static void filter_hides_what_was_not_asked_for(void **state)
@@ -450,6 +487,7 @@ int main(void)
         T(v2_sender_hears_itself_unless_it_declines),
         T(client_event_of_a_member_names_it),
         T(client_event_is_refused_where_it_may_not_go),
+        T(namespaces_hold_for_both_protocols),
         T(client_events_over_the_limit_are_refused_or_end_the_connection),
         T(v1_sees_event_channel_and_data_only),
         T(append_comes_as_fragment_or_whole_or_not_at_all),

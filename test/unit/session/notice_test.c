@@ -71,9 +71,18 @@ static void return_within_three_seconds_is_neither_vacated_nor_occupied(void **s
     subscribe(f, a, "orders");
     client_gone(a, END_GRACEFUL);
     core_advance_ms(f->core, 2000);
-    subscribe(f, v1(f), "orders");
+    struct client *again = v1(f), *cut = v2(f);
+    subscribe(f, again, "orders");
     core_advance_ms(f->core, 10000);
     assert_string_equal(noticed(), "channel_occupied(orders)");
+    unsubscribe(again, "orders");
+    core_advance_ms(f->core, 1000);
+    subscribe(f, cut, "orders");
+    client_gone(cut, END_LOST);
+    core_advance_ms(f->core, 2900);
+    subscribe(f, again, "orders");
+    core_advance_ms(f->core, 10000);
+    assert_string_equal(noticed(), "");
 }
 
 static void subscribing_again_or_resuming_changes_no_count(void **state)

@@ -38,6 +38,7 @@ struct fixture {
     unsigned count;
     struct message_id message; /* of the last create */
     uint64_t delivery;         /* of the last publish */
+    void **patterns;           /* of the app, while use_namespaces() has put others there */
 };
 
 static inline void test_close(void *sink, unsigned code, struct str reason)
@@ -107,6 +108,24 @@ static inline int teardown(void **state)
 static inline struct app_config *app_config(struct fixture *f)
 {
     return &f->core->config->apps[0];
+}
+
+/* Without patterns; until leave_namespaces(). */
+static inline void use_namespaces(struct fixture *f, struct namespace_config *namespaces, size_t count)
+{
+    static void *none[8];
+    assert_true(count <= 8);
+    f->patterns = f->core->app->patterns;
+    f->core->app->patterns = none;
+    app_config(f)->namespaces = namespaces;
+    app_config(f)->namespaces_count = count;
+}
+
+static inline void leave_namespaces(struct fixture *f)
+{
+    f->core->app->patterns = f->patterns;
+    app_config(f)->namespaces = NULL;
+    app_config(f)->namespaces_count = 0;
 }
 
 /* ---- what was heard ---- */

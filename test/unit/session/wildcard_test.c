@@ -52,21 +52,14 @@ static void channels_for_some_users_or_nobody_are_not_matched(void **state)
     namespaces[1] = namespaces[0];
     namespaces[1].name = STR("closed");
     namespaces[1].allow_subscribe_for_client = 0;
-    void *patterns[2] = {NULL, NULL};
-    struct namespace_config *before = app_config(f)->namespaces;
-    void **patterns_before = f->core->app->patterns;
-    app_config(f)->namespaces = namespaces;
-    app_config(f)->namespaces_count = 2;
-    f->core->app->patterns = patterns;
+    use_namespaces(f, namespaces, 2);
     struct client *c = v2(f);
     subscribe(f, c, "*");
     publish(f, "team:a#u1,u2", "1");
     publish(f, "closed:a", "2");
     publish(f, "team:a", "3");
     assert_string_equal(heard(c), "e(team:a)@1=3");
-    app_config(f)->namespaces = before;
-    app_config(f)->namespaces_count = 0;
-    f->core->app->patterns = patterns_before;
+    leave_namespaces(f);
 }
 
 static void patterns_are_checked(void **state)

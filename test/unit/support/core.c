@@ -148,6 +148,8 @@ static bool run_mail(struct core *c)
 
 static bool run_store(struct core *c)
 {
+    if (c->stalls)
+        return false;
     store_step(c->env.store);
     struct store_op *op = c->home_first;
     bool some = op != NULL;

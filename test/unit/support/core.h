@@ -27,6 +27,7 @@ struct core {
     struct task **mail;
     size_t mail_count, mail_cap;
     bool shares_store;
+    bool stalls;               /* the store does nothing meanwhile */
 };
 
 /* The demo profile's configuration (app-id, history, versions, AI channels "ai-" and "private-ai-"), memory store. */
