@@ -1,7 +1,8 @@
 /* heads.c - a lost tail shows no gap: so heads are compared with the store (design, "Cluster").
  *
  *      every HEAD_CHECK_MS     the channels that follow, have listeners and moved in the last minute or have an open stream,
- *                              many per question -> what lies above is waited for, then read from the store (repair.c)
+ *                              STORE_HEADS_MAX per question, one question after the other
+ *                              -> what lies above is waited for, then read from the store (repair.c)
  *      hub_dropped()           the bus could not take what this node had published: at the next of these moments the topic's
  *                              listeners are told, again and again until that is not dropped itself; their quiet channels count as moved
  *
@@ -16,13 +17,14 @@
 
 static const struct str annotations_prefix = STR("[annotations]");
 
-enum { HEAD_CHECK_MS = 1000, QUIET_MS = 60000, LATE_MS = 40 };
+enum { HEAD_CHECK_MS = 1000, QUIET_MS = 60000, LATE_MS = 40, PER_CHANNEL = 2 };
 
 struct heads {
     struct timer timer;
     struct env *env;
     struct store_op op;
     bool asking;
+    size_t at;               /* in the map of channels: where this round goes on; 0 = it is over */
     size_t lost_count;
     bool lost[]; /* by topic: listeners must hear of it */
 };
@@ -46,6 +48,8 @@ static void compare(struct channel *ch, const struct store_head *head)
         repair_gap(ch, head->delivery + 1, topic_window_ms(ch) + LATE_MS); /* others may still be rolling it up */
 }
 
+static void ask(struct heads *h);
+
 static void heads_read(struct store_op *op)
 {
     struct heads *h = list_of(op, struct heads, op);
@@ -68,21 +72,28 @@ static void heads_read(struct store_op *op)
             compare(ch, &op->found.heads[i]);
     }
     arena_free(&op->arena);
-    again(h);
+    if (h->at != 0)
+        ask(h);
+    else
+        again(h);
 }
 
+/* The next of this round. A channel that comes meanwhile may be left to the next one. */
 static void ask(struct heads *h)
 {
     struct env *env = h->env;
     uint64_t now_ms = env_now_ms(env);
     struct store_name *names = arena_alloc(&h->op.arena, STORE_HEADS_MAX * sizeof *names);
-    size_t count = 0, at = 0;
-    for (struct channel *ch; count < STORE_HEADS_MAX && (ch = map_next(&env->hub->owned, &at)) != NULL;)
+    size_t count = 0;
+    struct channel *ch = NULL;
+    while (count + PER_CHANNEL <= STORE_HEADS_MAX && (ch = map_next(&env->hub->owned, &h->at)) != NULL)
         if (is_worth_it(ch, now_ms)) {
             names[count++] = (struct store_name){ch->app->id, arena_copy(&h->op.arena, ch->name)};
-            if (annotations_held(ch) && count < STORE_HEADS_MAX)
+            if (annotations_held(ch))
                 names[count++] = (struct store_name){ch->app->id, annotation_channel(&h->op.arena, ch->name)};
         }
+    if (ch == NULL)
+        h->at = 0;
     if (count == 0) {
         arena_free(&h->op.arena);
         again(h);

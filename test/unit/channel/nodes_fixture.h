@@ -250,13 +250,13 @@ static inline void published(struct publish *p)
     publish_free(p);
 }
 
-static inline void write_by(unsigned node, enum store_action action, const char *data)
+static inline void write_to(unsigned node, const char *channel, enum store_action action, const char *data)
 {
     struct core *c = f->nodes[node].core;
     struct publish *p = publish_new(&c->env, c->app, published);
     p->op.app_id = c->app->id;
     p->except = f->except;
-    p->op.channel = STR("ai-a");
+    p->op.channel = arena_copy(&p->op.arena, str_of(channel));
     channel_name_check(c->app, p->op.channel, &p->name, &p->op.arena);
     p->op.write.action = action;
     p->op.write.target = f->message;
@@ -268,6 +268,11 @@ static inline void write_by(unsigned node, enum store_action action, const char 
     hub_publish(&c->env, p);
     settle();
     assert_int_equal(f->result, PUBLISH_OK);
+}
+
+static inline void write_by(unsigned node, enum store_action action, const char *data)
+{
+    write_to(node, "ai-a", action, data);
 }
 
 /* An append that the other node does not hear of. */

@@ -341,6 +341,30 @@ static void a_lost_tail_is_found_by_comparing_heads(void **state)
     assert_string_equal(text_of(1), "a");
 }
 
+/* More of them than one question to the store can name. */
+static void lost_tails_of_very_many_channels_are_found(void **state)
+{
+    enum { MANY = STORE_HEADS_MAX + 100 };
+    struct subscription **subs = mem_alloc(MANY * sizeof(*subs));
+    char channel[16];
+    for (int i = 0; i < MANY; i++) {
+        snprintf(channel, sizeof channel, "ai-%d", i);
+        attach_to(1, channel, NULL, LANE_DELTA, 0);
+        subs[i] = f->nodes[1].sub;
+    }
+    for (int i = 0; i < 2 * MANY; i++) {
+        f->cut = i >= MANY; /* the second message of each */
+        snprintf(channel, sizeof channel, "ai-%d", i % MANY);
+        write_to(0, channel, ACTION_CREATE, "\"a\"");
+    }
+    assert_int_equal(frames_of(1), MANY);
+    advance_ms(1100);
+    assert_int_equal(frames_of(1), 2 * MANY);
+    for (int i = 0; i < MANY - 1; i++)
+        hub_detach(&f->nodes[1].core->env, subs[i], 0);
+    free(subs);
+}
+
 static void v1_gets_creates_only(void **state)
 {
     attach(1, LANE_V1, 0);
@@ -463,6 +487,7 @@ int main(void)
         T(full_subscribers_are_cut_where_the_text_is_gone),
         T(a_lost_tail_is_found_when_the_bus_says_that_it_was_away),
         T(a_lost_tail_is_found_by_comparing_heads),
+        T(lost_tails_of_very_many_channels_are_found),
         T(v1_gets_creates_only),
         T(members_of_all_nodes_are_one_list),
         T(a_user_at_two_nodes_comes_and_goes_once),
