@@ -110,6 +110,8 @@ static void put_channel(struct buf *out, const struct query *q, unsigned wanted)
     put_bool(out, "occupied", q->subscription_count > 0);
     if (wanted & WANT_SUBSCRIPTIONS)
         put_u64(out, "subscription_count", q->subscription_count);
+    if ((wanted & WANT_SUBSCRIPTIONS) && q->incomplete)
+        put_bool(out, "subscription_count_complete", false);
     if (wanted & WANT_USERS)
         put_u64(out, "user_count", q->user_count);
     if ((wanted & WANT_CACHE) && q->cached.p)

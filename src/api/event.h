@@ -18,6 +18,8 @@ struct target {
     bool duplicate;    /* it had been published before */
 };
 
+enum { INFO_SUBSCRIPTION_COUNT = 1, INFO_USER_COUNT = 2 };
+
 struct event {
     /* as given; absent = not given */
     struct str name, data, channel, socket_id, info, tags, idempotency_key, message_id, extras, client_id;
@@ -29,7 +31,7 @@ struct event {
     struct extras_facts facts;
     struct socket_id except;
     struct str creator; /* identity of that socket, if it is one of V2 and has one */
-    unsigned counts; /* INFO_* */
+    unsigned counts; /* INFO_*: wanted in the answer */
     bool ai_event;
     bool detailed;         /* the answer names the channels */
     struct str dedupe_key; /* per channel (2.7 B), absent = none */

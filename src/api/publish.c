@@ -38,7 +38,7 @@ struct run {
 struct step {
     struct run *run;
     struct target *target;
-    struct publish *publish;
+    struct publish *publish; /* done, while the counts are asked for */
     struct claim claim; /* channels without history, with a key */
     bool claimed;
 };
@@ -150,8 +150,9 @@ static void put_positions(struct buf *out, const struct store_written *w)
     put_serial_text(out, w->delivery, w);
 }
 
+/* q: NULL unless the event wants counts. */
 static struct str answer_of(struct call *c, const struct event *e, const struct target *t,
-                            const struct publish *p)
+                            const struct publish *p, const struct query *q)
 {
     struct buf *out = &c->api->scratch;
     buf_clear(out);
@@ -159,10 +160,10 @@ static struct str answer_of(struct call *c, const struct event *e, const struct 
     put_acknowledgement(out, e, p);
     if (p->versioned)
         put_positions(out, &p->op.written);
-    if ((e->counts & INFO_USER_COUNT) && t->name.kind == CHANNEL_PRESENCE)
-        put_u64(out, "user_count", p->user_count);
-    if (e->counts & INFO_SUBSCRIPTION_COUNT)
-        put_u64(out, "subscription_count", p->subscription_count);
+    if (q && (e->counts & INFO_USER_COUNT) && t->name.kind == CHANNEL_PRESENCE)
+        put_u64(out, "user_count", q->user_count);
+    if (q && (e->counts & INFO_SUBSCRIPTION_COUNT))
+        put_u64(out, "subscription_count", q->subscription_count);
     buf_char(out, '}');
     return arena_copy(call_arena(c), buf_view(out));
 }
@@ -208,19 +209,12 @@ static void keep_receipt(struct step *step)
     claim_complete(&step->claim, buf_view(receipt));
 }
 
-static void published(struct publish *p)
+static void answered(struct step *step, struct publish *p, const struct query *q)
 {
-    struct step *step = p->user;
     struct run *run = step->run;
-    struct call *c = run->call;
-    struct failure failure = publish_failure(c, p->result, false);
-    step->target->duplicate = p->result == PUBLISH_DUPLICATE;
-    if (p->result == PUBLISH_DUPLICATE)
-        metrics_count(c->env, c->app, idempotency_duplicates, 1);
+    struct failure failure = publish_failure(run->call, p->result, false);
     if (!failure.status && (run->event->detailed || step->claimed || run->event->slot_key.p))
-        step->target->answer = answer_of(c, run->event, step->target, p);
-    if (p->versioned)
-        metrics_mutation(c->env, c->app, "message.create", publish_result_word(p->result));
+        step->target->answer = answer_of(run->call, run->event, step->target, p, q);
     publish_free(p);
     if (step->claimed && failure.status)
         claim_release(&step->claim);
@@ -228,6 +222,39 @@ static void published(struct publish *p)
         keep_receipt(step);
     claim_end(&step->claim);
     step_ends(step, failure);
+}
+
+static void counted(struct query *q)
+{
+    struct step *step = q->user;
+    answered(step, step->publish, q);
+    query_free(q);
+}
+
+/* Of all nodes, as GET tells them. */
+static void ask_counts(struct step *step, struct publish *p)
+{
+    struct call *c = step->run->call;
+    struct query *q = query_new(c->env, QUERY_CHANNEL, c->app, counted);
+    step->publish = p;
+    q->user = step;
+    q->channel = arena_copy(&q->arena, step->target->channel);
+    hub_ask(c->env, q);
+}
+
+static void published(struct publish *p)
+{
+    struct step *step = p->user;
+    struct call *c = step->run->call;
+    step->target->duplicate = p->result == PUBLISH_DUPLICATE;
+    if (p->result == PUBLISH_DUPLICATE)
+        metrics_count(c->env, c->app, idempotency_duplicates, 1);
+    if (p->versioned)
+        metrics_mutation(c->env, c->app, "message.create", publish_result_word(p->result));
+    if (step->run->event->counts != 0 && (p->result == PUBLISH_OK || p->result == PUBLISH_DUPLICATE))
+        ask_counts(step, p);
+    else
+        answered(step, p, NULL);
 }
 
 /* The last event of a cache channel, as a later subscriber and `info=cache` get it. */
@@ -287,7 +314,6 @@ static void submit(struct step *step)
     p->ai_event = e->ai_event;
     p->except = e->except;
     p->cache_event = cache_event(c, e, t);
-    p->info = e->counts;
     p->arrived_ns = c->request->arrived_ns;
     fill_write(step, &p->op.write);
     hub_publish(c->env, p);

@@ -51,7 +51,6 @@ enum publish_result {
     PUBLISH_FAILED,        /* the store failed or timed out: 503 backpressure */
     PUBLISH_UNHEALTHY,     /* stream needs a reset: 503 service_unavailable */
 };
-enum { INFO_SUBSCRIPTION_COUNT = 1, INFO_USER_COUNT = 2 };
 
 struct publish {
     struct task task;            /* the hub's */
@@ -71,7 +70,6 @@ struct publish {
     struct socket_id except;     /* not delivered to it; zero = nobody. Of a publish only: whoever missed a
                                   * mutation could not follow the text, so mutations go to everybody */
     struct str cache_event;      /* cache channels: JSON {"event","channel","data"} to keep; absent = not a cache channel */
-    unsigned info;               /* INFO_*: counts wanted in the answer */
     uint64_t arrived_ns;         /* monotonic, when the request's first byte came */
     unsigned reply_shard;
     void (*done)(struct publish *p); /* on reply_shard */
@@ -82,7 +80,6 @@ struct publish {
     bool versioned;
     bool positioned;             /* has a position although it is not stored: of the replay buffer's stream */
     struct frame *frame;         /* the hub's: its V2 frame, once made */
-    uint32_t subscription_count, user_count;
     struct channel *channel;     /* the hub's, as the next two */
     uint64_t submitted_ns;
     bool completed;
@@ -222,6 +219,7 @@ struct query {
     void *user;
     /* outputs, in arena */
     uint32_t subscription_count, user_count;
+    bool incomplete;             /* some node has not answered: there may be more */
     struct str *users;           /* USERS */
     size_t users_count;
     struct query_channel *channels;

@@ -84,14 +84,6 @@ static void count_stored(struct channel *ch, const struct publish *p)
     }
 }
 
-static void fill_info(struct channel *ch, struct publish *p)
-{
-    if (p->info == 0)
-        return;
-    p->subscription_count = channel_subscriptions(ch);
-    p->user_count = (uint32_t)presence_count(ch->presence);
-}
-
 static void drop_frame(struct publish *p)
 {
     if (p->frame != NULL)
@@ -175,7 +167,6 @@ static void finish(struct channel *ch, struct publish *p)
     }
     if (p->reserves_stream)
         atomic_fetch_sub(&ch->app->open_streams, 1);
-    fill_info(ch, p);
     answer(ch->env, p);
 }
 

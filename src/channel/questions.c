@@ -50,7 +50,9 @@ static void end(struct question *question)
 
 static void waited_enough(struct timer *timer)
 {
-    end(list_of(timer, struct question, timer));
+    struct question *question = list_of(timer, struct question, timer);
+    question->q->incomplete = true;
+    end(question);
 }
 
 bool questions_ask(struct env *env, struct query *q)
@@ -59,7 +61,8 @@ bool questions_ask(struct env *env, struct query *q)
     size_t peers = env->bus != NULL && !q->here_only ? env->bus->peers(env) : 0;
     if (hub->questions == NULL)
         hub->questions = mem_new(struct questions);
-    if (peers == 0 || hub->questions->waiting.count >= QUESTIONS_MAX)
+    q->incomplete = peers > 0 && hub->questions->waiting.count >= QUESTIONS_MAX;
+    if (peers == 0 || q->incomplete)
         return false;
     struct question *question = mem_new(struct question);
     struct buf payload = {0};

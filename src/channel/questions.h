@@ -6,7 +6,7 @@
  * larger is the whole. Limits: QUESTIONS_MAX wait per shard; one more is answered with what this node knows.
  *
  * For src/channel only. Ownership: q is the hub's until done(). Threads: env's shard. Errors: a node that does not answer in time is left
- * out of the sum; nothing says so.
+ * out of the sum, and q->incomplete says so.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

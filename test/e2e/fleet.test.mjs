@@ -92,8 +92,12 @@ describe('a fleet of three', () => {
     for (const c of clients) await c.subscribe(channel);
     assert.equal(ok(await apis[0].get(`/channels/${channel}`, { info: 'subscription_count' })).subscription_count, 3);
     assert.ok(channel in ok(await apis[1].get('/channels', { filter_by_prefix: 'counted' })).channels);
-    const data = { channel_data: JSON.stringify({ user_id: 'gone' }) };
-    await clients[2].subscribe(fresh('presence'), data);
+    const data = { channel_data: JSON.stringify({ user_id: 'gone' }) }, presence = fresh('presence');
+    await clients[2].subscribe(presence, data);
+    for (const api of apis) { // whichever node is asked, whoever is there
+      const { channels } = ok(await api.post('/events', { name: 'e', channels: [channel, presence], data: '1', info: 'subscription_count,user_count' }));
+      assert.deepEqual([channels[channel], channels[presence]].map(c => [c.subscription_count, c.user_count]), [[3, undefined], [1, 1]]);
+    }
     ok(await apis[0].post('/users/gone/terminate_connections', {}));
     await until(() => clients[2].closing?.code === 4009, 'the close');
   });

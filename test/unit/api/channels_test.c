@@ -62,6 +62,27 @@ static void an_unknown_channel_is_not_occupied(void **state)
     assert_contains(get(*state, "/channels/a/users", ""), "Only presence channels support this endpoint");
 }
 
+static size_t one_peer(struct env *env)
+{
+    return 1;
+}
+
+static void says_nothing(struct env *env, struct str node, struct str payload)
+{
+}
+
+static void a_node_that_does_not_answer_makes_counts_incomplete(void **state)
+{
+    static const struct env_bus deaf = {.topics = 1, .peers = one_peer, .send = says_nothing};
+    struct fixture *f = *state;
+    f->core->env.bus = &deaf;
+    assert_string_equal(get(f, "/channels/a", "info=subscription_count"), "");
+    settle(f, 1001);
+    assert_string_equal(short_form(f), "200 {\"occupied\":false,\"subscription_count\":0,\"subscription_count_complete\":false}");
+    f->core->env.bus = NULL;
+    assert_string_equal(get(f, "/channels/a", "info=subscription_count"), "200 {\"occupied\":false,\"subscription_count\":0}");
+}
+
 static void unknown_users_are_terminated_too(void **state)
 {
     struct fixture *f = *state;
@@ -75,6 +96,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(occupied_channels_are_listed),
         TEST(an_unknown_channel_is_not_occupied),
+        TEST(a_node_that_does_not_answer_makes_counts_incomplete),
         TEST(unknown_users_are_terminated_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

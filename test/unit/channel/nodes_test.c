@@ -442,7 +442,7 @@ static void questions_are_answered_for_all_nodes(void **state)
     attach_to(0, "presence-a", "u1", LANE_DELTA, 0);
     attach_to(1, "presence-a", "u2", LANE_DELTA, 0);
     struct query *q = ask(0, QUERY_CHANNEL, "presence-a");
-    assert_true(q->subscription_count == 2 && q->user_count == 2);
+    assert_true(q->subscription_count == 2 && q->user_count == 2 && !q->incomplete);
     query_free(q);
     q = ask(1, QUERY_USERS, "presence-a");
     assert_int_equal(q->users_count, 2);
@@ -460,6 +460,7 @@ static void a_silent_node_does_not_hold_up_an_answer(void **state)
     advance_ms(1100);
     assert_non_null(answer);
     assert_int_equal(answer->subscription_count, 1);
+    assert_true(answer->incomplete);
     query_free(answer);
 }
 
