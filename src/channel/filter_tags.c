@@ -23,6 +23,7 @@ static const struct {
 
 #define SHAPE "Invalid tags filter shape: "
 #define INVALID "Invalid tags filter: "
+#define BEYOND "Invalid subscription filter: " /* what is well formed, but too much */
 
 /* Where a node stands, for the message: "Child node 1: Child node 0: ". */
 struct place {
@@ -80,9 +81,9 @@ static const char *put_value(struct filter_draft *d, size_t node, struct str val
     if (!text.p)
         return SHAPE "values must be strings, numbers or booleans";
     if (text.n > FILTER_VALUE_SIZE_MAX)
-        return filter_say(d, INVALID "value exceeds %d bytes", FILTER_VALUE_SIZE_MAX);
+        return filter_say(d, BEYOND "value exceeds %d bytes", FILTER_VALUE_SIZE_MAX);
     if (node_at(d, node)->values_count == FILTER_VALUES_MAX)
-        return filter_say(d, INVALID "vals exceeds %d values", FILTER_VALUES_MAX);
+        return filter_say(d, BEYOND "vals exceeds %d values", FILTER_VALUES_MAX);
     struct filter_piece piece = filter_put_text(d, text);
     buf_put(&d->values, &piece, sizeof piece);
     node_at(d, node)->values_count++;
@@ -129,7 +130,7 @@ static const char *put_key(struct filter_draft *d, size_t node, struct str leaf,
     if (key.n == 0)
         return wrong_at(d, at, "Leaf node requires a non-empty key");
     if (key.n > FILTER_KEY_SIZE_MAX)
-        return wrong_at(d, at, filter_say(d, "key exceeds %d bytes", FILTER_KEY_SIZE_MAX));
+        return filter_say(d, BEYOND "key exceeds %d bytes", FILTER_KEY_SIZE_MAX);
     struct filter_piece piece = filter_put_text(d, key);
     node_at(d, node)->key = piece;
     return NULL;
@@ -207,9 +208,9 @@ static const char *read_node(struct filter_draft *d, struct str value, const str
     if (!json_is(value, JSON_OBJECT))
         return SHAPE "expected an object";
     if (at->depth > FILTER_DEPTH_MAX)
-        return filter_say(d, INVALID "depth exceeds %d", FILTER_DEPTH_MAX);
+        return filter_say(d, BEYOND "depth exceeds %d", FILTER_DEPTH_MAX);
     if (node == FILTER_NODES_MAX)
-        return filter_say(d, INVALID "more than %d nodes", FILTER_NODES_MAX);
+        return filter_say(d, BEYOND "more than %d nodes", FILTER_NODES_MAX);
     buf_put(&d->nodes, &fresh, sizeof fresh);
     struct str op = json_get(value, STR("op"));
     const char *wrong = op.p ? read_branch(d, node, value, op, at) : read_leaf(d, node, value, at);

@@ -20,9 +20,15 @@ static void take_pong(struct session *s, const struct client_message *m, struct 
     /* That something came is noted for every message. */
 }
 
-static void refuse_delta(struct session *s, const struct client_message *m, struct arena *arena)
+/* This build sends whole messages, as one in which deltas are switched off (chapter 5, 8.2). */
+static void decline_delta(struct session *s, const struct client_message *m, struct arena *arena)
 {
-    session_error(s, CODE_CLIENT_EVENT, STR_NONE, "Client event error: delta compression is not available in this build");
+    session_say(s, frame_own(wire_of(s), STR("delta_compression_enabled"), STR_NONE, STR("{\"enabled\":false}"), STR_NONE, 0));
+}
+
+static void ignore_delta_error(struct session *s, const struct client_message *m, struct arena *arena)
+{
+    /* The next message is whole anyway. */
 }
 
 static const struct {
@@ -38,8 +44,8 @@ static const struct {
     {STR("auth"), command_auth},
     {STR("channel_history"), command_history},
     {STR("presence_update"), command_presence_update},
-    {STR("enable_delta_compression"), refuse_delta},
-    {STR("delta_sync_error"), refuse_delta},
+    {STR("enable_delta_compression"), decline_delta},
+    {STR("delta_sync_error"), ignore_delta_error},
 };
 
 static command *find_command(struct str event)

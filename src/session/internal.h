@@ -134,6 +134,7 @@ struct sub {
     bool annotations;            /* annotation events too */
     bool unsettled;              /* not attached yet: see sessions_settle() */
     bool shown;                  /* the client has asked for it */
+    bool delta;                  /* to be told that there are no deltas */
     bool has_attach;             /* it was told attach_serial: */
     uint64_t attach_serial;      /* newest history serial at the acknowledgement (chapter 3, 5.1) */
     uint64_t wild_from;          /* a wildcard has delivered from this position on, before the first attach; 0 = nothing */
@@ -183,6 +184,7 @@ struct sub_ask { /* a subscribe that has passed its checks */
     struct filter *filter;      /* taken over */
     struct str filter_json;     /* absent = none */
     bool annotations;           /* annotation events, not only summaries */
+    bool delta;                 /* wants deltas, and is told that it gets none */
     bool recovers;              /* the channel has positions to resume from */
     struct presence_member member;
     struct rewind rewind;

@@ -343,16 +343,31 @@ static void say_rewound(struct sub *sub, const struct work *work, uint32_t live_
     buf_free(&data);
 }
 
+/* Behind what the subscription brings (chapter 1, 5.8). */
+static void decline_delta(struct sub *sub)
+{
+    struct buf data = {0};
+    if (!sub->delta)
+        return;
+    sub->delta = false;
+    buf_lit(&data, "{\"enabled\":false,\"channel\":");
+    buf_json(&data, sub->channel);
+    buf_char(&data, '}');
+    session_say(sub->session, frame_own(wire_of(sub->session), STR("delta_compression_enabled"), sub->channel, buf_view(&data), STR_NONE, 0));
+    buf_free(&data);
+}
+
 void sub_open(struct sub *sub)
 {
     struct work *work = sub->work;
     uint64_t last = sub->live_at;
     sub->work = NULL;
     uint32_t count = subscription_open(env_of(sub->session), sub->live, sub->live_at, &last);
+    if (work != NULL && work->rewound)
+        say_rewound(sub, work, count, last);
+    decline_delta(sub);
     if (work == NULL)
         return;
-    if (work->rewound)
-        say_rewound(sub, work, count, last);
     struct rewind later = work->later;
     bool again = work->again;
     free(work);
@@ -407,6 +422,7 @@ void sub_subscribe(struct session *s, const struct sub_ask *ask)
     sub->acks++;
     set_filter_json(sub, ask->filter_json);
     sub->annotations = ask->annotations;
+    sub->delta = ask->delta;
     set_member(sub, ask->member.user_id);
     if (ask->rewind.kind != REWIND_NONE && !busy)
         work_of(sub)->rewind = ask->rewind;

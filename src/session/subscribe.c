@@ -167,8 +167,8 @@ static bool has_good_filter(struct ask *a)
     return true;
 }
 
-/* `delta` asks for smaller frames; whole ones serve as well, but silence would promise what we do not do. */
-static bool mentions_delta(struct ask *a)
+/* `delta` asks for smaller frames; whole ones serve as well, but silence would promise what we do not do (chapter 5, 8.2). */
+static bool asks_for_delta(struct ask *a)
 {
     struct str delta = json_get(a->data, STR("delta"));
     bool enabled = true;
@@ -179,9 +179,7 @@ static bool mentions_delta(struct ask *a)
         enabled = word.p != NULL && !str_eq(word, STR("disabled")) && !str_eq(word, STR("none")) &&
                   !str_eq(word, STR("false"));
     }
-    if (enabled && delta.p != NULL && a->s->protocol == WIRE_V2)
-        session_error(a->s, CODE_CHANNEL, a->to.channel,
-                      "Channel error: Delta compression is not available in this build, messages come whole");
+    a->to.delta = enabled && delta.p != NULL && a->s->protocol == WIRE_V2;
     return true;
 }
 
@@ -320,7 +318,7 @@ static bool has_place(struct ask *a)
 
 static bool (*const checks[])(struct ask *a) = {
     has_channel,      is_for_protocol,    has_good_name,  may_rewind, has_good_modes, has_good_filter, has_auth,
-    namespace_allows, has_capabilities, user_may_enter, is_genuine, is_member,      has_place,       mentions_delta,
+    namespace_allows, has_capabilities, user_may_enter, is_genuine, is_member,      has_place,       asks_for_delta,
 };
 
 /* ---- the commands ---- */

@@ -112,6 +112,9 @@ static void numbers_compare_as_decimals(void **state)
     assert_true(leaf("\"lt\",\"val\":\"-1.5\"", "{\"k\":\"-2\"}"));
     assert_false(leaf("\"gt\",\"val\":\"9007199254740992\"", "{\"k\":\"9007199254740992\"}"));
     assert_true(leaf("\"gt\",\"val\":\"9007199254740992\"", "{\"k\":\"9007199254740993\"}"));
+    assert_false(leaf("\"gt\",\"val\":\"10\"", "{\"k\":\"9.5\"}")); /* as text it would be greater */
+    assert_false(leaf("\"gt\",\"val\":\"10\"", "{\"k\":\"abc\"}"));
+    assert_true(leaf("\"gt\",\"val\":10", "{\"k\":\"10.5\"}"));
     assert_false(leaf("\"gte\",\"val\":1", "{\"k\":\"one\"}"));
     assert_false(leaf("\"lte\",\"val\":\"one\"", "{\"k\":\"1\"}"));
     assert_false(leaf("\"lte\",\"val\":1", "{\"k\":\".\"}"));
@@ -151,6 +154,17 @@ static void wrong_events_are_named(void **state)
     assert_string_equal(read("{\"events\":\"tick\"}"), "filter.events must be an array of non-empty strings");
     assert_string_equal(read("{\"events\":[1]}"), "filter.events must contain only non-empty strings");
     assert_string_equal(read("{\"events\":[\"\"]}"), "filter.events must contain only non-empty strings");
+    struct buf b = {0};
+    buf_lit(&b, "{\"events\":[\"e\"");
+    for (int i = 1; i < 50; i++)
+        buf_fmt(&b, ",\"e%d\"", i);
+    size_t fifty = b.n;
+    buf_lit(&b, "]}");
+    assert_string_equal(read_str(buf_view(&b)), "ok");
+    b.n = fifty;
+    buf_lit(&b, ",\"x\"]}");
+    assert_string_equal(read_str(buf_view(&b)), "filter.events exceeds maximum of 50 event names");
+    buf_free(&b);
     config.event_name_filtering.max_events_per_filter = 2;
     assert_string_equal(read("{\"events\":[\"a\",\"b\",\"c\"]}"),
                         "filter.events exceeds maximum of 2 event names");
@@ -227,12 +241,47 @@ static void depth_and_nodes_are_bounded(void **state)
     assert_string_equal(read_str(nested(&b, 16)), "ok");
     assert_false(accepts("e", "{\"k\":\"\"}"));
     buf_clear(&b);
-    assert_string_equal(read_str(nested(&b, 17)), "Invalid tags filter: depth exceeds 16");
+    assert_string_equal(read_str(nested(&b, 17)), "Invalid subscription filter: depth exceeds 16");
     buf_clear(&b);
     assert_string_equal(read_str(wide(&b, 128)), "ok");
     assert_true(accepts("e", "{\"k127\":\"\"}"));
     buf_clear(&b);
-    assert_string_equal(read_str(wide(&b, 129)), "Invalid tags filter: more than 128 nodes");
+    assert_string_equal(read_str(wide(&b, 129)), "Invalid subscription filter: more than 128 nodes");
+    buf_free(&b);
+}
+
+static const char *leaf_of(struct buf *b, size_t key, size_t val)
+{
+    buf_clear(b);
+    buf_lit(b, "{\"key\":\"");
+    while (key-- > 0)
+        buf_char(b, 'k');
+    buf_lit(b, "\",\"cmp\":\"eq\",\"val\":\"");
+    while (val-- > 0)
+        buf_char(b, 'v');
+    buf_lit(b, "\"}");
+    return read_str(buf_view(b));
+}
+
+static const char *values_of(struct buf *b, int count)
+{
+    buf_clear(b);
+    buf_lit(b, "{\"key\":\"k\",\"cmp\":\"in\",\"vals\":[0");
+    for (int i = 1; i < count; i++)
+        buf_fmt(b, ",%d", i);
+    buf_lit(b, "]}");
+    return read_str(buf_view(b));
+}
+
+static void keys_and_values_are_bounded(void **state)
+{
+    struct buf b = {0};
+    assert_string_equal(leaf_of(&b, 256, 1024), "ok");
+    assert_string_equal(leaf_of(&b, 257, 1), "Invalid subscription filter: key exceeds 256 bytes");
+    assert_string_equal(leaf_of(&b, 1, 1025), "Invalid subscription filter: value exceeds 1024 bytes");
+    assert_string_equal(values_of(&b, 128), "ok");
+    assert_true(accepts("e", "{\"k\":\"127\"}"));
+    assert_string_equal(values_of(&b, 129), "Invalid subscription filter: vals exceeds 128 values");
     buf_free(&b);
 }
 
@@ -268,6 +317,7 @@ int main(void)
         T(wrong_tag_nodes_are_named_with_their_place),
         T(expressions_are_refused),
         T(depth_and_nodes_are_bounded),
+        T(keys_and_values_are_bounded),
         T(switches_leave_parts_out_but_validate_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -408,6 +408,36 @@ static void members_of_a_dead_node_are_gone(void **state)
     assert_true(heard(0, "member_removed"));
 }
 
+static size_t times(unsigned node, const char *needle)
+{
+    size_t n = 0;
+    struct str rest = buf_view(&f->nodes[node].sink->got);
+    for (ptrdiff_t at; (at = str_find(rest, str_of(needle))) >= 0; n++)
+        rest = str_from(rest, (size_t)at + 1);
+    return n;
+}
+
+/* Chapter 5, edge case 25. */
+static void members_of_a_dead_node_go_once_and_not_if_they_are_elsewhere_too(void **state)
+{
+    attach_to(0, "presence-a", "u1", LANE_DELTA, 0);
+    attach_to(1, "presence-a", "u1", LANE_DELTA, 0);
+    struct subscription *first = f->nodes[1].sub;
+    attach_to(1, "presence-a", "u2", LANE_DELTA, 0);
+    f->cut = f->alone = true;
+    hub_peer_left(&f->nodes[0].core->env, STR("node-b"), true);
+    settle();
+    assert_int_equal(times(0, "member_removed"), 1);
+    struct str got = buf_view(&f->nodes[0].sink->got), gone = str_from(got, (size_t)str_find(got, STR("member_removed")));
+    assert_true(str_find(gone, STR("u2")) >= 0 && str_find(gone, STR("u1")) < 0);
+    assert_int_equal(times(0, "member_added"), 1); /* of u2: u1 was here */
+    struct query *q = ask(0, QUERY_USERS, "presence-a");
+    assert_int_equal(q->users_count, 1);
+    query_free(q);
+    hub_detach(&f->nodes[1].core->env, first, 0);
+    settle();
+}
+
 static void what_was_missed_of_members_is_asked_for(void **state)
 {
     attach_to(0, "presence-a", "u1", LANE_DELTA, 0);
@@ -493,6 +523,7 @@ int main(void)
         T(members_of_all_nodes_are_one_list),
         T(a_user_at_two_nodes_comes_and_goes_once),
         T(members_of_a_dead_node_are_gone),
+        T(members_of_a_dead_node_go_once_and_not_if_they_are_elsewhere_too),
         T(what_was_missed_of_members_is_asked_for),
         T(a_word_to_a_user_reaches_him_at_any_node),
         T(questions_are_answered_for_all_nodes),

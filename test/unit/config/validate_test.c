@@ -122,6 +122,8 @@ static void an_api_node_needs_a_horizontal_adapter(void **state)
 {
     assert_refused("server_role='api'", "requires a horizontal adapter");
     assert_refused("server_role='api'\nadapter.driver='redis'", "cannot use adapter.fallback_to_local");
+    assert_refused("server_role='api'\nadapter={driver='redis',fallback_to_local=false}\ncache.driver='redis'",
+                   "server_role = api is not supported by this build yet");
 }
 
 static void push_rules_are_checked_by_number(void **state)

@@ -418,6 +418,38 @@ static void filter_hides_what_was_not_asked_for(void **state)
                         "error(bad):4000 subscription_error(bad)");
 }
 
+/* Chapter 5, edge cases 40, 41, 44, 53: who asks for deltas, however, gets whole messages without marks, and is told so. */
+static void whoever_asks_for_deltas_gets_whole_messages_and_is_told(void **state)
+{
+    static const char *const asks[] = {"\"fossil\"", "\"zstd\"", "true", "{\"algorithm\":\"xdelta3\"}"};
+    static const char *const declines[] = {"\"none\"", "false", "{\"enabled\":false}", "7", "null"};
+    struct fixture *f = *state;
+    struct client *c = v2(f), *one = v1(f);
+    char more[96];
+    publish(f, "news", "1");
+    for (size_t i = 0; i < sizeof asks / sizeof *asks; i++) {
+        snprintf(more, sizeof more, ",\"delta\":%s", asks[i]);
+        assert_string_equal(subscribe_with(f, c, "news", more), "subscription_succeeded(news)@1 delta_compression_enabled(news)");
+        assert_true(said(c, "\"data\":{\"enabled\":false,\"channel\":\"news\"}"));
+    }
+    for (size_t i = 0; i < sizeof declines / sizeof *declines; i++) {
+        snprintf(more, sizeof more, ",\"delta\":%s", declines[i]);
+        if (strcmp(declines[i], "7") != 0)
+            assert_string_equal(subscribe_with(f, c, "news", more), "subscription_succeeded(news)@1");
+    }
+    assert_string_equal(subscribe_with(f, c, "news", ",\"rewind\":1,\"delta\":true"),
+                        "subscription_succeeded(news)@1 e(news)@1=1 rewind_complete(news)@1 delta_compression_enabled(news)");
+    assert_string_equal(subscribe_with(f, c, "private-encrypted-a", ",\"delta\":\"fossil\""),
+                        "subscription_succeeded(private-encrypted-a)@0 delta_compression_enabled(private-encrypted-a)");
+    assert_string_equal(subscribe_with(f, one, "news", ",\"delta\":\"fossil\""), "subscription_succeeded(news)");
+    for (int i = 2; i < 6; i++) {
+        publish(f, "news", "\"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\"");
+        heard(c), heard(one);
+        assert_true(said(c, "\"event\":\"e\"") && said(one, "\"event\":\"e\""));
+        assert_false(said(c, "__delta_seq") || said(c, "sockudo:delta") || said(one, "__delta_seq"));
+    }
+}
+
 static void nothing_comes_after_unsubscribing(void **state)
 {
     struct fixture *f = *state;
@@ -492,6 +524,7 @@ int main(void)
         T(v1_sees_event_channel_and_data_only),
         T(append_comes_as_fragment_or_whole_or_not_at_all),
         T(filter_hides_what_was_not_asked_for),
+        T(whoever_asks_for_deltas_gets_whole_messages_and_is_told),
         T(nothing_comes_after_unsubscribing),
         T(cache_channel_says_what_it_has),
         T(many_channels_on_one_connection),

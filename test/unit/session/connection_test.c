@@ -226,12 +226,19 @@ static void nonsense_is_answered_and_the_connection_stays(void **state)
     assert_int_equal(c->close_code, 0);
 }
 
-static void what_is_not_built_says_so(void **state)
+/* Chapter 5, edge cases 39 and 40: as where deltas are switched off. */
+static void deltas_are_declined_in_so_many_words(void **state)
 {
     struct fixture *f = *state;
-    struct client *c = v2(f);
-    tell(c, "{\"event\":\"sockudo:enable_delta_compression\"}");
-    assert_string_equal(answer(c), "error:4301");
+    struct client *c = v2(f), *old = v1(f);
+    tell(c, "{\"event\":\"sockudo:enable_delta_compression\",\"data\":{\"algorithms\":[\"fossil\"]}}");
+    assert_string_equal(answer(c), "delta_compression_enabled");
+    assert_true(said(c, "{\"event\":\"sockudo:delta_compression_enabled\",\"data\":{\"enabled\":false}"));
+    tell(old, "{\"event\":\"pusher:enable_delta_compression\"}");
+    assert_string_equal(answer(old), "delta_compression_enabled");
+    assert_true(said(old, "\"pusher:delta_compression_enabled\",\"data\":{\"enabled\":false}"));
+    tell(c, "{\"event\":\"sockudo:delta_sync_error\",\"data\":{\"channel\":\"news\"}}");
+    assert_string_equal(answer(c), "");
 }
 
 static void message_limit_refuses_and_then_closes_if_told_to(void **state)
@@ -321,7 +328,7 @@ int main(void)
         T(v2_client_that_answers_pings_stays),
         T(v2_client_without_pings_ends_by_inactivity),
         T(nonsense_is_answered_and_the_connection_stays),
-        T(what_is_not_built_says_so),
+        T(deltas_are_declined_in_so_many_words),
         T(message_limit_refuses_and_then_closes_if_told_to),
         T(slow_consumer_is_closed_in_the_next_turn),
         T(slow_consumer_only_loses_frames_if_configured_so),

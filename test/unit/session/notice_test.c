@@ -121,6 +121,51 @@ static void members_are_noticed_by_their_edges(void **state)
     assert_string_equal(noticed(), "channel_vacated(presence-a) member_removed(presence-a){\"user_id\":\"u\"}");
 }
 
+/* Chapter 5, edge case 36: thousands of sockets dropped in one turn are one leave per member, and no notice is lost. */
+static void mass_of_sockets_that_drops_at_once_leaves_member_by_member(void **state)
+{
+    enum { SOCKETS = 2000, USERS = 500 };
+    struct fixture *f = *state;
+    struct client *all = mem_zalloc(SOCKETS * sizeof *all), *watcher = v1(f);
+    struct session_params params = {.protocol = WIRE_V1, .mode = LANE_V1, .echo = true};
+    app_config(f)->max_presence_members_per_channel = 0;
+    join(f, watcher, "presence-a", "{\"user_id\":\"watcher\"}");
+    for (unsigned i = 0; i < SOCKETS; i++) {
+        char user[40];
+        all[i].sink.core = f->core;
+        all[i].session = session_new(f->sessions, &all[i], f->core->app, STR_NONE, &params);
+        note_id(&all[i]);
+        sink_forget(&all[i].sink);
+        snprintf(user, sizeof user, "{\"user_id\":\"u%u\"}", i % USERS);
+        join(f, &all[i], "presence-a", user);
+    }
+    core_advance_ms(f->core, 10);
+    buf_clear(&noted);
+    heard(watcher);
+    for (unsigned i = 0; i < SOCKETS; i++)
+        session_closed(all[i].session, END_LOST);
+    core_settle(f->core);
+    core_advance_ms(f->core, 4000);
+    char *seen = mem_zalloc(USERS);
+    unsigned removed = 0;
+    struct str rest = buf_view(&noted);
+    for (ptrdiff_t at; (at = str_find(rest, STR("member_removed(presence-a){\"user_id\":\"u"))) >= 0; removed++) {
+        rest = str_from(rest, (size_t)at + sizeof "member_removed(presence-a){\"user_id\":\"u" - 1);
+        unsigned user = (unsigned)strtoul(rest.p, NULL, 10);
+        assert_true(user < USERS && seen[user]++ == 0);
+    }
+    assert_int_equal(removed, USERS);
+    assert_int_equal(watcher->sink.frames, USERS);
+    free(seen);
+    for (unsigned i = 0; i < SOCKETS; i++) {
+        buf_free(&all[i].sink.got);
+        buf_free(&all[i].text);
+        buf_free(&all[i].raw);
+        buf_free(&all[i].reason);
+    }
+    free(all);
+}
+
 static void member_who_is_back_in_time_makes_no_notice(void **state)
 {
     struct fixture *f = *state;
@@ -269,6 +314,7 @@ int main(void)
         T(return_within_three_seconds_is_neither_vacated_nor_occupied),
         T(subscribing_again_or_resuming_changes_no_count),
         T(members_are_noticed_by_their_edges),
+        T(mass_of_sockets_that_drops_at_once_leaves_member_by_member),
         T(member_who_is_back_in_time_makes_no_notice),
         T(cache_channel_without_event_is_a_miss),
         T(client_event_is_noticed_as_it_was_sent),
