@@ -1,9 +1,10 @@
 /* api.c - from a request's head to the handler of its route.
  *
- *      head   route? 404, 405 -> preflight? 200 -> /apps/..: limit by address, 429 -> signature 1 to 5
- *      body   signature 6 to 8 -> content type 415 -> path decoded 400 -> route->serve()
+ *      head   route? 404, 405 -> preflight? 200 -> /apps/..: limit by address, 429 -> signature 1 to 5, 7, 8
+ *      body   its digest, 6 -> content type 415 -> path decoded 400 -> route->serve()
  *
- * Whoever has no valid key costs a route lookup, a counter and a small answer: the body is not read for him.
+ * Nobody's body is kept who has not signed for it: what an app's key costs that everybody knows is a route lookup, a counter, an HMAC
+ * and a small answer. Routes that are not signed are served when the head is there; a body that comes behind it is thrown away.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -216,7 +217,7 @@ static bool check_signed_head(struct call *c)
     struct signature_failure failure;
     struct signed_request part = signed_part(c);
     struct app *app = signature_check_head(c->env->apps, &part, c->args[0], &failure);
-    if (app) {
+    if (app && signature_check_mac(app, c->env->shard, &part, call_arena(c), &c->body_md5, &failure)) {
         c->app = app;
         return true;
     }
@@ -225,18 +226,6 @@ static bool check_signed_head(struct call *c)
 }
 
 /* ---- the body ---- */
-
-/* Over either spelling of a path with a trailing slash (chapter 2, 2.1). */
-static bool is_signed(struct call *c, struct signature_failure *failure)
-{
-    struct signed_request part = signed_part(c);
-    if (signature_check(c->app, c->env->shard, &part, failure))
-        return true;
-    if (part.path.n < 2 || part.path.p[part.path.n - 1] != '/')
-        return false;
-    part.path.n--;
-    return signature_check(c->app, c->env->shard, &part, failure);
-}
 
 /* application/json and application/<anything>+json, with any parameters. */
 static bool is_json_type(struct str content_type)
@@ -276,14 +265,20 @@ static struct failure check_request(struct call *c)
 /* Nothing of the body is signed, so a digest of it would promise what is not checked. */
 static void begin_stream(struct call *c)
 {
-    struct signature_failure failure;
-    if (query_get(c->request->query, STR("body_md5"), call_arena(c)).p)
+    if (c->body_md5.p)
         call_refuse(c, fail(401, "auth_failed",
                             STR("body_md5 must not be present in query parameters: the body of a stream is not signed")));
-    else if (!is_signed(c, &failure))
-        refuse_signature(c, &failure);
     else if (!decode_args(c))
         call_refuse(c, fail_input(STR("The path is not valid percent-encoded UTF-8")));
+    else
+        c->route->serve(c);
+}
+
+static void serve(struct call *c)
+{
+    struct failure refused = check_request(c);
+    if (refused.status)
+        call_refuse(c, refused);
     else
         c->route->serve(c);
 }
@@ -295,7 +290,11 @@ static bool head_goes_on(struct call *c)
     enum limit_result limit = flags & (ROUTE_SIGNED | ROUTE_LIMITED) ? check_limit(c) : LIMIT_WITHIN;
     if (limit != LIMIT_WITHIN)
         return limit == LIMIT_REFUSED;
-    if ((flags & ROUTE_SIGNED) && !check_signed_head(c))
+    if (!(flags & ROUTE_SIGNED)) {
+        serve(c);
+        return true;
+    }
+    if (!check_signed_head(c))
         return true;
     if (flags & ROUTE_STREAM) {
         begin_stream(c);
@@ -336,15 +335,11 @@ void api_request(void *user, struct http_request *request)
 {
     struct api *api = user;
     struct call *c = request->user;
-    atomic_fetch_add_explicit(&api->in_flight, 1, memory_order_relaxed);
+    struct signed_request part = signed_part(c);
     struct signature_failure failure;
-    if ((c->route->flags & ROUTE_SIGNED) && !is_signed(c, &failure)) {
-        refuse_signature(c, &failure);
-        return;
-    }
-    struct failure refused = check_request(c);
-    if (refused.status)
-        call_refuse(c, refused);
+    atomic_fetch_add_explicit(&api->in_flight, 1, memory_order_relaxed);
+    if (signature_check_body(&part, c->body_md5, &failure))
+        serve(c);
     else
-        c->route->serve(c);
+        refuse_signature(c, &failure);
 }

@@ -41,6 +41,7 @@ struct call {
     struct http_request *request;
     const struct route *route;
     struct app *app;                 /* signed routes */
+    struct str body_md5;             /* signed routes: what was signed of the body; absent = nothing */
     struct str args[ROUTE_ARGS_MAX]; /* of the path; decoded once serve() runs; args[0] of a signed route is
                                         the app's id */
     void *stream;                    /* of an answer in parts: the handler's */

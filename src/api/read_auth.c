@@ -48,7 +48,8 @@ static struct failure by_signature(struct call *c)
         return refused;
     struct signed_request part = {c->request->method_name, c->request->path, c->request->query, STR_NONE, now_s};
     struct app *app = signature_check_head(c->env->apps, &part, c->app->id, &wrong);
-    if (app && signature_check(app, c->env->shard, &part, &wrong))
+    struct str no_body_md5;
+    if (app && signature_check_mac(app, c->env->shard, &part, call_arena(c), &no_body_md5, &wrong))
         return NO_FAILURE;
     return fail(wrong.status, wrong.code, arena_copy(call_arena(c), str_of(wrong.text)));
 }

@@ -45,13 +45,15 @@ struct signature_failure {
     const char *code; /* "auth_failed", ... */
     char text[160];
 };
-/* Checks 1-5 need no body: call it from the request's head, to refuse early. The app, or NULL and *failure.
- */
+/* Checks 1-5: call it from the request's head, to refuse early. The app, or NULL and *failure. */
 struct app *signature_check_head(const struct apps *apps, const struct signed_request *request,
                                  struct str app_id, struct signature_failure *failure);
-/* Checks 6-8, with the body. True if all is well. */
-bool signature_check(struct app *app, unsigned shard, const struct signed_request *request,
-                     struct signature_failure *failure);
+/* Checks 7 and 8 need none either: the signature covers the digest of the body, not the body. True if all is well; *body_md5 is then
+ * what signature_check_body() compares, in the arena, absent = not given. */
+bool signature_check_mac(struct app *app, unsigned shard, const struct signed_request *request, struct arena *arena,
+                         struct str *body_md5, struct signature_failure *failure);
+/* Check 6, once the body is there. */
+bool signature_check_body(const struct signed_request *request, struct str body_md5, struct signature_failure *failure);
 /* Subscription `auth` (chapter 1, 5.5): channel_data absent for private channels. Constant time. */
 bool channel_auth_ok(struct app *app, unsigned shard, struct str auth, struct str socket_id,
                      struct str channel, struct str channel_data);

@@ -111,26 +111,24 @@ struct app *signature_check_head(const struct apps *apps, const struct signed_re
     return app;
 }
 
-/* ---- checks 6 and 7: the body ---- */
+/* ---- check 6: the body ---- */
 
-static bool check_post_body(struct query_pairs *q, struct str body, struct signature_failure *failure)
+bool signature_check_body(const struct signed_request *request, struct str body_md5, struct signature_failure *failure)
 {
-    struct str given = value_of(q, STR("body_md5"));
     char md5[2 * MD5_SIZE + 1];
-    if (!given.p && body.n == 0)
+    if (!str_eq(request->method, STR("POST")) || (!body_md5.p && request->body.n == 0))
         return true;
-    if (given.n == 0)
+    if (body_md5.n == 0)
         return refuse(failure, "body_md5 is required and must be non-empty for POST requests");
-    md5_hex(body, md5);
-    return str_eq(given, str_make(md5, 2 * MD5_SIZE)) || refuse(failure, "body_md5 mismatch"); /* no secret */
+    md5_hex(request->body, md5);
+    return str_eq(body_md5, str_make(md5, 2 * MD5_SIZE)) || refuse(failure, "body_md5 mismatch"); /* no secret */
 }
 
-static bool check_body(struct query_pairs *q, const struct signed_request *request,
-                       struct signature_failure *failure)
+/* ---- check 7: no digest without a body ---- */
+
+static bool check_method(struct query_pairs *q, const struct signed_request *request, struct signature_failure *failure)
 {
-    if (str_eq(request->method, STR("POST")))
-        return check_post_body(q, request->body, failure);
-    return !query_find(q, STR("body_md5")) ||
+    return str_eq(request->method, STR("POST")) || !query_find(q, STR("body_md5")) ||
            refuse(failure, "body_md5 must not be present in query parameters for %.*s requests",
                   STR_ARG(request->method));
 }
@@ -209,12 +207,14 @@ static bool check_signature(struct app *app, unsigned shard, const struct signed
     return fine || refuse(failure, "Invalid API signature");
 }
 
-bool signature_check(struct app *app, unsigned shard, const struct signed_request *request,
-                     struct signature_failure *failure)
+bool signature_check_mac(struct app *app, unsigned shard, const struct signed_request *request, struct arena *arena,
+                         struct str *body_md5, struct signature_failure *failure)
 {
     struct query_pairs q;
-    bool fine = check_pairs(&q, query_read(&q, request->query), failure) &&
-                check_body(&q, request, failure) && check_signature(app, shard, request, &q, failure);
+    bool fine = check_pairs(&q, query_read(&q, request->query), failure) && check_method(&q, request, failure);
+    if (fine)
+        *body_md5 = arena_copy(arena, value_of(&q, STR("body_md5")));
+    fine = fine && check_signature(app, shard, request, &q, failure);
     query_pairs_free(&q);
     return fine;
 }

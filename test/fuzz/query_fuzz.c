@@ -29,12 +29,15 @@ static void require(bool ok)
 static void check(struct str path, struct str query, struct str body)
 {
     struct signature_failure failure = {0};
+    struct arena arena = {0};
+    struct str body_md5;
     struct signed_request r = {STR("POST"), path, query, body, NOW_S};
     struct app *app = signature_check_head(apps, &r, STR("7"), &failure);
     if (!app)
         require(failure.status >= 400 && failure.code && failure.text[0]);
     else
-        require(!signature_check(app, 0, &r, &failure) && failure.status >= 400);
+        require(!signature_check_mac(app, 0, &r, &arena, &body_md5, &failure) && failure.status >= 400);
+    arena_free(&arena);
 }
 
 static void decode(struct str path, struct str query)

@@ -49,6 +49,35 @@ static void a_body_that_was_not_signed_is_401(void **state)
     assert_starts(short_form(f), "401 {\"error\":\"body_md5 mismatch\",\"code\":\"auth_failed\"");
 }
 
+#define HUGE_BODY "Host: a\r\nContent-Type: application/json\r\nContent-Length: 10000000\r\n\r\n{"
+
+/* Everybody knows an app's key: whoever has no more than that must not make the server keep ten megabytes for him. */
+static void a_body_is_not_waited_for_from_who_has_not_signed_for_it(void **state)
+{
+    struct fixture *f = *state;
+    const struct app_config *app = f->core->app->config;
+    struct buf out = {0};
+    buf_fmt(&out, "POST /apps/app-id/events?auth_key=%.*s&auth_timestamp=%lld&body_md5=%s&auth_signature=%064d HTTP/1.1\r\n" HUGE_BODY,
+            STR_ARG(app->key), (long long)now_s(f), "2bd0b03b78b6caf67f0810adfc15a3c7", 0);
+    write_raw(f, buf_view(&out));
+    buf_free(&out);
+    settle(f, 0);
+    const char *got = read_response(f);
+    assert_starts(got, "HTTP/1.1 401 ");
+    assert_contains(got, "Connection: close\r\n");
+    assert_contains(got, "{\"error\":\"Invalid API signature\"");
+}
+
+static void a_body_is_not_waited_for_where_nobody_reads_it(void **state)
+{
+    struct fixture *f = *state;
+    write_raw(f, STR("GET /live HTTP/1.1\r\n" HUGE_BODY));
+    settle(f, 0);
+    const char *got = read_response(f);
+    assert_starts(got, "HTTP/1.1 200 ");
+    assert_contains(got, "Connection: close\r\n");
+}
+
 static void either_spelling_of_a_trailing_slash_is_signed(void **state)
 {
     struct fixture *f = *state;
@@ -204,6 +233,8 @@ int main(void)
         TEST(a_call_without_a_query_is_400),
         TEST(an_unknown_key_is_404_before_the_body_is_read),
         TEST(a_body_that_was_not_signed_is_401),
+        TEST(a_body_is_not_waited_for_from_who_has_not_signed_for_it),
+        TEST(a_body_is_not_waited_for_where_nobody_reads_it),
         TEST(either_spelling_of_a_trailing_slash_is_signed),
         TEST(a_body_must_be_json),
         TEST(the_path_must_decode),
