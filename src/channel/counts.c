@@ -7,8 +7,8 @@
  * once the one with the smallest number, drawn for each question. Of channel_vacated the node that left last, as it knew itself; of
  * several that left at once the one with the smallest number. A node that does not answer counts as empty.
  *
- * Nobody keeps counts of channels that it has neither subscribers nor a [meta] subscriber of: if such a channel's only node dies, no
- * channel_vacated is told.
+ * Nobody keeps counts of channels that it has neither subscribers nor a [meta] subscriber of: what such a channel's only node left
+ * untold when it died is in its will (will.h).
  *
  * Limit: BUS_PEERS_MAX counts per channel.
  *
@@ -19,7 +19,6 @@
 #include "base/mem.h"
 #include "base/pack.h"
 #include "channel/internal.h"
-#include "channel/leavers.h"
 #include "channel/remote.h"
 
 enum { COUNT_EVERY_MS = 100, COUNTS_WAIT_MS = 1000, NODE_NAME_MAX = 64 };
@@ -237,7 +236,7 @@ void counts_take(struct env *env, struct str node, struct str payload)
     uint32_t was = set(ch->counts, node, n);
     /* Somebody is there; or has left after us, or at once with us and tells it. */
     if (n > 0 || (was > 0 && (there == 0 || number < ch->counts->number)))
-        leavers_back(ch->leavers, STR(""));
+        tell_no_vacated(ch);
     owner_settle(ch);
 }
 
@@ -250,7 +249,7 @@ void counts_asked(struct env *env, struct str node, uint64_t place, struct str p
     struct buf answer = {0};
     if (!unpack_text(&rest, &app_id) || !unpack_text(&rest, &name) || !unpack_u32(&rest, &n) || !unpack_u64(&rest, &number))
         return;
-    bool waits = ch != NULL && n > 0 && leavers_back(ch->leavers, STR(""));
+    bool waits = ch != NULL && n > 0 && tell_no_vacated(ch);
     bool asks = ch != NULL && ch->counts != NULL && timer_is_set(&ch->counts->wait) && ch->counts->first;
     remote_begin(&answer, REMOTE_COUNT_IS);
     pack_u64(&answer, place);
@@ -284,6 +283,6 @@ void counts_answered(struct env *env, struct str node, struct str payload)
 
 void counts_node_left(struct channel *ch, struct str node, bool leads)
 {
-    if (ch->counts != NULL && set(ch->counts, node, 0) > 0 && leads)
+    if (ch->counts != NULL && set(ch->counts, node, 0) > 0 && leads && ch->env->cache == NULL)
         tell_node_lost(ch);
 }

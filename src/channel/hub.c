@@ -6,6 +6,7 @@
 #include "channel/internal.h"
 #include "channel/questions.h"
 #include "channel/presence_log.h"
+#include "channel/will.h"
 #include "base/mem.h"
 #include <stdlib.h>
 
@@ -23,6 +24,7 @@ struct hub *hub_new(struct env *env)
     hub->egress = &egress_direct;
     list_init(&hub->idle);
     list_init(&hub->watch_waiting);
+    list_init(&hub->estates);
     hot_tier_init(hub);
     env->hub = hub;
     return hub;
@@ -39,6 +41,8 @@ void hub_free(struct hub *hub)
     topics_free(hub);
     questions_free(hub);
     departed_free(hub);
+    executor_free(hub);
+    will_free(hub);
     local_free(hub);
     watches_free(hub);
     presence_log_free_doubts(hub);

@@ -267,7 +267,7 @@ void hub_on_remote(struct hub *hub, unsigned kind, void (*take)(void *user, stru
 void *hub_remote_user(const struct hub *hub, unsigned kind); /* NULL = nobody hears it */
 void hub_on_missed(struct hub *hub, void (*missed)(void *user), void *user);
 /* It is dead, or has said good-bye. leads: this node is the one that tells the outside of it, where no other rule says who does
- * (channel/departed.h). */
+ * (channel/departed.h), and of what stands in its will (channel/will.h). */
 void hub_peer_left(struct env *env, struct str node, bool leads);
 /* The topic is heard from now on. */
 void hub_listening(struct env *env, unsigned topic);

@@ -34,6 +34,8 @@ struct hub {
     struct heads *heads;           /* heads.c; NULL = no bus, or nothing follows yet */
     struct departed *departed;     /* departed.c; NULL = no node has gone yet */
     struct questions *questions;   /* questions.c; NULL = none asked yet */
+    struct will *will;             /* will.c; NULL = nothing to leave yet */
+    struct list estates;           /* executor.c: wills of other nodes that are being carried out */
     struct topic *topics;          /* topics.c; NULL = no bus, or nothing heard yet */
     struct upper {
         void (*take)(void *user, struct env *env, struct str node, struct str payload);
@@ -162,6 +164,8 @@ void tell_counted(struct channel *ch, bool first);
 void tell_elsewhere(struct channel *ch, uint32_t before);
 /* A node has died with subscribers, and this one is to tell. */
 void tell_node_lost(struct channel *ch);
+/* Another node has subscribers, or tells that it had the last one. False: this one was not about to tell. */
+bool tell_no_vacated(struct channel *ch);
 bool tell_meta_listens(struct channel *ch);
 void tell_meta_changed(struct channel *meta); /* it is listened to, or not any more */
 

@@ -83,6 +83,11 @@ bool leavers_back(struct leavers *l, struct str who)
     return true;
 }
 
+bool leavers_waits(const struct leavers *l, struct str who)
+{
+    return l != NULL && map_get(&l->by_name, who) != NULL;
+}
+
 size_t leavers_count(const struct leavers *l)
 {
     return l != NULL ? l->by_name.count : 0;

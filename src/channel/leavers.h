@@ -20,4 +20,5 @@ void leavers_free(struct leavers *l);
 bool leavers_add(struct leavers *l, struct str who);
 /* He is here again: true if he was waited for. l NULL: nobody is. */
 bool leavers_back(struct leavers *l, struct str who);
+bool leavers_waits(const struct leavers *l, struct str who); /* l NULL: false */
 size_t leavers_count(const struct leavers *l); /* NULL: 0 */

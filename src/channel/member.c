@@ -9,6 +9,7 @@
  */
 #include "channel/internal.h"
 #include "channel/presence_log.h"
+#include "channel/will.h"
 #include "base/mem.h"
 #include <stdlib.h>
 
@@ -67,12 +68,19 @@ static void removed(struct channel *ch, const char *cause, struct str user_id, s
     tell_member_removed(ch, user_id);
 }
 
+/* That was the user's last place at this node. */
+static void gone_here(struct channel *ch, struct str user_id)
+{
+    peers_tell_member(ch, MEMBER_WENT, user_id, STR_NONE);
+    will_sync(ch, user_id);
+}
+
 static void lease_expired(void *user, struct str user_id, struct socket_id socket, bool gone)
 {
     struct channel *ch = user;
     if (gone)
         removed(ch, "timeout", user_id, socket, nobody, STR_NONE);
-    peers_tell_member(ch, MEMBER_WENT, user_id, STR_NONE);
+    gone_here(ch, user_id);
     owner_settle(ch);
 }
 
@@ -113,13 +121,6 @@ void member_lost_before(struct channel *ch, struct str user_id, struct str node)
 
 /* ---- here ---- */
 
-/* The user's last place at this node may be gone. */
-static void tell_if_gone_here(struct channel *ch, struct str user_id)
-{
-    if (!presence_has_here(ch->presence, user_id))
-        peers_tell_member(ch, MEMBER_WENT, user_id, STR_NONE);
-}
-
 bool member_joins(struct channel *ch, struct attach_mail *mail)
 {
     uint32_t max = ch->app->config->max_presence_members_per_channel;
@@ -128,10 +129,13 @@ bool member_joins(struct channel *ch, struct attach_mail *mail)
     if (max > 0 && presence_count(ch->presence) >= max && !presence_has(ch->presence, mail->member_id))
         return false;
     member_presence(ch);
-    if (!presence_has_here(ch->presence, mail->member_id))
+    bool first_here = !presence_has_here(ch->presence, mail->member_id);
+    if (first_here)
         peers_tell_member(ch, MEMBER_CAME, mail->member_id, mail->member_info);
     if (!mail->silent || !presence_join_again(ch->presence, mail->member_id))
         mail->added = presence_join(ch->presence, mail->member_id, mail->member_info);
+    if (first_here)
+        will_sync(ch, mail->member_id);
     if (mail->added) {
         announce_member(ch, ALL_LANES, "member_added", mail->member_id, mail->member_info, mail->socket);
         presence_log_add(ch, MEMBER_ADDED_EVENT, "join", mail->member_id, mail->member_info, mail->socket, STR_NONE);
@@ -147,7 +151,8 @@ void member_leaves(struct channel *ch, struct str user_id, struct socket_id sock
 {
     if (presence_leave(ch->presence, user_id, socket, lease_ms))
         removed(ch, "disconnect", user_id, socket, socket, STR_NONE);
-    tell_if_gone_here(ch, user_id);
+    if (!presence_has_here(ch->presence, user_id))
+        gone_here(ch, user_id);
 }
 
 /* ---- updates: subscriber's shard -> owner -> back ---- */

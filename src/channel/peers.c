@@ -16,6 +16,7 @@
 #include "channel/internal.h"
 #include "channel/questions.h"
 #include "channel/remote.h"
+#include "channel/will.h"
 
 enum { PEERS_WAIT_MS = 1000, MEMBERS_MAX = 100000 };
 
@@ -319,12 +320,12 @@ static void left_with_node(void *user, struct str user_id, struct str user_info,
     departed_keep(d->ch, user_id, d->node, d->teller);
 }
 
-/* leads counts where no node holds a member any more. */
+/* leads counts where no node holds a member any more, and there are no wills. */
 static void members_left(struct channel *ch, struct str node, bool leads)
 {
     struct str teller = departed_teller(ch, node);
     struct departure d = {.ch = ch, .node = node, .teller = str_make(str_dup(teller), teller.n)};
-    d.tells = teller.p != NULL ? str_eq(teller, ch->env->bus->self(ch->env)) : leads;
+    d.tells = teller.p != NULL ? str_eq(teller, ch->env->bus->self(ch->env)) : leads && ch->env->cache == NULL;
     presence_set_at(ch->presence, node, NULL, 0, left_with_node, &d);
     free((void *)d.teller.p);
 }
@@ -338,4 +339,6 @@ void hub_peer_left(struct env *env, struct str node, bool leads)
             members_left(ch, node, leads);
         counts_node_left(ch, node, leads);
     }
+    if (leads)
+        will_execute(env, node);
 }

@@ -15,6 +15,7 @@
  */
 #include "channel/internal.h"
 #include "channel/leavers.h"
+#include "channel/will.h"
 #include "message/notice.h"
 
 static const struct str the_channel = {"", 0}; /* among the leavers: the last subscriber */
@@ -114,6 +115,7 @@ static void gone(void *user, struct str who)
         empty_for_long(ch);
     else
         notify_member(ch, NOTICE_MEMBER_REMOVED, who, STR_NONE);
+    will_sync(ch, who);
     owner_settle(ch);
 }
 
@@ -180,6 +182,8 @@ void tell_subscribed(struct channel *ch)
     bool asked_for = told_of_channel(ch) || wanted(ch, NOTICE_SUBSCRIPTION_COUNT) || meta_of(ch) != NULL;
     if (is_private_affair(ch))
         return;
+    if (first)
+        will_sync(ch, the_channel);
     if (!asked_for || counts_ready(ch, first))
         tell_counted(ch, first && counts_elsewhere(ch) == 0);
     counts_changed(ch);
@@ -192,6 +196,8 @@ void tell_unsubscribed(struct channel *ch)
         return;
     if (last_here && told_of_channel(ch) && !wait_for(ch, the_channel))
         empty_for_long(ch);
+    if (last_here)
+        will_sync(ch, the_channel);
     notify_count(ch);
     tell_meta(ch, last ? "channel_vacated" : NULL, !last);
     counts_changed(ch);
@@ -207,6 +213,14 @@ void tell_node_lost(struct channel *ch)
 {
     if (fleet_count(ch) == 0 && !is_private_affair(ch) && told_of_channel(ch) && !wait_for(ch, the_channel))
         empty_for_long(ch);
+}
+
+bool tell_no_vacated(struct channel *ch)
+{
+    if (!leavers_back(ch->leavers, the_channel))
+        return false;
+    will_sync(ch, the_channel);
+    return true;
 }
 
 void tell_cache_miss(struct channel *ch)

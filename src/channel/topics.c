@@ -18,6 +18,7 @@
 #include "channel/internal.h"
 #include "cluster/bus.h"
 #include "channel/remote.h"
+#include "channel/will.h"
 
 struct topic {
     uint32_t channels;   /* that are in it */
@@ -155,6 +156,7 @@ void hub_missed(struct env *env)
     size_t at = 0;
     if (env->hub->missed != NULL)
         env->hub->missed(env->hub->missed_user);
+    will_renew(env);
     for (struct channel *ch; (ch = map_next(&env->hub->owned, &at)) != NULL;) {
         if (ch->follows)
             repair_doubt(ch);

@@ -1,4 +1,5 @@
-/* cache.h - small shared state of all nodes in Redis: idempotency slots, last events, rate limits (chapter 5, 6.1 and 6.3).
+/* cache.h - small shared state of all nodes in Redis: idempotency slots, last events, rate limits (chapter 5, 6.1 and 6.3), wills
+ * (channel/will.h).
  *
  *      shard: cache_submit() -> its thread: pipelined to Redis -> home() -> shard: done()
  *
@@ -31,6 +32,11 @@ enum cache_verb {
     CACHE_REMOVE_SAME, /* OK if `expected` was there, else TAKEN */
     CACHE_ADD,         /* `amount` to a number that starts as 0: `number`. The time to live begins with the first */
     CACHE_TAKE,        /* one place of `amount` in a sliding window of ttl_ms, for `value`: OK or TAKEN; `number` places are left */
+    /* A key may hold a set of texts instead: */
+    CACHE_INCLUDE,     /* `value` is a member; the time to live begins anew */
+    CACHE_EXCLUDE,     /* it is none */
+    CACHE_PASS_ON,     /* from the set at `key` to the one at `expected`, in one step: OK if it is there now, else ABSENT */
+    CACHE_SOME,        /* OK with up to `amount` members, any: texts of base/pack.h in `found` */
 };
 
 enum cache_result { CACHE_OK, CACHE_ABSENT, CACHE_TAKEN, CACHE_FAILED };

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/pack.h"
 #include "cluster/redis_master.h"
 
 enum { OUT_BYTES = 256 << 10, MAILBOX_TASKS = 2 * CACHE_OPS_MAX, LOOK_MS = 100 };
@@ -37,7 +38,7 @@ struct cache {
     uint32_t grace_ms;
     uint64_t down_since_ms; /* 0 = up */
     bool stopping, was_up;
-    struct buf scratch;
+    struct buf scratch[2];
     _Atomic uint64_t in_flight;
     _Atomic bool up, stopped;
     struct metric_series *operations, *failures, *depth, *reconnections;
@@ -68,34 +69,13 @@ static const struct str take = TEXT("local t=redis.call('TIME') local now=t[1]*1
     "if redis.call('ZSCORE',KEYS[1],ARGV[1]) then return max-n end "
     "if n>=max then return -1 end "
     "redis.call('ZADD',KEYS[1],now,ARGV[1]) redis.call('PEXPIRE',KEYS[1],ARGV[2]) return max-n-1");
+/* member, ttl */
+static const struct str include = TEXT("redis.call('SADD',KEYS[1],ARGV[1]) redis.call('PEXPIRE',KEYS[1],ARGV[2]) return 1");
+/* member, ttl of the other set. Sent again: it is there already. */
+static const struct str pass_on = TEXT("if redis.call('SMOVE',KEYS[1],KEYS[2],ARGV[1])==1 then redis.call('PEXPIRE',KEYS[2],ARGV[2]) return 1 end "
+    "return redis.call('SISMEMBER',KEYS[2],ARGV[1])");
 
 /* ---- operations ---- */
-
-static struct str put_text(struct cache_op *op, size_t *at, struct str text)
-{
-    if (text.p == NULL)
-        return STR_NONE;
-    memcpy(op->text + *at, text.p, text.n);
-    *at += text.n;
-    return str_make(op->text + *at - text.n, text.n);
-}
-
-struct cache_op *cache_op_new(enum cache_verb verb, struct str key, struct str value, struct str expected)
-{
-    struct cache_op *op = mem_zalloc(sizeof *op + key.n + value.n + expected.n);
-    size_t at = 0;
-    op->verb = verb;
-    op->key = put_text(op, &at, key);
-    op->value = put_text(op, &at, value);
-    op->expected = put_text(op, &at, expected);
-    return op;
-}
-
-void cache_op_free(struct cache_op *op)
-{
-    buf_free(&op->found);
-    free(op);
-}
 
 static void is_home(struct task *task)
 {
@@ -155,19 +135,19 @@ bool cache_is_up(const struct cache *c)
 
 /* ---- to Redis ---- */
 
-static struct str key_of(struct cache *c, const struct cache_op *op)
+static struct str with_prefix(const struct cache *c, struct str key, struct buf *scratch)
 {
-    buf_clear(&c->scratch);
-    buf_str(&c->scratch, c->options.prefix);
-    buf_char(&c->scratch, ':');
-    buf_str(&c->scratch, op->key);
-    return buf_view(&c->scratch);
+    buf_clear(scratch);
+    buf_str(scratch, c->options.prefix);
+    buf_char(scratch, ':');
+    buf_str(scratch, key);
+    return buf_view(scratch);
 }
 
 static void put_command(struct cache *c, const struct cache_op *op)
 {
     struct redis_link *link = &c->master.links[0];
-    struct str key = key_of(c, op), one = STR("1");
+    struct str key = with_prefix(c, op->key, &c->scratch[0]), one = STR("1");
     char digits[2][24];
     struct str ttl = str_make(digits[0], (size_t)snprintf(digits[0], sizeof digits[0], "%llu", (unsigned long long)op->ttl_ms));
     struct str amount = str_make(digits[1], (size_t)snprintf(digits[1], sizeof digits[1], "%lld", (long long)op->amount));
@@ -198,6 +178,18 @@ static void put_command(struct cache *c, const struct cache_op *op)
         break;
     case CACHE_TAKE:
         REDIS_COMMAND(link, STR("EVAL"), take, one, key, op->value, ttl, amount);
+        break;
+    case CACHE_INCLUDE:
+        REDIS_COMMAND(link, STR("EVAL"), include, one, key, op->value, ttl);
+        break;
+    case CACHE_EXCLUDE:
+        REDIS_COMMAND(link, STR("SREM"), key, op->value);
+        break;
+    case CACHE_PASS_ON:
+        REDIS_COMMAND(link, STR("EVAL"), pass_on, STR("2"), key, with_prefix(c, op->expected, &c->scratch[1]), op->value, ttl);
+        break;
+    case CACHE_SOME:
+        REDIS_COMMAND(link, STR("SRANDMEMBER"), key, amount);
         break;
     }
 }
@@ -239,6 +231,11 @@ static enum cache_result result_of(struct cache_op *op, const redisReply *reply)
         buf_str(&op->found, redis_text(reply));
         return op->verb == CACHE_SET_NEW ? CACHE_TAKEN : CACHE_OK;
     }
+    if (reply->type == REDIS_REPLY_ARRAY) {
+        for (size_t i = 0; i < reply->elements; i++)
+            pack_text(&op->found, redis_text(reply->element[i]));
+        return op->verb == CACHE_SOME ? CACHE_OK : CACHE_FAILED;
+    }
     if (reply->type != REDIS_REPLY_INTEGER)
         return reply->type == REDIS_REPLY_STATUS ? CACHE_OK : CACHE_FAILED;
     op->number = reply->integer;
@@ -246,6 +243,8 @@ static enum cache_result result_of(struct cache_op *op, const redisReply *reply)
         return reply->integer >= 0 ? CACHE_OK : CACHE_TAKEN;
     if (op->verb == CACHE_SWAP || op->verb == CACHE_REMOVE_SAME)
         return reply->integer == 1 ? CACHE_OK : CACHE_TAKEN;
+    if (op->verb == CACHE_PASS_ON)
+        return reply->integer == 1 ? CACHE_OK : CACHE_ABSENT;
     return CACHE_OK;
 }
 
@@ -432,7 +431,8 @@ void cache_free(struct cache *c)
     if (c == NULL)
         return;
     loop_free(c->loop);
-    buf_free(&c->scratch);
+    buf_free(&c->scratch[0]);
+    buf_free(&c->scratch[1]);
     arena_free(&c->arena);
     free(c);
 }

@@ -95,6 +95,7 @@ static const struct {
     {"presence_history_evictions_total", "Recorded transitions removed by retention"},
     {"presence_history_evicted_bytes_total", "Their bytes"},
     {"presence_departed_dropped_total", "Members who went with a node and could not be kept until the outside surely knows"},
+    {"will_entries_dropped_total", "Changes of a node's will that found its queue full: it is wrong in them until the next renewal"},
     {"presence_history_retained_events", "Transitions retained, of channels in memory"},
     {"presence_history_retained_bytes", "Their bytes"},
     {"presence_history_queue_depth", "Transitions submitted to the store, or waiting for that"},

@@ -53,7 +53,8 @@
     X(presence_write_failures, "presence_history_write_failures_total")                                      \
     X(presence_evictions, "presence_history_evictions_total")                                                \
     X(presence_evicted_bytes, "presence_history_evicted_bytes_total")                                        \
-    X(presence_departed_dropped, "presence_departed_dropped_total")
+    X(presence_departed_dropped, "presence_departed_dropped_total")                                          \
+    X(will_dropped, "will_entries_dropped_total")
 
 #define METRICS_APP_GAUGES(X)                                                                                \
     X(connected, "connected")                                                                                \

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// shared-state.test.mjs - what nodes share in Redis beside the bus: idempotency keys and rate limits (chapter 2, 2.7 A and 2.17; chapter 5,
-// 6.1 and 6.3; its edge case 29).
+// shared-state.test.mjs - what nodes share in Redis beside the bus: idempotency keys, rate limits (chapter 2, 2.7 A and 2.17; chapter 5,
+// 6.1 and 6.3; its edge case 29), and what a dead node left untold (src/channel/will.h).
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import fs from 'node:fs';
 import path from 'node:path';
 import { Fleet } from './lib/fleet.mjs';
 import { Api } from './lib/api.mjs';
-import { demoApp, fresh, root, Server, sleep, until } from './lib/server.mjs';
+import { HookEndpoint } from './lib/hook-endpoint.mjs';
+import { appWith, demoApp, fresh, root, Server, sleep, until } from './lib/server.mjs';
 import { V2 } from './lib/v2.mjs';
 
 const keyed = key => ({ 'X-Idempotency-Key': key });
@@ -162,5 +163,39 @@ describe('rate limits of two nodes', () => {
       assert.deepEqual(answers.map(a => a.status), [200, 200, 200, 200, 200, 200, 429, 429]);
       assert.ok(await fleet.nodes[i].metric('sockudo_rate_limiter_fallback_total', { limiter: 'api' }) >= 8);
     }
+  });
+});
+
+describe('what only a node that has gone knew', () => {
+  const types = ['channel_vacated', 'member_removed'];
+  let fleet, hook;
+  before(async () => {
+    hook = await HookEndpoint.start();
+    fleet = await Fleet.start({ nodes: 3, apps: [appWith({ webhooks: [{ url: hook.url, event_types: types }] })] });
+  });
+  after(async () => { await fleet.stop(); await hook.stop(); });
+  const holds = async (node, channels) => {
+    const client = await V2.connect(node);
+    for (const channel of channels) await client.subscribe(channel, channel.startsWith('presence') ? { channel_data: JSON.stringify({ user_id: 'u1' }) } : {});
+    await sleep(200);
+  };
+  const isToldOnce = async (channels, presence) => {
+    const wanted = [...channels.map(c => `channel_vacated ${c}`), `member_removed ${presence} u1`].sort();
+    const told = () => hook.events().filter(e => channels.includes(e.channel)).map(e => [e.name, e.channel, e.user_id].filter(Boolean).join(' ')).sort();
+    await until(() => told().length >= wanted.length, () => JSON.stringify(told()), 15_000);
+    await sleep(500);
+    assert.deepEqual(told(), wanted);
+  };
+
+  test('is told to webhooks once, by one of the others: killed, then stopped', { timeout: 60_000 }, async () => {
+    const names = () => [fresh('c'), fresh('private'), fresh('presence')];
+    const killed = names(), stopped = names();
+    await holds(fleet.nodes[2], killed);
+    await fleet.nodes[2].kill9();
+    await isToldOnce(killed, killed[2]);
+    await holds(fleet.nodes[1], stopped);
+    await fleet.nodes[1].stop();
+    await isToldOnce(stopped, stopped[2]);
+    assert.equal(hook.events().length, 8);
   });
 });

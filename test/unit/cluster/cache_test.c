@@ -163,6 +163,30 @@ static void a_window_slides_over_both_nodes(void **state)
     assert_string_equal(ask(f, 0, CACHE_TAKE, "g", NULL, 400, 3), "taken -1");
 }
 
+static void members_are_passed_on_to_one(void **state)
+{
+    struct fixture *f = *state;
+    assert_string_equal(ask(f, 0, CACHE_INCLUDE, "a", NULL, 60000, 0), "ok");
+    assert_string_equal(ask(f, 0, CACHE_INCLUDE, "b", NULL, 60000, 0), "ok");
+    assert_string_equal(ask(f, 0, CACHE_INCLUDE, "b", NULL, 60000, 0), "ok");
+    assert_int_equal(strlen(ask(f, 1, CACHE_SOME, NULL, NULL, 0, 1)), strlen("ok \2b"));
+    assert_string_equal(ask(f, 1, CACHE_PASS_ON, "a", "other", 60000, 0), "ok");
+    assert_string_equal(ask(f, 1, CACHE_PASS_ON, "a", "other", 60000, 0), "ok"); /* sent twice */
+    assert_string_equal(ask(f, 0, CACHE_PASS_ON, "a", "third", 60000, 0), "absent");
+    assert_string_equal(ask(f, 1, CACHE_SOME, NULL, NULL, 0, 10), "ok \2b"); /* base/pack.h: the length + 1 */
+    assert_string_equal(ask(f, 0, CACHE_EXCLUDE, "b", NULL, 0, 0), "ok");
+    assert_string_equal(ask(f, 1, CACHE_SOME, NULL, NULL, 0, 10), "ok");
+    redis_server_shell(&f->redis, "test \"$(redis-cli -p $PORT smembers p::other)\" = a && test $(redis-cli -p $PORT pttl p::other) -gt 50000");
+}
+
+static void sets_end_with_their_time_to_live(void **state)
+{
+    struct fixture *f = *state;
+    assert_string_equal(ask(f, 0, CACHE_INCLUDE, "a", NULL, 100, 0), "ok");
+    wait_ms(200);
+    assert_string_equal(ask(f, 1, CACHE_SOME, NULL, NULL, 0, 10), "ok");
+}
+
 /* A restart of Redis that is shorter than an operation waits is not felt; a longer one is told at once. */
 static void without_redis_operations_fail_and_come_back_with_it(void **state)
 {
@@ -209,6 +233,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_renewed_claim_stays_a_forgotten_one_goes, setup, teardown),
         cmocka_unit_test_setup_teardown(numbers_add_up_over_the_nodes, setup, teardown),
         cmocka_unit_test_setup_teardown(a_window_slides_over_both_nodes, setup, teardown),
+        cmocka_unit_test_setup_teardown(members_are_passed_on_to_one, setup, teardown),
+        cmocka_unit_test_setup_teardown(sets_end_with_their_time_to_live, setup, teardown),
         cmocka_unit_test_setup_teardown(without_redis_operations_fail_and_come_back_with_it, setup, teardown),
         cmocka_unit_test_setup_teardown(a_redis_that_hangs_is_left, setup, teardown),
     };
