@@ -44,7 +44,7 @@ void history_query_fill(const struct history_query *q, struct store_read *read)
     read->start_history = b->start_serial;
     read->end_history = b->end_serial;
     if (b->has_end_serial && b->end_serial == 0) /* below every serial: nothing */
-        read->start_history = UINT64_MAX;
+        read->start_history = STORE_NO_HISTORY;
     read->start_ms = b->has_start_time ? b->start_time_ms : INT64_MIN;
     read->end_ms = b->has_end_time ? b->end_time_ms : INT64_MAX;
     if (q->continued) {

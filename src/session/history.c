@@ -287,7 +287,9 @@ static void read_page(const struct ask *a)
     page->op.app_id = s->app->id;
     page->op.channel = page->channel;
     history_query_fill(&page->q, &page->op.read);
-    if (a->q.until_attach)
+    if (a->q.until_attach && a->sub->first_at == 0) /* a wildcard has brought all of it */
+        page->op.read.start_history = STORE_NO_HISTORY;
+    else if (a->q.until_attach)
         page->op.read.as_of_delivery = a->sub->first_at;
     page->handle = session_handle(s);
     s->histories++;

@@ -71,6 +71,12 @@ static void ask_versions(struct pg_conn *c, const struct store_op *op)
     pg_i64(c, op->read.limit);
 }
 
+/* Beyond every row is, to PostgreSQL, the last place that a bigint has. */
+static int64_t place(uint64_t history)
+{
+    return history < INT64_MAX ? (int64_t)history : INT64_MAX;
+}
+
 static void ask_page(struct pg_conn *c, const struct store_op *op)
 {
     const struct store_read *q = &op->read;
@@ -82,8 +88,8 @@ static void ask_page(struct pg_conn *c, const struct store_op *op)
     pg_query(c, PG_PAGE);
     pg_bytes(c, op->app_id);
     pg_bytes(c, op->channel);
-    pg_i64(c, (int64_t)first);
-    pg_i64(c, (int64_t)last);
+    pg_i64(c, place(first));
+    pg_i64(c, place(last));
     pg_i64(c, q->start_ms);
     pg_i64(c, q->end_ms);
     pg_i64(c, (int64_t)q->age_max_ms);

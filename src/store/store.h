@@ -146,6 +146,7 @@ struct store_written {
 };
 
 enum { STORE_HEADS_MAX = 4096 };
+#define STORE_NO_HISTORY UINT64_MAX /* start_history: beyond every row, so a page of none */
 struct store_name {
     struct str app_id, channel;
 };

@@ -64,6 +64,24 @@ static void until_attach_shows_messages_as_they_were_at_the_attach(void **state)
     assert_true(said(c, "\"data\":\"abcde\""));
 }
 
+/* Its first operation came by the wildcard, while it was being attached. Bug: position 0 meant "no limit", so the page was the newest one. */
+static void until_attach_of_a_channel_that_a_wildcard_had_from_its_beginning_is_empty(void **state)
+{
+    struct fixture *f = *state;
+    struct client *c = v2(f);
+    subscribe(f, c, "ai-*");
+    begin_write(f, "ai-new", ACTION_CREATE, "e", "\"a\"", NULL);
+    assert_string_equal(subscribe(f, c, "ai-new"), "e(ai-new)@1=\"a\" subscription_succeeded(ai-new)@1");
+    append(f, "ai-new", "\"b\"");
+    assert_string_equal(heard(c), "message.append(ai-new)@2=\"b\"");
+    assert_string_equal(history(c, "ai-new", ",\"until_attach\":true"), "channel_history(ai-new)");
+    assert_true(said(c, "\"items\":[]") && said(c, "\"attach_serial\":1}") && said(c, "\"has_more\":false"));
+    history(c, "ai-new", ",\"until_attach\":true,\"direction\":\"oldest_first\"");
+    assert_true(said(c, "\"items\":[]"));
+    history(c, "ai-new", "");
+    assert_true(said(c, "\"data\":\"ab\""));
+}
+
 static void until_attach_needs_an_acknowledgement(void **state)
 {
     struct fixture *f = *state;
@@ -104,6 +122,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(page_shows_the_newest_version_of_each_message, setup, teardown),
         cmocka_unit_test_setup_teardown(until_attach_stays_where_the_acknowledgement_was_even_after_a_late_resume, setup, teardown),
         cmocka_unit_test_setup_teardown(until_attach_shows_messages_as_they_were_at_the_attach, setup, teardown),
+        cmocka_unit_test_setup_teardown(until_attach_of_a_channel_that_a_wildcard_had_from_its_beginning_is_empty, setup, teardown),
         cmocka_unit_test_setup_teardown(until_attach_needs_an_acknowledgement, setup, teardown),
         cmocka_unit_test_setup_teardown(third_request_under_way_is_refused_and_places_come_back, setup, teardown),
         cmocka_unit_test_setup_teardown(connection_may_end_before_its_page_comes, setup, teardown),

@@ -322,8 +322,9 @@ static inline void written(struct publish *p)
     publish_free(p);
 }
 
-static inline void write_to(struct fixture *f, const char *channel, enum store_action action, const char *event,
-                            const char *data, const char *extras)
+/* On its way, no further. */
+static inline void begin_write(struct fixture *f, const char *channel, enum store_action action, const char *event,
+                               const char *data, const char *extras)
 {
     struct publish *p = publish_new(&f->core->env, f->core->app, written);
     p->user = f;
@@ -339,6 +340,12 @@ static inline void write_to(struct fixture *f, const char *channel, enum store_a
     extras_read(p->op.write.extras, &p->op.arena, &p->extras);
     p->op.write.status = p->extras.status;
     hub_publish(&f->core->env, p);
+}
+
+static inline void write_to(struct fixture *f, const char *channel, enum store_action action, const char *event,
+                            const char *data, const char *extras)
+{
+    begin_write(f, channel, action, event, data, extras);
     core_settle(f->core);
 }
 

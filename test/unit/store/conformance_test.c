@@ -364,6 +364,9 @@ static void page_keeps_within_its_bounds(void **state)
     c->op.read.start_ms = 300;
     c->op.read.end_ms = 300;
     assert_str(show(f, c), "3:ordinary0");
+    c = call_new(f, STORE_PAGE);
+    c->op.read.start_history = STORE_NO_HISTORY;
+    assert_str(show(f, c), "");
 }
 
 /* 9, case 16. */
