@@ -62,20 +62,29 @@ static uint32_t queue_frames_max(const struct config *config)
 
 struct conn_limits ws_send_limits(const struct config *config)
 {
-    return (struct conn_limits){queue_frames_max(config), config->websocket.max_bytes};
+    return (struct conn_limits){queue_frames_max(config), config_send_bytes_max(config)};
 }
 
+/* None either when half of the bytes are taken: one more frame, of whatever size, shall not meet their limit. */
 size_t ws_room(void *sink)
 {
     struct ws *ws = conn_user(sink);
-    uint32_t max = queue_frames_max(ws->shard->server->config);
+    const struct config *config = ws->shard->server->config;
+    uint32_t max = queue_frames_max(config);
     size_t queued = conn_queued_frames(sink);
+    if (queued > 0 && conn_queued_bytes(sink) > config_send_bytes_max(config) / 2)
+        return 0;
     if (max == 0)
         return SIZE_MAX;
     return queued < max ? max - queued : 0;
 }
 
-const struct session_link ws_link = {close_with, send_ping};
+static size_t unread(void *sink)
+{
+    return conn_queued_bytes(sink);
+}
+
+const struct session_link ws_link = {close_with, send_ping, unread};
 
 void ws_control(void *sink, int code, struct str reason)
 {

@@ -194,7 +194,7 @@ struct config {
     } http_api;
     struct {
         uint64_t max_messages; /* outbound frames per socket, 1000; 0 = bytes only (then 10,000) */
-        uint64_t max_bytes;    /* outbound bytes per socket; 0 = none */
+        uint64_t max_bytes;    /* outbound bytes per socket; 0 = not set: config_send_bytes_max() */
         bool disconnect_on_buffer_full;
         uint64_t max_message_size, max_frame_size;
         bool auto_ping;
@@ -319,6 +319,13 @@ struct config {
         bool colors, include_target;
     } logging;
 };
+
+/* What may wait for one socket where max_bytes says nothing, and in a closed gate. */
+#define SEND_BYTES_DEFAULT (64u << 20)
+static inline uint64_t config_send_bytes_max(const struct config *config)
+{
+    return config->websocket.max_bytes > 0 ? config->websocket.max_bytes : SEND_BYTES_DEFAULT;
+}
 
 struct config_request {
     const char *file;      /* --config, or NULL: config/config.toml, config/config.json, else demo profile */

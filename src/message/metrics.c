@@ -138,6 +138,7 @@ static const char *const RUN_REASONS[] = {"complete", "cancelled", "error", "unk
 static const char *const SURFACES[] = {"latest", "versions", NULL};
 static const char *const HITS[] = {"hit", "miss", NULL};
 static const char *const SUBSTITUTIONS[] = {"applied", "missing_latest", "not_versioned", NULL};
+static const char *const LIMITS[] = {"channels", "wildcards", "filters", "subscribes", "positions", "histories", "replays", NULL};
 static const char *const LIMITERS[] = {"messages", "client_events", "presence_update", NULL};
 static const char *const NO_CONTEXT[] = {"unknown", NULL};
 
@@ -159,6 +160,7 @@ enum table_id {
     SUBSTITUTED,
     LIMIT_CHECKS,
     LIMIT_TRIGGERS,
+    LIMITS_REACHED,
     TABLES
 };
 enum table_kind { COUNTER, GAUGE, HISTOGRAM };
@@ -202,6 +204,8 @@ static const struct table {
                       "app_id,port,limiter_type,request_context", COUNTER, LIMITERS, NO_CONTEXT},
     [LIMIT_TRIGGERS] = {"rate_limit_triggered_total", "Requests refused by a rate limit",
                         "app_id,port,limiter_type,request_context", COUNTER, LIMITERS, NO_CONTEXT},
+    [LIMITS_REACHED] = {"connection_limits_reached_total", "What a client asked for beyond what one connection, or all of them, may have",
+                        "app_id,port,limit", COUNTER, LIMITS, NULL},
 };
 
 /* The limiters by client address, which belong to no app. */
@@ -435,6 +439,11 @@ void metrics_connection_limit(const struct env *env, const struct app *app, cons
     count(env, app, LIMIT_CHECKS, limiter, NO_CONTEXT[0]);
     if (triggered)
         count(env, app, LIMIT_TRIGGERS, limiter, NO_CONTEXT[0]);
+}
+
+void metrics_limit_reached(const struct env *env, const struct app *app, const char *limit)
+{
+    count(env, app, LIMITS_REACHED, limit, NULL);
 }
 
 void metrics_ai_validated(const struct env *env, const struct app *app, struct str event)

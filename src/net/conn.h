@@ -39,7 +39,11 @@ struct conn_protocol {
 };
 
 /* Bounds of what waits for a socket that takes no more; when it takes more, a full queue is sent at once and
- * then asked again. One frame, however large, fits into an empty queue. */
+ * then asked again. One frame, however large, fits into an empty queue. While all connections of the pool together have more than
+ * CONN_POOL_BYTES_MAX queued (a frame counts for each of them), one with a limit of bytes has no more than CONN_SQUEEZED_BYTES:
+ * those that read least pay first. */
+#define CONN_POOL_BYTES_MAX (1ull << 30)
+#define CONN_SQUEEZED_BYTES (256u << 10)
 struct conn_limits {
     uint32_t queue_frames_max; /* 0 = none */
     uint64_t queue_bytes_max;  /* 0 = none */

@@ -253,9 +253,12 @@ void conn_writable(struct conn *c)
 
 static bool fits(const struct conn *c, const struct frame *f)
 {
+    uint64_t bytes_max = c->limits.queue_bytes_max;
     if (c->limits.queue_frames_max && c->queued_frames >= c->limits.queue_frames_max)
         return false;
-    return !c->limits.queue_bytes_max || conn_queued_bytes(c) + size_of(f) <= c->limits.queue_bytes_max;
+    if (bytes_max > CONN_SQUEEZED_BYTES && c->pool->queued_bytes > CONN_POOL_BYTES_MAX)
+        bytes_max = CONN_SQUEEZED_BYTES;
+    return !bytes_max || conn_queued_bytes(c) + size_of(f) <= bytes_max;
 }
 
 /* The queue is not empty: room as it is, or after sending now instead of at the end of the turn? */

@@ -5,6 +5,9 @@
  * will come, live: no frame begins at or below A and ends above it, so page and frames are the text, with nothing to be cut. That holds for one life of the stream only, so a stream that is
  * another by now is refused with 104005.
  *
+ * Limits: IN_FLIGHT_MAX requests under way per connection, and none while the client leaves UNREAD_MAX bytes unread: 4301, and
+ * connection_limits_reached_total{limit="histories"}.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <stdarg.h>
@@ -17,7 +20,7 @@
 #include "message/history_page.h"
 #include "session/internal.h"
 
-enum { IN_FLIGHT_MAX = 2, LIMIT_DEFAULT = 100, LIMIT_MAX = 1000, REQUEST_ID_MAX = 256, TEXT_MAX = 512 };
+enum { IN_FLIGHT_MAX = 2, UNREAD_MAX = 1 << 20 /* bytes */, LIMIT_DEFAULT = 100, LIMIT_MAX = 1000, REQUEST_ID_MAX = 256, TEXT_MAX = 512 };
 
 struct ask {
     struct session *s;
@@ -205,10 +208,15 @@ static bool has_good_cursor(struct ask *a)
     return wrong == NULL || refuse(a, CODE_GENERIC, "Invalid message format: %s", wrong);
 }
 
+/* Pages that a client does not read are under way, too. */
 static bool is_within_rate(struct ask *a)
 {
-    return a->s->histories < IN_FLIGHT_MAX ||
-           refuse(a, CODE_CLIENT_EVENT, "Too many concurrent channel_history requests for this connection");
+    const struct session *s = a->s;
+    size_t unread = s->all->link->unread != NULL ? s->all->link->unread(s->sink) : 0;
+    if (s->histories < IN_FLIGHT_MAX && unread <= UNREAD_MAX)
+        return true;
+    metrics_limit_reached(env_of(s), s->app, "histories");
+    return refuse(a, CODE_CLIENT_EVENT, "Too many concurrent channel_history requests for this connection");
 }
 
 static bool (*const checks[])(struct ask *a) = {

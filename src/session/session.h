@@ -20,6 +20,7 @@ struct directory; /* session/directory.h */
 struct session_link {
     void (*close)(void *sink, unsigned code, struct str reason); /* close frame, then TCP close (chapter 1, 8.2) */
     void (*ping)(void *sink);                                    /* native ping */
+    size_t (*unread)(void *sink);                                /* bytes that the client has not taken yet; NULL = not known */
 };
 
 struct session_params { /* from the query string, validated (chapter 1, 1.2) */

@@ -165,7 +165,7 @@ static void attach(struct sub *sub, const struct channel_name *name, struct filt
         .fresh = sub->work != NULL && sub->work->fresh,
         .overflow = gate_is_full,
         .gate_frames_max = gate_frames_max(config),
-        .gate_bytes_max = config->websocket.max_bytes,
+        .gate_bytes_max = config_send_bytes_max(config),
     };
     sub->next = hub_attach(env_of(s), &request);
 }

@@ -124,7 +124,7 @@ static void turn(struct world *w, void *what)
     world_after(w, MS(1), turn, s, s->node->life);
 }
 
-static const struct session_link sim_link = {sim_close, sim_ping};
+static const struct session_link sim_link = {sim_close, sim_ping, NULL};
 
 static void shard_start(struct node *n, unsigned index)
 {

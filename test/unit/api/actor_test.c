@@ -28,7 +28,7 @@ static void ignore_close(void *sink, unsigned code, struct str reason)
 static void ignore_ping(void *sink)
 {
 }
-static const struct session_link ignoring = {ignore_close, ignore_ping};
+static const struct session_link ignoring = {ignore_close, ignore_ping, NULL};
 
 static int open_world(void **state)
 {

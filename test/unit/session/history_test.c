@@ -106,6 +106,19 @@ static void third_request_under_way_is_refused_and_places_come_back(void **state
     assert_string_equal(answer(c), "channel_history(news) channel_history(news)");
 }
 
+/* Or one client that asks and does not read would fill the memory. */
+static void pages_that_are_not_read_are_under_way_too(void **state)
+{
+    struct fixture *f = *state;
+    struct client *c = v2(f);
+    subscribe(f, c, "news");
+    c->unread = (1 << 20) + 1;
+    assert_string_equal(history(c, "news", ""), "error:4301");
+    assert_int_equal(limits_reached(f, "histories"), 1);
+    c->unread = 1 << 20;
+    assert_string_equal(history(c, "news", ""), "channel_history(news)");
+}
+
 static void connection_may_end_before_its_page_comes(void **state)
 {
     struct fixture *f = *state;
@@ -125,6 +138,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(until_attach_of_a_channel_that_a_wildcard_had_from_its_beginning_is_empty, setup, teardown),
         cmocka_unit_test_setup_teardown(until_attach_needs_an_acknowledgement, setup, teardown),
         cmocka_unit_test_setup_teardown(third_request_under_way_is_refused_and_places_come_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(pages_that_are_not_read_are_under_way_too, setup, teardown),
         cmocka_unit_test_setup_teardown(connection_may_end_before_its_page_comes, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -29,7 +29,7 @@ static uint32_t end_readers(void *user, const struct app *app, struct str jti, s
 
 static int setup_sessions(void **state)
 {
-    static const struct session_link sink = {link_close, link_ping};
+    static const struct session_link sink = {link_close, link_ping, NULL};
     setup(state);
     for (size_t i = 0; i < NODES; i++) {
         struct env *env = &f->nodes[i].core->env;

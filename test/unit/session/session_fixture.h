@@ -24,6 +24,8 @@ struct client {
     unsigned close_code; /* 0 = open */
     struct buf reason;
     unsigned pings;
+    size_t unread;       /* bytes that it has not taken, as the session is told */
+    size_t room;         /* frames, as it is told after sessions_use(.., test_room) */
     char id[SOCKET_ID_TEXT];
     struct buf text; /* what heard() returned last */
     struct buf raw;  /* its frames */
@@ -54,12 +56,22 @@ static inline void test_ping(void *sink)
     ((struct client *)sink)->pings++;
 }
 
+static inline size_t test_unread(void *sink)
+{
+    return ((struct client *)sink)->unread;
+}
+
+static inline size_t test_room(void *sink)
+{
+    return ((struct client *)sink)->room;
+}
+
 static inline void test_control(void *sink, int code, struct str reason)
 {
     session_control(((struct client *)sink)->session, code, reason);
 }
 
-static const struct session_link test_link = {test_close, test_ping};
+static const struct session_link test_link = {test_close, test_ping, test_unread};
 
 static inline int setup(void **state)
 {
@@ -228,6 +240,20 @@ static inline struct client *v1(struct fixture *f)
 static inline struct client *v2(struct fixture *f)
 {
     return connect_as(f, "protocol=2");
+}
+
+/* connection_limits_reached_total of that limit. */
+static inline unsigned limits_reached(struct fixture *f, const char *limit)
+{
+    struct buf text = {0}, wanted = {0};
+    metric_render(f->core->env.metrics->registry, STR(""), &text);
+    buf_char(&text, '\0');
+    buf_fmt(&wanted, "limit=\"%s\"} %c", limit, '\0');
+    const char *at = strstr(text.p, wanted.p);
+    unsigned n = at != NULL ? (unsigned)strtoul(at + strlen(wanted.p), NULL, 10) : UINT32_MAX;
+    buf_free(&text);
+    buf_free(&wanted);
+    return n;
 }
 
 /* Nothing settles: the next command comes in the same read. */
