@@ -32,7 +32,7 @@ static void listening(void *user, unsigned topic)
 {
     listens = true;
 }
-static void joined(void *user, struct str node)
+static void joined(void *user, struct str node, enum bus_peer_joins how, bool leads)
 {
 }
 static void left(void *user, struct str node, bool clean, bool leads)

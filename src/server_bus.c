@@ -149,9 +149,19 @@ static void on_missed(void *user)
     bring_all(user, has_missed, &(struct arrival){0});
 }
 
-static void on_peer_joined(void *user, struct str node)
+static void is_back(struct arrival *a)
 {
-    log_info("bus", "node %.*s is here", STR_ARG(node));
+    hub_peer_back(a->env, a->node, a->leads);
+}
+
+static void on_peer_joined(void *user, struct str node, enum bus_peer_joins how, bool leads)
+{
+    if (how == PEER_NEW) {
+        log_info("bus", "node %.*s is here", STR_ARG(node));
+        return;
+    }
+    log_warn("bus", "node %.*s is back: it was silent, not dead; its members are asked for, and it looks for what it has missed", STR_ARG(node));
+    bring_all(user, is_back, &(struct arrival){.node = node, .leads = leads});
 }
 
 static void has_left(struct arrival *a)

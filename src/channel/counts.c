@@ -21,7 +21,7 @@
 #include "channel/internal.h"
 #include "channel/remote.h"
 
-enum { COUNT_EVERY_MS = 100, COUNTS_WAIT_MS = 1000, NODE_NAME_MAX = 64 };
+enum { COUNT_EVERY_MS = 100, COUNTS_WAIT_MS = 1000 };
 
 struct node_count {
     char node[NODE_NAME_MAX];

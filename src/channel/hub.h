@@ -269,6 +269,9 @@ void hub_on_missed(struct hub *hub, void (*missed)(void *user), void *user);
 /* It is dead, or has said good-bye. leads: this node is the one that tells the outside of it, where no other rule says who does
  * (channel/departed.h), and of what stands in its will (channel/will.h). */
 void hub_peer_left(struct env *env, struct str node, bool leads);
+/* A node that hub_peer_left() has told of was not dead: its members and counts are asked for, and it is told, so that it looks for what was
+ * not published for it. leads: as above, for members who are there again. */
+void hub_peer_back(struct env *env, struct str node, bool leads);
 /* The topic is heard from now on. */
 void hub_listening(struct env *env, unsigned topic);
 /* Something that this node has published to the topic will not arrive: those who listen are told, as soon as that gets through. */

@@ -36,6 +36,7 @@ struct hub {
     struct questions *questions;   /* questions.c; NULL = none asked yet */
     struct will *will;             /* will.c; NULL = nothing to leave yet */
     struct list estates;           /* executor.c: wills of other nodes that are being carried out */
+    uint64_t given_up_ms;          /* topics.c: when another node has said last that it took this one for dead; 0 = never */
     struct topic *topics;          /* topics.c; NULL = no bus, or nothing heard yet */
     struct upper {
         void (*take)(void *user, struct env *env, struct str node, struct str payload);
@@ -246,6 +247,8 @@ bool topic_is_heard(const struct channel *ch);
 void topics_watch(struct env *env, unsigned window);
 void topics_unwatch(struct env *env);
 bool topics_are_heard(struct env *env);
+/* Others took this node for dead: every channel of the shard looks for what was not published for it. */
+void topics_given_up(struct env *env);
 void topics_free(struct hub *hub);
 
 /* peers.c */
@@ -259,6 +262,7 @@ void last_event_drop(struct channel *ch);
 bool last_event_known(struct channel *ch);
 void peers_ask_again(struct channel *ch);
 void peers_forget(struct channel *ch); /* the channel is in no topic any more */
+enum { NODE_NAME_MAX = 64 };
 enum member_change { MEMBER_CAME, MEMBER_WENT, MEMBER_CHANGED };
 /* The first place here of a user, the last one gone, or another info: the other nodes hear of it. */
 void peers_tell_member(struct channel *ch, enum member_change what, struct str user_id, struct str user_info);

@@ -8,12 +8,14 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
 #include "base/pack.h"
 #include "channel/departed.h"
 #include "channel/internal.h"
+#include "channel/presence_log.h"
 #include "channel/questions.h"
 #include "channel/remote.h"
 #include "channel/will.h"
@@ -25,6 +27,8 @@ struct peers {
     struct timer timer; /* set = answers are waited for */
     size_t answers;     /* that have not come */
     bool known;
+    bool restores;      /* this node tells the outside of members who are back with: */
+    char back[NODE_NAME_MAX]; /* the node that was taken for dead; "" = none */
 };
 
 /* ---- saying ---- */
@@ -238,6 +242,17 @@ static void place_changed(void *user, struct str user_id, struct str user_info, 
         member_went(user, user_id);
 }
 
+/* Whoever went with a node that was not dead is there again: the same node that told the outside of the one tells of the other. */
+static void place_restored(void *user, struct str user_id, struct str user_info, bool added)
+{
+    struct channel *ch = user;
+    place_changed(ch, user_id, user_info, added);
+    if (!added)
+        return;
+    presence_log_add(ch, MEMBER_ADDED_EVENT, "join", user_id, user_info, (struct socket_id){0}, STR_NONE);
+    tell_member_added(ch, user_id);
+}
+
 static void take_members(struct env *env, struct str node, struct str payload)
 {
     struct channel *ch = take_channel(env, &payload);
@@ -248,14 +263,70 @@ static void take_members(struct env *env, struct str node, struct str payload)
     size_t n = 0;
     while (n < count && unpack_text(&payload, &places[n].user_id) && unpack_text(&payload, &places[n].user_info))
         n++;
+    bool is_back = str_eq(node, str_of(ch->peers->back));
     if (n == count)
-        presence_set_at(member_presence(ch), node, places, n, place_changed, ch);
+        presence_set_at(member_presence(ch), node, places, n, is_back && ch->peers->restores ? place_restored : place_changed, ch);
+    if (is_back)
+        ch->peers->back[0] = '\0';
     free(places);
     if (!ch->peers->known && --ch->peers->answers == 0)
         settled(ch->peers);
 }
 
 /* ---- nodes ---- */
+
+struct given_up_mail {
+    struct task task;
+    struct env *env;
+};
+
+static void given_up_arrives(struct task *task)
+{
+    struct given_up_mail *mail = list_of(task, struct given_up_mail, task);
+    topics_given_up(mail->env);
+    free(mail);
+}
+
+/* Another node took this one for dead until now, and did not publish for it. */
+static void take_given_up(struct env *env)
+{
+    for (unsigned i = 0; i < env->shards; i++) {
+        struct given_up_mail *mail = mem_new(struct given_up_mail);
+        *mail = (struct given_up_mail){.task.run = given_up_arrives, .env = env->all[i]};
+        env->post(env, i, &mail->task);
+    }
+}
+
+static void tell_given_up(struct env *env, struct str node)
+{
+    struct buf payload = {0};
+    remote_begin(&payload, REMOTE_GIVEN_UP);
+    pack_u64(&payload, 0);
+    env->bus->send(env, node, buf_view(&payload));
+    buf_free(&payload);
+}
+
+static void members_back(struct channel *ch, struct str node, bool leads)
+{
+    if (!is_asked_for(ch))
+        return;
+    struct str teller = ch->presence != NULL ? departed_teller(ch, node) : STR_NONE;
+    peers_ask_again(ch);
+    ch->peers->restores = teller.p != NULL ? str_eq(teller, ch->env->bus->self(ch->env)) : leads;
+    snprintf(ch->peers->back, sizeof ch->peers->back, "%.*s", STR_ARG(node));
+}
+
+void hub_peer_back(struct env *env, struct str node, bool leads)
+{
+    size_t at = 0;
+    if (env->shard == 0)
+        tell_given_up(env, node);
+    for (struct channel *ch; (ch = map_next(&env->hub->owned, &at)) != NULL;) {
+        if (ch->in_topic)
+            members_back(ch, node, leads);
+        counts_ask_again(ch);
+    }
+}
 
 unsigned hub_place(struct str payload)
 {
@@ -283,6 +354,8 @@ void hub_received(struct env *env, struct str node, struct str payload)
         counts_answered(env, node, payload);
     else if (kind == REMOTE_FORGET)
         take_forget(env, payload);
+    else if (kind == REMOTE_GIVEN_UP)
+        take_given_up(env);
     else if (kind >= REMOTE_UPPER && kind < REMOTE_KINDS && env->hub->uppers[kind - REMOTE_UPPER].take != NULL)
         env->hub->uppers[kind - REMOTE_UPPER].take(env->hub->uppers[kind - REMOTE_UPPER].user, env, node, payload);
 }

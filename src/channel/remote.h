@@ -32,6 +32,7 @@ enum remote_kind {
     REMOTE_LOST,                                                             /* published; nothing follows */
     REMOTE_UPPER,                                                            /* sent; from here on src/session speaks: */
     REMOTE_REVOCATION = REMOTE_UPPER, REMOTE_ASK_ACTOR, REMOTE_ACTOR,
+    REMOTE_GIVEN_UP,                                                         /* sent, by the hub: last, so that no number changes */
     REMOTE_KINDS
 };
 void remote_begin(struct buf *out, enum remote_kind kind);

@@ -150,6 +150,16 @@ void hub_listening(struct env *env, unsigned number)
         watch_topic_on(env);
 }
 
+/* Operations and annotations of other nodes may be missing. */
+static void channel_missed(struct channel *ch)
+{
+    if (ch->follows)
+        repair_doubt(ch);
+    annotations_unheard(ch);
+    if (annotations_held(ch) && channel_has_listeners(ch))
+        annotations_ready(ch);
+}
+
 /* Every channel that follows looks for what it may have missed. */
 void hub_missed(struct env *env)
 {
@@ -158,15 +168,23 @@ void hub_missed(struct env *env)
         env->hub->missed(env->hub->missed_user);
     will_renew(env);
     for (struct channel *ch; (ch = map_next(&env->hub->owned, &at)) != NULL;) {
-        if (ch->follows)
-            repair_doubt(ch);
-        annotations_unheard(ch);
-        if (annotations_held(ch) && channel_has_listeners(ch))
-            annotations_ready(ch);
+        channel_missed(ch);
         if (ch->in_topic)
             peers_ask_again(ch);
         counts_ask_again(ch);
     }
+}
+
+void topics_given_up(struct env *env)
+{
+    size_t at = 0;
+    uint64_t now_ms = env_now_ms(env);
+    /* Several tell of the same silence; of the next one nobody can before it has lasted that long. */
+    if (env->hub->given_up_ms == 0 || now_ms >= env->hub->given_up_ms + env->config->adapter.node_timeout_ms)
+        will_renew(env);
+    env->hub->given_up_ms = now_ms;
+    for (struct channel *ch; (ch = map_next(&env->hub->owned, &at)) != NULL;)
+        channel_missed(ch);
 }
 
 void channel_look_at_bus(struct channel *ch)

@@ -14,7 +14,7 @@
  *
  * Passing on claims: of several executors one gets it. And it loses nothing: if the executor dies before it has told, it stands in its
  * will. So the outside is told once. Exceptions: a change that waits when the node dies (Redis away, queue full) is not in the will;
- * a node that has only been taken for dead finds its will read when it is back, and renews it within RENEW_MS; if the last node of a
+ * a node that has only been taken for dead finds its will read when it is back, and renews it then; if the last node of a
  * fleet dies, nobody executes. A member of a dead node whose channel has begun to live at another one since the kill, but before the
  * death was noticed, is in presence history as orphan_cleanup, but no webhook tells of him.
  *

@@ -35,6 +35,8 @@ enum {
 
 struct bus;
 
+enum bus_peer_joins { PEER_NEW, PEER_BACK };
+
 struct bus_handlers {
     /* Published to a topic by another node. */
     void (*published)(void *user, struct str node, unsigned topic, struct str payload);
@@ -43,7 +45,8 @@ struct bus_handlers {
     void (*listening)(void *user, unsigned topic);
     /* From now on something may be missing on all topics that are listened to. */
     void (*missed)(void *user);
-    void (*peer_joined)(void *user, struct str node);
+    /* PEER_BACK: it was told of as dead before, and was not: it has been silent for too long, or was not heard. leads: as below. */
+    void (*peer_joined)(void *user, struct str node, enum bus_peer_joins how, bool leads);
     /* clean: it has said good-bye. Every node is told; leads: this node is the one that does what only one may do. Whoever led may go
      * before it has done so: when it leaves within two node_timeout_ms, its successor is told of that node again, with leads. So
      * somebody leads at least once. */

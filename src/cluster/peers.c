@@ -149,8 +149,19 @@ static void death_comes(struct timer *timer)
         wheel_set(loop_wheel(bus->loop), timer, peer->heard_ms + bus->options.node_timeout_ms);
 }
 
+/* An id is new at each start: whoever has one of the dead was none. */
+static enum bus_peer_joins joins_how(const struct bus *bus, const char *id)
+{
+    for (uint64_t i = 0; i < BUS_PEERS_MAX && i < bus->gone_count; i++)
+        if (!bus->gone[i].clean && memcmp(bus->gone[i].id, id, BUS_ID_BYTES) == 0)
+            return PEER_BACK;
+    return PEER_NEW;
+}
+
 static struct bus_peer *join(struct bus *bus, const char *id)
 {
+    enum bus_peer_joins how = joins_how(bus, id);
+    bool leads = leader_of(bus) == bus->id;
     struct bus_peer *peer = mem_new(struct bus_peer);
     peer->bus = bus;
     memcpy(peer->id, id, BUS_ID_BYTES);
@@ -167,7 +178,7 @@ static struct bus_peer *join(struct bus *bus, const char *id)
     atomic_store(&bus->peers_alive, bus->peers.count);
     refresh_everything(bus);
     log_info("cluster", "node %s has joined; %zu peers", peer->node, bus->peers.count);
-    bus->options.handlers.peer_joined(bus->options.user, node_of(peer));
+    bus->options.handlers.peer_joined(bus->options.user, node_of(peer), how, leads);
     return peer;
 }
 

@@ -45,6 +45,20 @@ describe('clocks that are wrong', () => {
     assert.equal((await apis[0].versions(silent, serial, { limit: 10 })).body.items.length, 2, 'one version closes it');
   });
 
+  test('what one has made the other may change: the newest version is the newest by its position [3.11]', async () => {
+    const channel = fresh('ai'), { message_serial: serial, version_serial } = await apis[0].create(channel, 'a'); // an hour ahead
+    const behind = ok(await apis[1].append(channel, serial, 'b')); // an hour behind
+    const ahead = ok(await apis[0].append(channel, serial, 'c'));
+    assert.deepEqual([behind, ahead].map(a => [a.status, a.delivery_serial]), [['applied', 2], ['applied', 3]]);
+    assert.ok(version_serial < behind.version_serial && behind.version_serial < ahead.version_serial);
+    for (const api of apis) {
+      const item = await api.latest(channel, serial);
+      assert.deepEqual([item.data, item.version.serial], ['abc', ahead.version_serial]);
+    }
+    assert.equal(ok(await apis[1].update(channel, serial, { data: 'd' })).delivery_serial, 4);
+    assert.equal((await apis[0].latest(channel, serial)).data, 'd');
+  });
+
   test('history and rewinds by time tell one time on both', async () => {
     const names = apis.map(() => fresh('ai'));
     for (const [k, api] of apis.entries()) ok(await api.publish(names[k], 'e', 'old'));

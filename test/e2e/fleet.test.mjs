@@ -161,6 +161,50 @@ describe('a fleet of three', () => {
     assert.deepEqual([viewer.faults, late.faults], [[], []]);
   });
 
+  test('a thousand messages of one node are heard at another in their order, none twice [5.24]', async () => {
+    const channel = fresh(), client = await connect(1);
+    await client.subscribe(channel);
+    for (let i = 0; i < 1000; i += 10) ok(await apis[0].post('/batch_events', { batch: Array.from({ length: 10 }, (_, j) => ({ channel, name: 'n', data: `${i + j}` })) }));
+    const heard = () => client.of(channel).filter(f => f.event === 'n').map(f => f.data);
+    await until(() => heard().length >= 1000, () => `${heard().length} of 1000`);
+    assert.deepEqual(heard(), Array.from({ length: 1000 }, (_, i) => `${i}`));
+  });
+
+  test('a node that is told to stop closes with 4200, and its members are gone without a timeout; a new one is heard at once [5.23] [5.26]', async () => {
+    const room = fresh('presence'), channel = fresh(), viewer = await connect(0), going = await connect(2);
+    await viewer.subscribe(channel);
+    await viewer.subscribe(room, { channel_data: JSON.stringify({ user_id: 'stays' }) });
+    await going.subscribe(room, { channel_data: JSON.stringify({ user_id: 'goes' }) });
+    await viewer.next(f => f.event === 'sockudo_internal:member_added' && f.data.includes('goes'));
+    fleet.nodes[2].process.kill('SIGTERM');
+    await viewer.next(f => f.event === 'sockudo_internal:member_removed' && f.data.includes('goes'), { ms: 1200 }); // a dead node's: after 1500
+    assert.equal(going.closing.code, 4200);
+    await fleet.nodes[2].exited;
+    await fleet.nodes[2].restart();
+    const api = new Api(fleet.nodes[2], demoApp);
+    ok(await api.publish(channel, 'early', '1', { extras: { ephemeral: true } })); // nothing to read from a store
+    api.close();
+    await viewer.next(f => f.event === 'early', { ms: 1000 });
+    await sleep(50);
+    assert.equal(viewer.of(room).filter(f => /member_removed/.test(f.event)).length, 1);
+  });
+
+  test('a node that was only asleep is back with its members, and reads what was not sent to it', async () => {
+    const room = fresh('presence'), channel = fresh(), viewer = await connect(0), sleeper = await connect(1);
+    await sleeper.subscribe(channel);
+    await viewer.subscribe(room, { channel_data: JSON.stringify({ user_id: 'stays' }) });
+    await sleeper.subscribe(room, { channel_data: JSON.stringify({ user_id: 'sleeps' }) });
+    await viewer.next(f => f.event === 'sockudo_internal:member_added' && f.data.includes('sleeps'));
+    fleet.nodes[1].process.kill('SIGSTOP');
+    try {
+      await viewer.next(f => f.event === 'sockudo_internal:member_removed' && f.data.includes('sleeps'), { ms: 4000 });
+      ok(await apis[0].publish(channel, 'meanwhile', '1'));
+    } finally { fleet.nodes[1].process.kill('SIGCONT'); }
+    await sleeper.next(f => f.event === 'meanwhile', { ms: 4000 });
+    await until(() => viewer.of(room).filter(f => /member_added/.test(f.event) && f.data.includes('sleeps')).length === 2, 'the member to be back');
+    assert.deepEqual(ok(await apis[2].get(`/channels/${room}/users`)).users.map(u => u.id).sort(), ['sleeps', 'stays']);
+  });
+
   test('PostgreSQL is killed in mid-stream: 503 meanwhile, nothing acknowledged is lost, then it goes on by itself', async () => {
     const channel = fresh('ai'), clients = await Promise.all([0, 1, 2].map(node => connect(node)));
     for (const c of clients) await c.subscribe(channel);

@@ -141,6 +141,36 @@ static void who_is_back_meanwhile_is_not_told_of(void **state)
     assert_true(strstr(rows, "-u2 ") != NULL && strstr(rows, "-u3 ") != NULL);
 }
 
+/* Whoever told the outside that he is gone tells that he is there again, or the log would not fold. */
+static void who_is_back_with_a_node_that_was_not_dead_is_told_of(void **state)
+{
+    dies("node-0");
+    advance_ms(3500);
+    dies("node-b");
+    advance_ms(3500);
+    assert_string_equal(log_rows(), "+u1 +u2 -u3 -u2 ");
+    buf_clear(&told);
+    f->cut = f->alone = false;
+    hub_peer_back(&f->nodes[0].core->env, STR("node-b"), false);
+    settle();
+    assert_string_equal(log_rows(), "+u1 +u2 -u3 -u2 +u2 ");
+    assert_true(str_find(buf_view(&told), STR("member_added\"user_id\":\"u2\"")) >= 0);
+    detach(1);
+    assert_string_equal(log_rows(), "+u1 +u2 -u3 -u2 +u2 -u2 ");
+}
+
+/* It was another node's word, and will be again. */
+static void who_is_back_is_told_of_by_the_teller_only(void **state)
+{
+    dies("node-b");
+    f->cut = f->alone = false;
+    hub_peer_back(&f->nodes[0].core->env, STR("node-b"), true);
+    settle();
+    assert_true(heard(0, "member_added"));
+    assert_string_equal(log_rows(), "+u1 +u2 ");
+    assert_int_equal(told.n, 0);
+}
+
 static void whoever_died_too_late_is_not_asked_for(void **state)
 {
     dies("node-b");
@@ -174,6 +204,8 @@ int main(void)
         T(whose_teller_dies_is_told_of_by_the_next),
         T(what_was_recorded_is_not_recorded_twice),
         T(who_is_back_meanwhile_is_not_told_of),
+        T(who_is_back_with_a_node_that_was_not_dead_is_told_of),
+        T(who_is_back_is_told_of_by_the_teller_only),
         T(whoever_died_too_late_is_not_asked_for),
         T(the_first_of_the_holders_tells_even_if_it_does_not_lead),
     };

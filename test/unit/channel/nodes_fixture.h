@@ -55,6 +55,7 @@ static inline void travels(struct env *env, enum route route, unsigned topic, st
 {
     if (f->cut)
         return;
+    assert_true(f->sent < WIRE_MAX);
     struct payload *p = &f->wire[f->sent++];
     *p = (struct payload){.route = route, .from = node_of(env), .topic = topic};
     buf_str(&p->bytes, payload);

@@ -249,6 +249,7 @@ static void a_node_that_slept_comes_back(void **state)
     wait_until(nodes[0].left_dead == 1);
     kill(other, SIGCONT);
     wait_until(nodes[0].joined == 2 && bus_wanted(nodes[0].bus, 5) == 2);
+    assert_int_equal(nodes[0].back, 1); /* the first time it was new */
 }
 
 static void a_good_bye_is_heard_at_once(void **state)

@@ -20,7 +20,7 @@ struct node {
     struct metric_registry *metrics;
     pthread_mutex_t lock;
     struct buf told; /* one line per call of a handler but published(): "listening 3\n" */
-    _Atomic unsigned published, received, dropped, dropped_unseen, missed, listening, joined, left_clean, left_dead, led;
+    _Atomic unsigned published, received, dropped, dropped_unseen, missed, listening, joined, left_clean, left_dead, led, back;
     _Atomic uint64_t received_hash;
     _Atomic int64_t last;            /* number in the last payload to a topic */
     _Atomic unsigned out_of_order;
@@ -103,11 +103,12 @@ static inline void on_missed(void *user)
     n->missed++;
 }
 
-static inline void on_joined(void *user, struct str from)
+static inline void on_joined(void *user, struct str from, enum bus_peer_joins how, bool leads)
 {
     struct node *n = user;
-    tell(n, "joined", from);
+    tell(n, how == PEER_BACK ? "back" : "joined", from);
     n->joined++;
+    n->back += how == PEER_BACK;
 }
 
 static inline void on_left(void *user, struct str from, bool clean, bool leads)
