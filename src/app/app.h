@@ -80,6 +80,7 @@ struct channel_name {
     struct str users;                  /* "u1,u2" of base#u1,u2; absent if not user-limited */
     bool server_to_user;               /* #server-to-user-<id> */
     bool meta;                         /* [meta]<channel>; the others are those of <channel>, without its cache */
+    bool internal;                     /* the server's own, [online]<user id> or its [meta]: nothing else is said of it */
     bool wildcard;                     /* a*b: no channel, but what is told of all that match; public, no namespace */
 };
 /* NULL, or the failure text of chapter 1, 5.1 (without "Channel error: "), in `arena`. */
@@ -88,6 +89,10 @@ const char *channel_name_check(const struct app *app, struct str channel, struct
 /* The same for what may be subscribed to: also [meta]<channel> and a*b (chapter 1, 5.2, 5.3). */
 const char *subscription_name_check(const struct app *app, struct str name, struct channel_name *out,
                                     struct arena *arena);
+/* The subscriptions of this channel are the connections that are signed in as that user (chapter 1, 4.3). No client and no request can
+ * name one, since '[' is no character of a name. */
+#define CHANNEL_ONLINE_PREFIX "[online]"
+bool channel_name_internal(struct str channel, struct channel_name *out);
 /* Whether wildcards may match channels like this one: public ones that are for everybody. */
 bool wildcard_may_match(const struct channel_name *name);
 /* Whether a pattern with one '*' and a name agree. */

@@ -231,6 +231,12 @@ const char *channel_name_check(const struct app *app, struct str channel, struct
     return wrong ? wrong : check_users(channel, out, arena);
 }
 
+bool channel_name_internal(struct str channel, struct channel_name *out)
+{
+    *out = (struct channel_name){.kind = CHANNEL_PUBLIC, .internal = true, .logical = channel};
+    return str_starts(channel, STR(CHANNEL_ONLINE_PREFIX));
+}
+
 /* ---- what is no channel, but may be subscribed to ---- */
 
 static const char *check_wildcard(const struct app *app, struct str pattern, struct channel_name *out,

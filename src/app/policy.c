@@ -53,7 +53,7 @@ struct channel_policy channel_policy(const struct app *app, struct str channel,
     const struct config *g = app->global;
     const struct recovery_policy *recovery = &app->config->recovery;
     struct channel_policy p = {0};
-    if (name && (name->meta || name->wildcard))
+    if (name && (name->meta || name->wildcard || name->internal))
         return p; /* nothing is published to them */
     set_history(&p, app, name && name->ns ? name->ns : &unset);
     p.ai = is_ai(g, channel);

@@ -41,12 +41,13 @@ static void count_interest(struct channel *ch, unsigned shard, unsigned lane, bo
     ch->subscriptions += (uint32_t)change;
     ch->silent += silent ? (uint32_t)change : 0;
     const char *type = channel_kind_word(ch->kind.kind);
-    metrics_subscription(ch->env, ch->app, type, change);
+    if (!ch->kind.internal)
+        metrics_subscription(ch->env, ch->app, type, change);
     if (was != (ch->subscriptions > 0) && ch->kind.meta)
         ch->env->hub->metas += (size_t)change;
     if (was != (ch->subscriptions > 0) && ch->kind.meta)
         tell_meta_changed(ch);
-    if (was != (ch->subscriptions > 0))
+    if (was != (ch->subscriptions > 0) && !ch->kind.internal)
         metrics_active_channel(ch->env, ch->app, type, change);
 }
 

@@ -106,7 +106,7 @@ static void settled(struct counts *c)
     c->known = true;
     c->first = c->owes = c->lost = false;
     wheel_cancel(ch->env->wheel, &c->wait);
-    if (owes)
+    if (owes || ch->kind.internal) /* who watches a user has asked before all nodes had answered */
         tell_counted(ch, first);
     owner_settle(ch);
 }
@@ -175,7 +175,7 @@ void counts_watch(struct env *env, struct app *app, struct str name)
     struct channel_name kind;
     struct arena arena = {0};
     struct channel *ch = NULL;
-    if (env->bus != NULL && channel_name_check(app, name, &kind, &arena) == NULL)
+    if (env->bus != NULL && (channel_name_internal(name, &kind) || channel_name_check(app, name, &kind, &arena) == NULL))
         ch = owner_channel(env, app, name, &kind);
     arena_free(&arena);
     if (ch == NULL)

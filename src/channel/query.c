@@ -48,7 +48,7 @@ static void answer_users(struct query *q, const struct channel *ch)
 static void answer_channels(struct query *q, const struct channel *ch)
 {
     if (ch->app != q->app || channel_subscriptions(ch) == 0 || !str_starts(ch->name, q->channel) ||
-        ch->kind.server_to_user || ch->kind.meta)
+        ch->kind.server_to_user || ch->kind.meta || ch->kind.internal)
         return;
     if (q->channels_count == q->channels_cap) {
         q->channels_cap = q->channels_cap ? q->channels_cap * 2 : 16;
@@ -60,7 +60,7 @@ static void answer_channels(struct query *q, const struct channel *ch)
 
 static void answer_totals(struct query *q, const struct channel *ch)
 {
-    if ((q->app != NULL && ch->app != q->app) || channel_subscriptions(ch) == 0 || ch->kind.meta)
+    if ((q->app != NULL && ch->app != q->app) || channel_subscriptions(ch) == 0 || ch->kind.meta || ch->kind.internal)
         return;
     if (ch->kind.server_to_user) {
         q->users_here++;

@@ -22,7 +22,7 @@ static const struct str the_channel = {"", 0}; /* among the leavers: the last su
 
 static bool wanted(const struct channel *ch, enum notice_kind kind)
 {
-    return notice_wanted(ch->env, ch->app, kind) && !ch->kind.meta && !ch->kind.server_to_user;
+    return notice_wanted(ch->env, ch->app, kind) && !ch->kind.meta && !ch->kind.server_to_user && !ch->kind.internal;
 }
 
 static void notify(struct channel *ch, enum notice_kind kind, struct str fields)

@@ -25,6 +25,7 @@ struct sub;
 struct work;
 struct job;
 struct conversions;
+struct watchlist;
 struct batch;
 struct position;
 
@@ -61,6 +62,7 @@ struct user { /* who the client is: by sign-in (chapter 1, 4.1) or by a capabili
     struct str info;          /* JSON text, "{}" if none */
     struct capabilities *may; /* NULL = no list for anything */
     struct str jti;           /* of the token; absent: signed in */
+    struct watchlist *watch;  /* NULL = the app wants no watchlist events */
     uint64_t token_due_ms;    /* when it expires, or the grace after that ends; 0 = no token */
     bool token_expired;       /* and the client has been told */
     bool has_meta;            /* user_data had `meta`, which is counted only */
@@ -263,6 +265,20 @@ struct str session_identity(const struct session *s);
 bool user_may(const struct session *s, struct str operation, struct str channel);
 /* What fits of a text for a client into room, cut between characters. */
 struct str text_print(char *room, size_t size, const char *format, va_list args) __attribute__((format(printf, 3, 0)));
+
+/* Acknowledges a sign-in. */
+void signin_says_success(struct session *s, struct str user_data);
+
+/* ---- watchlist.c ---- */
+enum { WATCHLIST_MAX = 100 };
+/* Makes the connection one of those that say that its user is online. */
+struct watchlist *watchlist_new(struct session *s, struct str own_id);
+/* Once. Tells the states of those users (a JSON array; anything else: nobody), then acknowledges the sign-in, then tells changes. */
+void watchlist_begin(struct watchlist *w, struct str ids, struct str user_data);
+/* The connection is somebody else now: acknowledges what has not been, leaves, frees. w may be NULL in these. */
+void watchlist_replaced(struct watchlist *w);
+void watchlist_leave(struct watchlist *w); /* the connection is over: says nothing more */
+void watchlist_free(struct watchlist *w);
 
 /* ---- auth.c ---- */
 struct token;

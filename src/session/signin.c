@@ -43,6 +43,7 @@ void user_free(struct user *user)
     if (user == NULL)
         return;
     capabilities_free(user->may);
+    watchlist_free(user->watch);
     free(user);
 }
 
@@ -56,6 +57,21 @@ void user_leaves(struct session *s)
     atomic_fetch_sub_explicit(&s->app->with_meta, s->user->has_meta, memory_order_relaxed);
 }
 
+/* A token for who has signed in, or for the client that has one already, changes nothing for those who watch it. */
+static void take_watchlist(struct session *s, struct user *old)
+{
+    struct user *user = s->user;
+    if (!s->app->config->enable_watchlist_events)
+        return;
+    bool same = old != NULL && user_by_token(user) && str_eq(old->id, user->id);
+    user->watch = same && old->watch != NULL ? old->watch : watchlist_new(s, user->id);
+    if (old == NULL)
+        return;
+    if (old->watch != user->watch)
+        watchlist_replaced(old->watch);
+    old->watch = NULL;
+}
+
 void user_becomes(struct session *s, struct user *user)
 {
     struct user *old = s->user;
@@ -65,12 +81,13 @@ void user_becomes(struct session *s, struct user *user)
     s->user = user;
     s->auth_due_ms = 0;
     sub_identify(s, user->id);
+    take_watchlist(s, old);
     if (old != NULL)
         sub_forget_identity(s, old->id);
     user_free(old);
 }
 
-static void say_success(struct session *s, struct str user_data)
+void signin_says_success(struct session *s, struct str user_data)
 {
     struct buf data = {0};
     buf_lit(&data, "{\"user_data\":");
@@ -103,7 +120,10 @@ static void sign_in(struct session *s, struct str user_data, struct arena *arena
         struct user *user = user_new(id, info.p != NULL ? info : STR("{}"), STR_NONE, may);
         user->has_meta = json_get(value, STR("meta")).p != NULL;
         user_becomes(s, user);
-        say_success(s, user_data);
+        if (user->watch != NULL)
+            watchlist_begin(user->watch, json_get(value, STR("watchlist")), user_data);
+        else
+            signin_says_success(s, user_data);
     }
 }
 

@@ -492,6 +492,8 @@ void sub_leave_all(struct session *s, uint64_t lease_ms)
     free(s->by_name);
     s->by_name = NULL;
     pending_free(s);
+    if (s->user != NULL)
+        watchlist_leave(s->user->watch);
 }
 
 /* ---- whom this connection is ---- */

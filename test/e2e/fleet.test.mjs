@@ -6,7 +6,7 @@ import crypto from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { Fleet } from './lib/fleet.mjs';
 import { Api, complete, streaming, userAuth } from './lib/api.mjs';
-import { demoApp, fresh, sleep, until } from './lib/server.mjs';
+import { appWith, demoApp, fresh, sleep, until } from './lib/server.mjs';
 import { V2 } from './lib/v2.mjs';
 
 const uuid = () => crypto.randomUUID();
@@ -16,7 +16,7 @@ describe('a fleet of three', () => {
   const connect = async (node, options) => { const c = await V2.connect(fleet.nodes[node], options); open.push(c); return c; };
   const ok = answer => { assert.equal(answer.status, 200, answer.text); return answer.body; };
   before(async () => {
-    fleet = await Fleet.start({ nodes: 3, config: { connection_recovery: { enabled: true } } });
+    fleet = await Fleet.start({ nodes: 3, apps: [appWith({ features: { enable_watchlist_events: true } })], config: { connection_recovery: { enabled: true } } });
     apis = fleet.nodes.map(node => new Api(node, demoApp));
   });
   after(async () => { await Promise.all(open.map(c => c.close())); apis.forEach(api => api.close()); await fleet.stop(); });
@@ -100,6 +100,25 @@ describe('a fleet of three', () => {
     }
     ok(await apis[0].post('/users/gone/terminate_connections', {}));
     await until(() => clients[2].closing?.code === 4009, 'the close');
+  });
+
+  test('who is watched may be at any node [1.46]', async () => {
+    const signIn = async (node, user) => {
+      const c = await connect(node), user_data = JSON.stringify(user);
+      c.send('sockudo:signin', { auth: userAuth(demoApp, c.socketId, user_data), user_data });
+      await c.next(f => f.event === 'sockudo:signin_success');
+      return c;
+    };
+    const told = c => c.frames.filter(f => f.event === 'sockudo_internal:watchlist_events').map(f => f.data.events.map(e => `${e.name} ${e.user_ids}`).join(' '));
+    const here = await signIn(0, { id: 'here' }), watchers = [await signIn(1, { id: 'w1', watchlist: ['here', 'there'] }), await signIn(2, { id: 'w2', watchlist: ['there', 'here'] })];
+    const there = [await signIn(2, { id: 'there' }), await signIn(0, { id: 'there' })];
+    for (const w of watchers) await until(() => told(w).length === 2, () => `${told(w)}`);
+    await there[0].close();
+    await sleep(300);
+    await there[1].close();
+    for (const w of watchers) await until(() => told(w).length === 3, () => `${told(w)}`);
+    for (const w of watchers) assert.deepEqual(told(w), ['online here offline there', 'online there', 'offline there']);
+    for (const c of [here, ...watchers]) await c.close();
   });
 
   test('terminate and force_reconnect close each socket of the user, on every node [2.30] [1.48]', async () => {

@@ -6,7 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import PusherModule from 'pusher-js';
 import { Api } from './lib/api.mjs';
 import { startAuthEndpoint } from './lib/auth-endpoint.mjs';
-import { demoApp, fresh, oneServer, sleep, until } from './lib/server.mjs';
+import { appWith, demoApp, fresh, oneServer, sleep, until } from './lib/server.mjs';
 
 const Pusher = PusherModule.Pusher ?? PusherModule.default ?? PusherModule;
 
@@ -17,17 +17,17 @@ const once = (target, event, ms = 5000) => new Promise((resolve, reject) => {
 });
 
 describe('pusher-js', () => {
-  const held = oneServer({ before, after });
+  const held = oneServer({ before, after }, { apps: [appWith({ features: { enable_watchlist_events: true } })] });
   const clients = [];
   let backend, api;
   before(async () => { backend = await startAuthEndpoint(demoApp); api = new Api(held.server, demoApp); });
   after(() => { clients.forEach(c => c.disconnect()); backend.close(); api.close(); });
 
-  function client({ user = 'u1', key = 'app-key', ...more } = {}) {
+  function client({ user = 'u1', key = 'app-key', watchlist, ...more } = {}) {
     const pusher = new Pusher(key, {
       wsHost: '127.0.0.1', wsPort: held.server.port, forceTLS: false, enabledTransports: ['ws'], disableStats: true, cluster: 'mt1',
       channelAuthorization: { endpoint: `${backend.url}/auth`, transport: 'ajax', headers: { 'X-User': user } },
-      userAuthentication: { endpoint: `${backend.url}/user-auth`, transport: 'ajax', headers: { 'X-User': user } }, ...more,
+      userAuthentication: { endpoint: `${backend.url}/user-auth`, transport: 'ajax', headers: { 'X-User': user, ...(watchlist && { 'X-Watchlist': watchlist.join() }) } }, ...more,
     });
     clients.push(pusher);
     return pusher;
@@ -155,6 +155,24 @@ describe('pusher-js', () => {
     assert.equal(pusher.user.user_data.id, 'carla');
     await api.publish('#server-to-user-carla', 'greeting', { hello: 'carla' });
     assert.deepEqual(await heard, { hello: 'carla' });
+  });
+
+  test('is told who of its watchlist is online, comes and goes [46]', async () => {
+    const signedIn = async options => { const pusher = await connected(options); pusher.signin(); await pusher.user.signinDonePromise; return pusher; };
+    await signedIn({ user: 'erin' });
+    const watcher = await connected({ user: 'walt', watchlist: ['erin', 'finn'] }), told = [];
+    for (const name of ['online', 'offline']) watcher.user.watchlist.bind(name, event => told.push([name, event.user_ids]));
+    watcher.signin();
+    await watcher.user.signinDonePromise;
+    assert.deepEqual(told.splice(0), [['online', ['erin']], ['offline', ['finn']]]);
+    const first = await signedIn({ user: 'finn' }), second = await signedIn({ user: 'finn' });
+    await until(() => told.length > 0, 'finn to come');
+    second.disconnect();
+    await sleep(200);
+    assert.deepEqual(told.splice(0), [['online', ['finn']]], 'a second tab is nothing new, nor is its end');
+    first.disconnect();
+    await until(() => told.length > 0, 'finn to go');
+    assert.deepEqual(told, [['offline', ['finn']]]);
   });
 
   test('forced to reconnect, or told that the server ends [47] [48], it is back at once and has its channels', async () => {

@@ -5,7 +5,7 @@
 //    POST /auth         socket_id, channel_name        -> {auth, channel_data?}
 //    POST /user-auth    socket_id                      -> {auth, user_data}
 //
-// Form-encoded as pusher-js and laravel-echo send it. The header X-User (or the field user) says who asks;
+// Form-encoded as pusher-js and laravel-echo send it. The header X-User (or the field user) says who asks, X-Watchlist whom he watches;
 // channels with "forbidden" in their name are answered 403.
 import http from 'node:http';
 import { channelAuth, userAuth } from './api.mjs';
@@ -18,15 +18,16 @@ export async function startAuthEndpoint(app) {
       const fields = Object.fromEntries(new URLSearchParams(text));
       const user = request.headers['x-user'] ?? fields.user ?? 'u1';
       requests.push({ url: request.url, fields, user });
-      const { status, body } = answer(request.url, fields, user);
+      const watchlist = request.headers['x-watchlist']?.split(',');
+      const { status, body } = answer(request.url, fields, user, watchlist);
       response.writeHead(status, { 'Content-Type': 'application/json', 'Access-Control-Allow-Origin': '*' });
       response.end(JSON.stringify(body));
     });
   });
 
-  function answer(url, { socket_id, channel_name = '' }, user) {
+  function answer(url, { socket_id, channel_name = '' }, user, watchlist) {
     if (url.startsWith('/user-auth')) {
-      const user_data = JSON.stringify({ id: user, user_info: { name: `Name of ${user}` } });
+      const user_data = JSON.stringify({ id: user, user_info: { name: `Name of ${user}` }, watchlist });
       return { status: 200, body: { auth: userAuth(app, socket_id, user_data), user_data } };
     }
     if (channel_name.includes('forbidden')) return { status: 403, body: { message: 'no' } };

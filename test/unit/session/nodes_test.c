@@ -1,8 +1,9 @@
-/* nodes_test.c - two nodes: what one knows of the other's sockets, and revocations, which are in force everywhere.
+/* nodes_test.c - two nodes: what one knows of the other's sockets and users, and revocations, which are in force everywhere.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "../channel/nodes_fixture.h"
+#include "base/digest.h"
 #include "session/actor.h"
 #include "session/directory.h"
 #include "session/revocation.h"
@@ -182,6 +183,129 @@ static void a_node_that_does_not_answer_knows_no_socket(void **state)
     assert_int_equal(asked.state, ACTOR_UNKNOWN);
 }
 
+/* ---- who is online ---- */
+
+/* Connects at that node and signs in; what is said goes to `sink`. */
+static struct session *sign_in_at(unsigned node, struct sink *sink, const char *user_data)
+{
+    const struct app_config *app = &f->nodes[node].core->config->apps[0];
+    struct session_params params = {.protocol = WIRE_V1, .mode = LANE_V1};
+    struct session *s = session_new(sessions[node], sink, f->nodes[node].core->app, STR_NONE, &params);
+    struct str greeting = buf_view(&sink->got);
+    struct buf text = {0};
+    char hex[2 * SHA256_SIZE + 1];
+    size_t at = (size_t)str_find(greeting, STR("socket_id\\\":\\\"")) + 14;
+    struct hmac_key *key = hmac_key_new(app->secret);
+    buf_fmt(&text, "%.*s::user::%s", (int)strspn(greeting.p + at, "0123456789."), greeting.p + at, user_data);
+    hmac_sha256_hex(key, buf_view(&text), hex);
+    hmac_key_free(key);
+    buf_clear(&text);
+    buf_fmt(&text, "{\"event\":\"pusher:signin\",\"data\":{\"auth\":\"%.*s:%s\",\"user_data\":", STR_ARG(app->key), hex);
+    buf_json(&text, str_of(user_data));
+    buf_lit(&text, "}}");
+    sink_forget(sink);
+    session_message(s, buf_view(&text));
+    buf_free(&text);
+    settle();
+    return s;
+}
+
+/* How often the watcher was told that of u; forgets it. */
+static unsigned told(struct sink *sink, const char *state)
+{
+    char needle[64];
+    unsigned n = 0;
+    snprintf(needle, sizeof needle, "{\"name\":\"%s\",\"user_ids\":[\"u\"]}", state);
+    struct str rest = buf_view(&sink->got);
+    for (ptrdiff_t at; (at = str_find(rest, str_of(needle))) >= 0; n++)
+        rest = str_from(rest, (size_t)at + 1);
+    return n;
+}
+
+static int setup_watchlists(void **state)
+{
+    setup_sessions(state);
+    for (unsigned i = 0; i < NODES; i++)
+        f->nodes[i].core->config->apps[0].enable_watchlist_events = true;
+    return 0;
+}
+
+#define WATCHES_U "{\"id\":\"w\",\"watchlist\":[\"u\"]}"
+
+static void users_of_another_node_are_watched(void **state)
+{
+    struct sink *users = f->nodes[0].sink, *watcher = f->nodes[1].sink;
+    struct session *u = sign_in_at(0, users, "{\"id\":\"u\"}"), *w = sign_in_at(1, watcher, WATCHES_U);
+    assert_true(told(watcher, "online") == 1 && told(watcher, "offline") == 0);
+    assert_true(str_find(buf_view(&watcher->got), STR("signin_success")) > str_find(buf_view(&watcher->got), STR("watchlist_events")));
+    struct sink *tab = sink_new(f->nodes[0].core);
+    struct session *second = sign_in_at(0, tab, "{\"id\":\"u\"}");
+    session_closed(u, END_LOST);
+    advance_ms(200);
+    assert_true(told(watcher, "online") == 1 && told(watcher, "offline") == 0);
+    session_closed(second, END_GRACEFUL);
+    advance_ms(200);
+    assert_true(told(watcher, "online") == 1 && told(watcher, "offline") == 1);
+    sink_forget(watcher);
+    sink_forget(users);
+    u = sign_in_at(0, users, "{\"id\":\"u\"}");
+    advance_ms(200);
+    assert_true(told(watcher, "online") == 1 && told(watcher, "offline") == 0);
+    f->cut = f->alone = true;
+    hub_peer_left(&f->nodes[1].core->env, STR("node-a"), true);
+    settle();
+    assert_int_equal(told(watcher, "offline"), 1);
+    session_closed(u, END_LOST);
+    session_closed(w, END_LOST);
+    settle();
+    sink_free(tab);
+}
+
+/* What waits on the bus arrives, its answers wait; the payload that is the lost-th of all is lost. */
+static void one_round(unsigned *seen_payloads, unsigned lost)
+{
+    unsigned sent = f->sent;
+    for (unsigned i = 0; i < sent; i++) {
+        struct payload p = f->wire[i];
+        f->wire[i] = (struct payload){0};
+        if (p.route == LISTENING || (*seen_payloads)++ != lost)
+            arrive(&p);
+        forget(&p);
+    }
+    memmove(f->wire, f->wire + sent, (f->sent - sent) * sizeof *f->wire);
+    f->sent -= sent;
+    settle();
+}
+
+/* However the sign-in of the one and the asking of the other cross, and whichever question or answer is lost. */
+static void sign_in_that_crosses_a_question_is_not_missed(void **state)
+{
+    struct sink *users = f->nodes[0].sink, *watcher = f->nodes[1].sink;
+    for (unsigned rounds = 0; rounds < 6; rounds++)
+        for (unsigned lost = 0; lost < 8; lost++) {
+            unsigned payloads = 0;
+            sink_forget(watcher);
+            sink_forget(users);
+            f->hold = true;
+            struct session *w = sign_in_at(1, watcher, WATCHES_U);
+            for (unsigned i = 0; i < rounds; i++)
+                one_round(&payloads, lost);
+            struct session *u = sign_in_at(0, users, "{\"id\":\"u\"}");
+            f->hold = false;
+            settle();
+            advance_ms(2500); /* lost answers are waited for for a second, one behind the other */
+            assert_int_equal(told(watcher, "online"), 1);
+            assert_true(told(watcher, "offline") <= 1);
+            struct str got = buf_view(&watcher->got);
+            assert_true(str_find(got, STR("\"online\"")) > str_find(got, STR("\"offline\"")));
+            assert_true(str_find(got, STR("signin_success")) >= 0);
+            session_closed(u, END_LOST);
+            session_closed(w, END_LOST);
+            settle();
+            advance_ms(200);
+        }
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, setup_sessions, teardown_sessions)
 
 int main(void)
@@ -192,6 +316,8 @@ int main(void)
         T(a_missed_revocation_is_found_when_the_bus_is_back),
         T(a_socket_of_another_node_is_known),
         T(a_node_that_does_not_answer_knows_no_socket),
+        cmocka_unit_test_setup_teardown(users_of_another_node_are_watched, setup_watchlists, teardown_sessions),
+        cmocka_unit_test_setup_teardown(sign_in_that_crosses_a_question_is_not_missed, setup_watchlists, teardown_sessions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
