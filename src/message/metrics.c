@@ -74,6 +74,7 @@ static const struct {
     {"history_evicted_bytes_total", "Bytes removed by retention"},
     {"recovery_buffer_evictions_total", "Frames and runs that a limit has dropped from the replay buffers"},
     {"recovery_buffer_bytes", "Bytes in the replay buffers"},
+    {"replay_waiting_bytes", "Bytes read for rewinds and resumes that wait for their sockets"},
     {"connected", "Open WebSocket connections"},
     {"ai_active_streams", "Open AI streams"},
     {"event_stream_readers", "Readers of messages by server-sent events"},

@@ -67,6 +67,7 @@
     X(rollup_pending, "rollup_pending_bytes")                                                                \
     X(wildcards, "wildcard_subscriptions")                                                                   \
     X(revocations, "capability_revocations")                                                                 \
+    X(replay_waiting, "replay_waiting_bytes")                                                               \
     X(hot_bytes, "recovery_buffer_bytes")                                                                    \
     X(history_queue, "history_queue_depth")                                                                  \
     X(history_degraded, "history_degraded_channels")                                                         \

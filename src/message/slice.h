@@ -18,6 +18,9 @@ struct slice {
     size_t bytes;      /* of the frames */
     struct replay_frame *frames; /* texts in the arena */
     struct arena arena;
+    /* Of one that a session's job has read from the store, and only on its shard: */
+    bool cold;
+    uint32_t stalled;  /* jobs that wait for their sockets with it */
 };
 
 /* With one reference; takes over those to the frames, copies their texts. */

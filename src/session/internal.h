@@ -48,6 +48,8 @@ struct sessions {
     struct map shared;          /* what is being read -> struct job that others may follow */
     struct list ready;          /* struct job.link: have their frames, may not send yet */
     unsigned sending;           /* jobs that began to send in this turn */
+    struct list stalled;        /* struct job.link: wait for their sockets, who waits longest first */
+    uint64_t stalled_bytes;     /* that they hold, of what was read from the store */
     struct timer sends;         /* the next turn */
     struct list kept;           /* kept.c */
     struct map kept_by_key;

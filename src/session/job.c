@@ -10,6 +10,10 @@
  * reads: while it waits for its turn, it reads on to where the last of them attached (an attach position is a border between
  * frames, for the owner flushes its rollups there). At most SENDS_AT_ONCE begin to send in one turn.
  *
+ * What was read waits in memory until its socket takes it. A client that takes nothing for STALL_MS_MAX is closed as a slow consumer
+ * (4100), and when those who wait hold more than STALLED_BYTES_MAX on a shard (replay_waiting_bytes), who has waited longest is:
+ * connection_limits_reached_total{limit="replays"}. Either can resume.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <assert.h>
@@ -20,7 +24,7 @@
 #include "channel/filter.h"
 #include "session/recovery.h"
 
-enum { ROOM_MIN = 64, ROOM_WAIT_MS = 5 };
+enum { ROOM_MIN = 64, ROOM_WAIT_MS = 5, ROOM_WAIT_MAX_MS = 320 };
 
 static void let_others(struct sessions *all)
 {
@@ -257,9 +261,66 @@ static bool has_more(struct job *job)
     return job->frames_next < job->slice->count;
 }
 
+static void count_stalled(struct job *job, int64_t change)
+{
+    const struct session *s = job->work->sub->session;
+    job->all->stalled_bytes += (uint64_t)change;
+    metrics_gauge(job->all->env, s->app, replay_waiting, change);
+}
+
+static void stall_ends(struct job *job)
+{
+    struct slice *slice = job->slice;
+    if (!job->stalled)
+        return;
+    job->stalled = false;
+    list_remove(&job->link);
+    if (slice->cold && --slice->stalled == 0)
+        count_stalled(job, -(int64_t)slice->bytes);
+}
+
+/* The client does not read, and the memory is needed. */
+static void give_up(struct job *job)
+{
+    struct session *s = job->work->sub->session;
+    stall_ends(job);
+    wheel_cancel(job->all->env->wheel, &job->timer);
+    metrics_limit_reached(job->all->env, s->app, "replays");
+    metrics_count(job->all->env, s->app, slow_consumers, 1);
+    session_doom(s, CODE_OVER_CAPACITY, STR("Slow consumer: what was asked for is not read"));
+}
+
+static void stall_begins(struct job *job, uint64_t now)
+{
+    struct sessions *all = job->all;
+    job->stalled = true;
+    job->stalled_ms = now;
+    job->wait_ms = ROOM_WAIT_MS;
+    list_append(&all->stalled, &job->link);
+    if (job->slice->cold && job->slice->stalled++ == 0)
+        count_stalled(job, (int64_t)job->slice->bytes);
+    while (all->stalled_bytes > STALLED_BYTES_MAX)
+        give_up(list_of(all->stalled.next, struct job, link));
+}
+
+static void wait_for_room(struct job *job)
+{
+    uint64_t now = env_now_ms(job->all->env);
+    if (!job->stalled)
+        stall_begins(job, now);
+    else if (now - job->stalled_ms >= STALL_MS_MAX)
+        give_up(job);
+    if (!job->stalled)
+        return;
+    wheel_set(job->all->env->wheel, &job->timer, now + job->wait_ms);
+    job->wait_ms = job->wait_ms * 2 < ROOM_WAIT_MAX_MS ? job->wait_ms * 2 : ROOM_WAIT_MAX_MS;
+}
+
 static void send_some(struct job *job)
 {
     struct session *s = job->work->sub->session;
+    if (has_room(s))
+        stall_ends(job);
     while (has_more(job) && has_room(s)) {
         const struct replay_frame *f = &job->slice->frames[job->frames_next++];
         if (!passes(job, f))
@@ -270,7 +331,7 @@ static void send_some(struct job *job)
     if (job->frames_next == job->slice->count)
         job->sent(job);
     else
-        wheel_set(job->all->env->wheel, &job->timer, env_now_ms(job->all->env) + ROOM_WAIT_MS);
+        wait_for_room(job);
 }
 
 static void look_again(struct timer *timer)
@@ -310,7 +371,7 @@ void job_send(struct job *job, struct slice *slice, void (*sent)(struct job *job
 
 void job_free(struct job *job)
 {
-    assert(!job->in_flight && list_empty(&job->followers));
+    assert(!job->in_flight && !job->stalled && list_empty(&job->followers));
     if (job->work != NULL)
         job->work->job = NULL;
     unshare(job);
@@ -325,6 +386,7 @@ void job_free(struct job *job)
 
 void job_abandon(struct job *job)
 {
+    stall_ends(job);
     job->work->job = NULL;
     job->work = NULL;
     if (promote(job))

@@ -149,6 +149,7 @@ static void have_frames(struct job *job, const struct replay *replay)
     struct replay_frame *frames = replay_frames(replay, &count);
     struct slice *slice = slice_new(frames, count);
     slice->to = job->to;
+    slice->cold = true;
     if (job->shared_key.p != NULL)
         kept_put(job->all, job->shared_key, slice);
     job_each(job, one_sends, slice);

@@ -86,7 +86,7 @@ void batch_failed(struct work *work, struct resume_failure why);
 
 /* ---- job.c ---- */
 struct job {
-    struct list link;            /* in all->waiting, all->ready, or another job's followers */
+    struct list link;            /* in all->waiting, all->ready, all->stalled, or another job's followers */
     struct sessions *all;
     struct work *work;           /* NULL = nobody waits for it any more */
     uint64_t from, to;           /* a resume: delivery positions (from, to] */
@@ -109,12 +109,16 @@ struct job {
     size_t frames_next;
     uint32_t delivered;          /* frames that the filter let through */
     struct timer timer;          /* waits for the socket */
+    uint64_t stalled_ms;         /* since then without room for a frame */
+    uint32_t wait_ms;            /* until it looks again */
+    bool stalled;                /* in all->stalled */
     const char *source;          /* "hot", "cold" */
     bool skip_rewound;           /* messages that a rewind has shown are left out */
     bool has_turn, in_flight;
 };
-enum { JOBS_AT_ONCE = 16, SENDS_AT_ONCE = 64 };
+enum { JOBS_AT_ONCE = 16, SENDS_AT_ONCE = 64, STALL_MS_MAX = 30000 };
 #define JOB_BYTES_MAX (16u << 20)
+#define STALLED_BYTES_MAX (128u << 20)
 #define JOB_PAGE_BYTES (1u << 20)
 struct job *job_new(struct work *work);
 /* begin() is called when it is its turn to read. */

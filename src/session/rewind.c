@@ -97,7 +97,9 @@ static void send_rows(struct job *job)
         frames[i].history = item->message.history;
     }
     note_rewound(job->work->sub, job->items, n);
-    job_send(job, slice_new(frames, n), rows_sent);
+    struct slice *slice = slice_new(frames, n);
+    slice->cold = true;
+    job_send(job, slice, rows_sent);
 }
 
 static void read_failed(struct job *job)

@@ -350,6 +350,7 @@ struct sessions *sessions_new(struct env *env, const struct session_link *link)
     list_init(&all->all);
     list_init(&all->waiting);
     list_init(&all->ready);
+    list_init(&all->stalled);
     kept_init(all);
     all->pongs[WIRE_V1] = frame_pong(WIRE_V1);
     all->pongs[WIRE_V2] = frame_pong(WIRE_V2);
