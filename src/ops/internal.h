@@ -34,6 +34,8 @@ struct process {
     double resident_bytes, virtual_bytes, cpu_seconds, start_time_seconds, open_fds, max_fds;
 };
 struct process process_read(void);
+/* Open descriptors, by looking at each. */
+double walk_fds(void);
 /* Sockets that a node can hold: max_connections if set, but never more than the limit of open files leaves when FILES_KEPT of
  * them are for the store, the listeners, HTTP requests and webhooks. */
 enum { FILES_KEPT = 1000 };

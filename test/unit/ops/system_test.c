@@ -35,6 +35,7 @@ static void our_own_process_is_plausible(void **state)
     struct process p = process_read();
     assert_true(p.resident_bytes > 100000);
     assert_true(p.open_fds >= 3);
+    assert_int_equal((int)p.open_fds, (int)walk_fds());
     assert_true(p.start_time_seconds > 1500000000);
     assert_true(memory_read().total > 1 << 20);
 }
