@@ -137,14 +137,7 @@ static void put_limit_line(struct buf *out, const char *name, uint64_t value)
 
 static void add_headers(struct call *c, struct str lines)
 {
-    if (c->headers.n == 0) {
-        c->headers = arena_copy(call_arena(c), lines);
-        return;
-    }
-    char *both = arena_alloc(call_arena(c), c->headers.n + lines.n);
-    memcpy(both, c->headers.p, c->headers.n);
-    memcpy(both + c->headers.n, lines.p, lines.n);
-    c->headers = str_make(both, c->headers.n + lines.n);
+    c->headers = arena_join(call_arena(c), c->headers, lines);
 }
 
 enum limit_result { LIMIT_WITHIN, LIMIT_WAITS, LIMIT_REFUSED };

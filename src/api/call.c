@@ -89,10 +89,7 @@ static struct str joined(struct call *c, struct str first, struct str second)
 {
     if (first.n == 0 || second.n == 0)
         return first.n ? first : second;
-    char *both = arena_alloc(call_arena(c), first.n + second.n);
-    memcpy(both, first.p, first.n);
-    memcpy(both + first.n, second.p, second.n);
-    return str_make(both, first.n + second.n);
+    return arena_join(call_arena(c), first, second);
 }
 
 void call_answer(struct call *c, const struct http_response *response)

@@ -80,6 +80,16 @@ struct str arena_copy(struct arena *a, struct str s)
     return str_make(copy, s.n);
 }
 
+struct str arena_join(struct arena *a, struct str first, struct str second)
+{
+    char *both = arena_alloc(a, first.n + second.n);
+    if (first.n)
+        memcpy(both, first.p, first.n);
+    if (second.n)
+        memcpy(both + first.n, second.p, second.n);
+    return str_make(both, first.n + second.n);
+}
+
 void arena_free(struct arena *a)
 {
     for (struct arena_chunk *chunk = a->chunks, *older; chunk; chunk = older) {

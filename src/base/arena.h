@@ -19,4 +19,6 @@ void *arena_alloc(struct arena *a, size_t n);  /* uninitialised */
 void *arena_zalloc(struct arena *a, size_t n); /* zeroed */
 /* A copy in the arena; absent stays absent. */
 struct str arena_copy(struct arena *a, struct str s);
+/* Both, one behind the other, copied into the arena. */
+struct str arena_join(struct arena *a, struct str first, struct str second);
 void arena_free(struct arena *a);

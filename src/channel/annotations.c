@@ -34,11 +34,7 @@ void annotate_free(struct annotate *a)
 
 struct str annotation_channel(struct arena *arena, struct str channel)
 {
-    static const struct str prefix = STR("[annotations]");
-    char *text = arena_alloc(arena, prefix.n + channel.n);
-    memcpy(text, prefix.p, prefix.n);
-    memcpy(text + prefix.n, channel.p, channel.n);
-    return str_make(text, prefix.n + channel.n);
+    return arena_join(arena, STR("[annotations]"), channel);
 }
 
 static void annotate_returns(struct task *task)

@@ -59,11 +59,7 @@ bool presence_event_read(struct str json, struct arena *arena, struct presence_e
 
 struct str presence_history_channel(struct arena *arena, struct str channel)
 {
-    static const struct str prefix = STR("[presence-history]");
-    char *text = arena_alloc(arena, prefix.n + channel.n);
-    memcpy(text, prefix.p, prefix.n);
-    memcpy(text + prefix.n, channel.p, channel.n);
-    return str_make(text, prefix.n + channel.n);
+    return arena_join(arena, STR("[presence-history]"), channel);
 }
 
 /* ---- folding ---- */

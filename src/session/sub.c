@@ -498,19 +498,11 @@ void sub_leave_all(struct session *s, uint64_t lease_ms)
 
 /* ---- whom this connection is ---- */
 
-static struct str user_channel(struct arena *arena, struct str user_id)
-{
-    char *text = arena_alloc(arena, user_prefix.n + user_id.n);
-    memcpy(text, user_prefix.p, user_prefix.n);
-    memcpy(text + user_prefix.n, user_id.p, user_id.n);
-    return str_make(text, user_prefix.n + user_id.n);
-}
-
 void sub_identify(struct session *s, struct str user_id)
 {
     struct arena arena = {0};
     struct channel_name name;
-    struct str channel = user_channel(&arena, user_id);
+    struct str channel = arena_join(&arena, user_prefix, user_id);
     struct sub *sub = sub_find(s, channel);
     /* An id that makes too long a name cannot be addressed by anybody. */
     if (sub == NULL && channel_name_check(s->app, channel, &name, &arena) == NULL) {
@@ -525,7 +517,7 @@ void sub_identify(struct session *s, struct str user_id)
 void sub_forget_identity(struct session *s, struct str user_id)
 {
     struct arena arena = {0};
-    struct sub *sub = sub_find(s, user_channel(&arena, user_id));
+    struct sub *sub = sub_find(s, arena_join(&arena, user_prefix, user_id));
     arena_free(&arena);
     if (sub != NULL && sub->identities > 0 && --sub->identities == 0)
         sub_unsubscribe(sub);
@@ -534,7 +526,7 @@ void sub_forget_identity(struct session *s, struct str user_id)
 bool sub_is_user(const struct session *s, struct str user_id)
 {
     struct arena arena = {0};
-    const struct sub *sub = sub_find(s, user_channel(&arena, user_id));
+    const struct sub *sub = sub_find(s, arena_join(&arena, user_prefix, user_id));
     arena_free(&arena);
     return sub != NULL && sub->identities > 0;
 }

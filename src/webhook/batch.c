@@ -51,7 +51,7 @@ static void cut(struct bucket *b)
     b->count = b->bytes = 0;
     if (list_empty(&b->events))
         return;
-    bool single = !w->config->webhooks.batching.enabled || is_ai(list_of(b->events.next, struct event, link)->kind);
+    bool single = !w->options.config->webhooks.batching.enabled || is_ai(list_of(b->events.next, struct event, link)->kind);
     for (size_t i = 0; i < b->targets_count; i++)
         make_job(w, &b->targets[i], &b->events, single);
     for (struct list *link; (link = list_take(&b->events)) != NULL;)
@@ -81,15 +81,15 @@ static void put(struct bucket *b, struct event *e)
     b->bytes += e->json.n;
     if (!timer_is_set(&b->timer)) {
         b->timer.fire = window_ends;
-        wheel_set(w->wheel, &b->timer, hook_now_ms(w) + w->config->webhooks.batching.duration_ms);
+        wheel_set(w->wheel, &b->timer, hook_now_ms(w) + w->options.config->webhooks.batching.duration_ms);
     }
 }
 
 void batch_add(struct webhooks *w, struct event *e)
 {
     struct bucket *b = &w->buckets[e->app->index];
-    bool alone = !w->config->webhooks.batching.enabled || is_ai(e->kind);
-    size_t size = alone ? 1 : (size_t)w->config->webhooks.batching.size;
+    bool alone = !w->options.config->webhooks.batching.enabled || is_ai(e->kind);
+    size_t size = alone ? 1 : (size_t)w->options.config->webhooks.batching.size;
     if (may_cut(w) && b->count > 0 && (b->bytes + e->json.n > BATCH_BYTES_MAX || (alone && is_ai(e->kind))))
         cut(b);
     put(b, e);
@@ -99,7 +99,7 @@ void batch_add(struct webhooks *w, struct event *e)
 
 void batch_flush(struct webhooks *w)
 {
-    for (size_t i = 0; i < apps_count(w->apps); i++)
+    for (size_t i = 0; i < apps_count(w->options.apps); i++)
         if (may_cut(w))
             cut(&w->buckets[i]);
 }

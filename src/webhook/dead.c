@@ -34,21 +34,21 @@ void dead_letter_prefix(struct str app_id, struct buf *out)
 
 static struct graves *graves_of(struct webhooks *w, struct str app_id)
 {
-    const struct app *app = apps_by_id(w->apps, app_id);
-    return &w->graves[app != NULL ? app->index : apps_count(w->apps)];
+    const struct app *app = apps_by_id(w->options.apps, app_id);
+    return &w->graves[app != NULL ? app->index : apps_count(w->options.apps)];
 }
 
 void dead_start(struct webhooks *w)
 {
-    size_t count = apps_count(w->apps);
+    size_t count = apps_count(w->options.apps);
     w->graves = mem_zalloc((count + 1) * sizeof *w->graves);
     for (size_t i = 0; i < count; i++)
-        w->graves[i].app = apps_at(w->apps, i);
+        w->graves[i].app = apps_at(w->options.apps, i);
 }
 
 void dead_free(struct webhooks *w)
 {
-    for (size_t i = 0; i <= apps_count(w->apps); i++)
+    for (size_t i = 0; i <= apps_count(w->options.apps); i++)
         free(w->graves[i].at);
     free(w->graves);
 }
@@ -101,7 +101,7 @@ static void note_both(struct entry *entry, uint64_t hash, uint64_t seq, struct s
 
 static void bound(struct webhooks *w, struct graves *g)
 {
-    while (g->count > w->config->queue.failed_retention || (g->bytes > DEAD_BYTES_MAX && g->count > 1)) {
+    while (g->count > w->options.config->queue.failed_retention || (g->bytes > DEAD_BYTES_MAX && g->count > 1)) {
         struct entry *entry = entry_new(w, NULL);
         note_both(entry, g->at[0].app_hash, g->at[0].seq, STR_NONE, STR_NONE);
         journal_add(entry, ENTRY_MUST_STAY);
@@ -135,7 +135,7 @@ static void put_letter(struct buf *out, const struct job *job, struct str app_id
     else
         buf_lit(out, "null");
     buf_fmt(out, ",\"attempts\":%u,\"events\":%u,\"bytes\":%zu,\"time_ms\":%lld,\"dead_at_ms\":%lld}", job->attempts, job->events,
-            job->bytes, (long long)job->time_ms, (long long)clock_wall_ms(job->hooks->clock));
+            job->bytes, (long long)job->time_ms, (long long)clock_wall_ms(job->hooks->options.clock));
 }
 
 static void put_body(struct buf *out, const struct job *job, struct str app_id, struct str origin)
@@ -199,7 +199,7 @@ static void answer(struct webhooks *w, struct webhooks_replay *r)
 {
     atomic_fetch_sub(&w->replays, 1);
     r->left = w->graves[r->app->index].count;
-    w->home(w->home_user, r->from->shard, &r->task);
+    w->options.home(w->options.home_user, r->from->shard, &r->task);
 }
 
 static size_t find(const struct graves *g, uint64_t seq)

@@ -65,8 +65,8 @@ static struct app_figures *all_apps(struct metric_registry *r, const struct conf
 
 void figures_of_webhooks(struct webhooks *w)
 {
-    struct metric_registry *r = w->metrics->registry;
-    w->figures = all_apps(r, w->config, w->apps);
+    struct metric_registry *r = w->options.metrics->registry;
+    w->figures = all_apps(r, w->options.config, w->options.apps);
     w->store_failures = store_failures(r);
     gauges(r, &w->in_flight, &w->inbox_events, &w->inbox_bytes);
 }

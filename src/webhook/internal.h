@@ -238,13 +238,7 @@ struct outlet {
 };
 
 struct webhooks {
-    const struct config *config;
-    struct apps *apps;
-    struct store *store;
-    struct metrics *metrics;
-    const struct clock *clock;
-    void (*home)(void *user, unsigned shard, struct task *task);
-    void *home_user;
+    struct webhooks_options options; /* as given */
     struct outlet *outlet;
     bool in_memory; /* the store is: nothing survives the process */
 
@@ -290,7 +284,7 @@ struct webhooks {
 
 static inline uint64_t hook_now_ms(const struct webhooks *w)
 {
-    return clock_mono_ms(w->clock);
+    return clock_mono_ms(w->options.clock);
 }
 /* Something was lost: /up is DEGRADED for a while. */
 void hook_dropped(struct webhooks *w);

@@ -182,7 +182,7 @@ void journal_flush(struct webhooks *w)
     j->op.shard = 0;
     j->op.done = op_stored;
     w->under_way = j;
-    store_submit(w->store, &j->op);
+    store_submit(w->options.store, &j->op);
 }
 
 void journal_drop_all(struct webhooks *w)
@@ -227,7 +227,7 @@ struct scan *scan_new(struct webhooks *w, struct str prefix, struct str after, u
 void scan_start(struct scan *scan)
 {
     scan->hooks->scans++;
-    store_submit(scan->hooks->store, &scan->op);
+    store_submit(scan->hooks->options.store, &scan->op);
 }
 
 void scan_free(struct scan *scan)

@@ -199,7 +199,7 @@ static void delivered(struct job *job)
 {
     struct webhooks *w = job->hooks;
     struct target *t = job->target;
-    int64_t took_ms = clock_wall_ms(w->clock) - job->time_ms;
+    int64_t took_ms = clock_wall_ms(w->options.clock) - job->time_ms;
     hook_count(w, t->app, delivered, 1);
     metric_observe(w->figures[t->app->index].latency_ms, METRIC_SHARD_HOOK, took_ms > 0 ? (double)took_ms : 0);
     if (t->said_ms != 0)
@@ -370,7 +370,7 @@ static bool may_start(const struct webhooks *w, const struct target *t)
 static bool can_merge(const struct webhooks *w, const struct job *job, const struct job *next)
 {
     return !job->single && !next->single && job->attempts == 0 && next->attempts == 0 && next->merged_count == 0 &&
-           job->body.p != NULL && next->body.p != NULL && job->events + next->events <= w->config->webhooks.batching.size &&
+           job->body.p != NULL && next->body.p != NULL && job->events + next->events <= w->options.config->webhooks.batching.size &&
            job->body.n + next->body.n <= BATCH_BYTES_MAX && w->bodies_bytes <= w->bodies_bytes_max;
 }
 
@@ -474,8 +474,8 @@ static void wait_for_app(struct job *job);
 static void look_for_app(struct timer *timer)
 {
     struct job *job = list_of(timer, struct job, timer);
-    const struct config *config = job->hooks->config;
-    if (apps_by_id(job->hooks->apps, str_of(job->lost_app)) != NULL)
+    const struct config *config = job->hooks->options.config;
+    if (apps_by_id(job->hooks->options.apps, str_of(job->lost_app)) != NULL)
         bury(job, "webhook_not_configured");
     else if (++job->attempts >= config->queue.max_attempts)
         bury(job, "app_unknown");
@@ -486,7 +486,7 @@ static void look_for_app(struct timer *timer)
 static void wait_for_app(struct job *job)
 {
     struct webhooks *w = job->hooks;
-    const struct config *config = w->config;
+    const struct config *config = w->options.config;
     struct retry retry = {true, 0, UINT64_MAX, config->queue.retry_base_delay_ms, config->queue.retry_max_delay_ms};
     uint64_t delay = retry_delay_ms(&retry, job->attempts, 0), jitter = delay * config->queue.retry_jitter_permille / 1000;
     job->state = JOB_LOST;

@@ -38,7 +38,7 @@ static struct event *event_new(struct webhooks *w, const struct notice *notice)
     e->kind = notice->kind;
     e->channel = str_make(e->text, notice->channel.n);
     e->json = str_make(e->text + notice->channel.n, json.n);
-    e->time_ms = clock_wall_ms(w->clock);
+    e->time_ms = clock_wall_ms(w->options.clock);
     buf_free(&json);
     return e;
 }
@@ -203,9 +203,9 @@ static size_t count_webhooks(const struct apps *apps)
 
 static void make_targets(struct webhooks *w)
 {
-    w->targets = mem_zalloc(count_webhooks(w->apps) * sizeof *w->targets);
-    for (size_t i = 0; i < apps_count(w->apps); i++) {
-        struct app *app = apps_at(w->apps, i);
+    w->targets = mem_zalloc(count_webhooks(w->options.apps) * sizeof *w->targets);
+    for (size_t i = 0; i < apps_count(w->options.apps); i++) {
+        struct app *app = apps_at(w->options.apps, i);
         struct bucket *b = &w->buckets[i];
         b->hooks = w;
         b->app = app;
@@ -233,13 +233,7 @@ struct webhooks *webhooks_new(const struct webhooks_options *o)
         return NULL;
     }
     struct webhooks *w = mem_new(struct webhooks);
-    w->config = o->config;
-    w->apps = o->apps;
-    w->store = o->store;
-    w->metrics = o->metrics;
-    w->clock = o->clock;
-    w->home = o->home;
-    w->home_user = o->home_user;
+    w->options = *o;
     w->in_memory = o->config->history.backend == BACKEND_MEMORY;
     w->inbox = mailbox_new(INBOX_TASKS);
     w->wheel = wheel_new(hook_now_ms(w));
@@ -292,7 +286,7 @@ void webhooks_stop(struct webhooks *w, uint64_t until_ms)
 
 static void drop_events(struct webhooks *w)
 {
-    for (size_t i = 0; i < apps_count(w->apps); i++)
+    for (size_t i = 0; i < apps_count(w->options.apps); i++)
         for (struct list *link; (link = list_take(&w->buckets[i].events)) != NULL;)
             event_free(list_of(link, struct event, link));
 }

@@ -216,14 +216,21 @@ static inline const char *short_form(struct fixture *f)
     return text.p;
 }
 
-static inline void send_signed(struct fixture *f, const char *method, const char *path, const char *params,
-                               const char *body)
+/* Signed for one path and body, sent with another. */
+static inline void send_signed_as(struct fixture *f, const char *method, const char *signed_path, const char *signed_body,
+                                  const char *params, const char *path, const char *body)
 {
     struct buf query = {0};
-    put_signed_query(f, &query, method, path, params, body, now_s(f));
+    put_signed_query(f, &query, method, signed_path, params, signed_body, now_s(f));
     buf_char(&query, '\0');
     send_request(f, method, path, query.p, body);
     buf_free(&query);
+}
+
+static inline void send_signed(struct fixture *f, const char *method, const char *path, const char *params,
+                               const char *body)
+{
+    send_signed_as(f, method, path, body, params, path, body);
 }
 
 /* `rest` below /apps/{id}. */

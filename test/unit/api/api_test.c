@@ -40,11 +40,7 @@ static void an_unknown_key_is_404_before_the_body_is_read(void **state)
 static void a_body_that_was_not_signed_is_401(void **state)
 {
     struct fixture *f = *state;
-    struct buf query = {0};
-    put_signed_query(f, &query, "POST", "/apps/app-id/events", "", "{}", now_s(f));
-    buf_char(&query, '\0');
-    send_request(f, "POST", "/apps/app-id/events", query.p, "{ }");
-    buf_free(&query);
+    send_signed_as(f, "POST", "/apps/app-id/events", "{}", "", "/apps/app-id/events", "{ }");
     settle(f, 0);
     assert_starts(short_form(f), "401 {\"error\":\"body_md5 mismatch\",\"code\":\"auth_failed\"");
 }
@@ -82,11 +78,7 @@ static void either_spelling_of_a_trailing_slash_is_signed(void **state)
 {
     struct fixture *f = *state;
     assert_starts(get(f, "/channels/", ""), "200 {");
-    struct buf query = {0};
-    put_signed_query(f, &query, "GET", "/apps/app-id/channels", "", "", now_s(f));
-    buf_char(&query, '\0');
-    send_request(f, "GET", "/apps/app-id/channels/", query.p, "");
-    buf_free(&query);
+    send_signed_as(f, "GET", "/apps/app-id/channels", "", "", "/apps/app-id/channels/", "");
     settle(f, 0);
     assert_starts(short_form(f), "200 {");
 }

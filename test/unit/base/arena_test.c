@@ -40,6 +40,18 @@ static void copies_live_on_and_absent_stays_absent(void **state)
     arena_free(&a);
 }
 
+static void joined_texts_are_a_copy_of_both(void **state)
+{
+    struct arena a = {0};
+    char text[] = "abc";
+    struct str joined = arena_join(&a, STR("[x]"), str_of(text));
+    text[0] = 'x';
+    assert_str(joined, "[x]abc");
+    assert_str(arena_join(&a, STR_NONE, STR("b")), "b");
+    assert_non_null(arena_join(&a, STR_NONE, STR_NONE).p);
+    arena_free(&a);
+}
+
 static void zeroed_blocks_are_zero(void **state)
 {
     struct arena a = {0};
@@ -56,6 +68,7 @@ int main(void)
         cmocka_unit_test(everything_is_aligned_and_apart),
         cmocka_unit_test(a_large_block_leaves_the_free_rest_usable),
         cmocka_unit_test(copies_live_on_and_absent_stays_absent),
+        cmocka_unit_test(joined_texts_are_a_copy_of_both),
         cmocka_unit_test(zeroed_blocks_are_zero),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
