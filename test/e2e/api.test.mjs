@@ -487,8 +487,10 @@ describe('the HTTP API', () => {
 
     test('the 21st connect of a minute is 429 before the upgrade', async () => {
       const codes = [];
-      for (let i = 0; i < 21; i++) codes.push(await V1.connect(limited.server, { key: 'k1' }).then(c => { open.push(c); return 101; }, e => e.status));
+      let head = '';
+      for (let i = 0; i < 21; i++) codes.push(await V1.connect(limited.server, { key: 'k1' }).then(c => { open.push(c); return 101; }, e => { head = e.head; return e.status; }));
       assert.deepEqual(codes, [...Array(20).fill(101), 429]);
+      for (const header of [/^retry-after: [1-9]\d?$/im, /^x-ratelimit-limit: 20$/im, /^x-ratelimit-remaining: 0$/im, /^x-ratelimit-reset: [1-9]\d?$/im]) assert.match(head, header);
     });
   });
 });

@@ -178,6 +178,29 @@ static void a_preflight_needs_no_signature(void **state)
     assert_null(strstr(plain(f, "GET", "/nothing"), "Access-Control"));
 }
 
+static void a_listed_origin_is_echoed_and_no_other(void **state)
+{
+    struct fixture *f = *state;
+    struct str origins[] = {STR("https://*.example.com")}, *before = f->core->config->cors.origins;
+    size_t count = f->core->config->cors.origins_count;
+    f->core->config->cors.origins = origins;
+    f->core->config->cors.origins_count = 1;
+    f->headers = "Origin: https://Shop.example.com\r\n";
+    const char *got = plain(f, "GET", "/up");
+    assert_contains(got, "Access-Control-Allow-Origin: https://Shop.example.com\r\n");
+    assert_contains(got, "Access-Control-Allow-Credentials: true\r\n");
+    assert_contains(got, "Vary: Origin\r\n");
+    f->headers = "Origin: https://evilexample.com\r\n";
+    got = plain(f, "GET", "/up");
+    assert_starts(got, "HTTP/1.1 200 ");
+    assert_null(strstr(got, "Access-Control-Allow"));
+    assert_contains(got, "Vary: Origin\r\n");
+    f->headers = "";
+    assert_null(strstr(plain(f, "GET", "/up"), "Access-Control"));
+    f->core->config->cors.origins = before;
+    f->core->config->cors.origins_count = count;
+}
+
 static void health_is_a_word(void **state)
 {
     struct fixture *f = *state;
@@ -235,6 +258,7 @@ int main(void)
         TEST(a_revocation_lasts_as_long_as_it_says),
         LIMITED(the_third_call_of_two_is_429),
         TEST(a_preflight_needs_no_signature),
+        TEST(a_listed_origin_is_echoed_and_no_other),
         TEST(health_is_a_word),
         TEST(statistics_count_what_is_here),
         TEST(metrics_are_text),
