@@ -61,9 +61,8 @@ static struct channel *channel_of(const struct bequest *b)
 {
     struct channel_name kind;
     struct arena arena = {0};
-    struct channel *ch = NULL;
-    if (channel_name_check(b->app, b->channel, &kind, &arena) == NULL)
-        ch = owner_channel(b->estate->env, b->app, b->channel, &kind);
+    channel_name_check(b->app, b->channel, &kind, &arena); /* it was good when the entry was taken */
+    struct channel *ch = owner_channel(b->estate->env, b->app, b->channel, &kind);
     arena_free(&arena);
     return ch;
 }
@@ -73,14 +72,12 @@ static void counted(struct query *q)
 {
     struct bequest *b = q->user;
     struct channel *ch = channel_of(b);
-    if (ch != NULL && b->who.n == 0 && q->subscription_count > 0)
+    if (b->who.n == 0 && q->subscription_count > 0)
         tell_no_vacated(ch);
-    if (ch != NULL && b->who.n > 0 && q->subscription_count == 0 && !presence_has_here(ch->presence, b->who))
+    if (b->who.n > 0 && q->subscription_count == 0 && !presence_has_here(ch->presence, b->who))
         member_lost_before(ch, b->who, str_of(b->estate->node));
-    if (ch != NULL) {
-        will_sync(ch, b->who);
-        owner_settle(ch);
-    }
+    will_sync(ch, b->who);
+    owner_settle(ch);
     query_free(q);
     bequest_done(b);
 }
@@ -89,8 +86,8 @@ static void counted(struct query *q)
 static void ask(struct bequest *b)
 {
     struct env *env = b->estate->env;
-    struct channel *ch = b->who.n == 0 ? channel_of(b) : NULL;
-    if (ch != NULL) {
+    if (b->who.n == 0) {
+        struct channel *ch = channel_of(b);
         tell_node_lost(ch);
         owner_settle(ch);
     }
@@ -112,20 +109,30 @@ static void removed(struct cache_op *op)
     cache_op_free(op);
 }
 
+/* False: it is none, or of an app that this node does not have. */
+static bool understand(struct bequest *b)
+{
+    struct str rest = b->entry, app_id;
+    struct channel_name kind;
+    struct arena arena = {0};
+    if (!unpack_text(&rest, &app_id) || !unpack_text(&rest, &b->channel) || !unpack_text(&rest, &b->who))
+        return false;
+    b->app = apps_by_id(b->estate->env->apps, app_id);
+    bool good = b->app != NULL && channel_name_check(b->app, b->channel, &kind, &arena) == NULL;
+    arena_free(&arena);
+    return good;
+}
+
 /* Out of the will: into this node's own, or away if there is nobody to tell. */
 static void take_entry(struct estate *e, struct str entry)
 {
     struct bequest *b = mem_zalloc(sizeof *b + entry.n);
-    struct str app_id;
     struct buf own = {0};
     memcpy(b->text, entry.p, entry.n);
     b->estate = e;
     b->entry = str_make(b->text, entry.n);
-    struct str rest = b->entry;
-    bool fine = unpack_text(&rest, &app_id) && unpack_text(&rest, &b->channel) && unpack_text(&rest, &b->who);
-    b->app = fine && app_id.p != NULL && b->channel.n > 0 ? apps_by_id(e->env->apps, app_id) : NULL;
     will_key(&own, e->env->bus->self(e->env), e->topic);
-    struct cache_op *op = operation(e, b->app != NULL ? CACHE_PASS_ON : CACHE_EXCLUDE, b->entry, buf_view(&own));
+    struct cache_op *op = operation(e, understand(b) ? CACHE_PASS_ON : CACHE_EXCLUDE, b->entry, buf_view(&own));
     buf_free(&own);
     op->done = removed;
     op->user = b;

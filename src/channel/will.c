@@ -44,7 +44,7 @@ void will_key(struct buf *out, struct str node, unsigned topic)
 static bool is_wanted(const struct channel *ch, struct str who)
 {
     const struct env *env = ch->env;
-    if (env->bus == NULL || env->cache == NULL || ch->kind.meta || ch->kind.server_to_user)
+    if (env->bus == NULL || env->cache == NULL || ch->kind.meta || ch->kind.server_to_user || ch->kind.internal)
         return false;
     return notice_wanted(env, ch->app, who.n == 0 ? NOTICE_CHANNEL_VACATED : NOTICE_MEMBER_REMOVED);
 }

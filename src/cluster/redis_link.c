@@ -49,6 +49,25 @@ static void poll_for(struct redis_link *link, uint32_t events)
     link->events = events;
 }
 
+/* How many bytes that moved; 0 = none now, -1 = the link has failed. */
+static ssize_t tls_moved(struct redis_link *link, enum tls_result result, size_t done)
+{
+    switch (result) {
+    case TLS_DONE:
+        return (ssize_t)done;
+    case TLS_WANTS_READ:
+    case TLS_WANTS_WRITE:
+        return 0;
+    case TLS_CLOSED:
+        fail_fmt(link, "closed by the other side", "");
+        return -1;
+    case TLS_FAILED:
+        break;
+    }
+    fail_tls(link);
+    return -1;
+}
+
 /* ---- reading ---- */
 
 /* The next bytes; 0 = none now, -1 = the link has failed. */
@@ -64,20 +83,8 @@ static ssize_t read_some(struct redis_link *link, char *p, size_t size)
         fail_fmt(link, n == 0 ? "closed by the other side" : "", n == 0 ? "" : strerror(errno));
         return -1;
     }
-    switch (tls_read(link->tls, p, size, &done)) {
-    case TLS_DONE:
-        return (ssize_t)done;
-    case TLS_WANTS_READ:
-    case TLS_WANTS_WRITE:
-        return 0;
-    case TLS_CLOSED:
-        fail_fmt(link, "closed by the other side", "");
-        return -1;
-    case TLS_FAILED:
-        break;
-    }
-    fail_tls(link);
-    return -1;
+    enum tls_result result = tls_read(link->tls, p, size, &done);
+    return tls_moved(link, result, done);
 }
 
 /* False when the link is no more. */
@@ -142,18 +149,8 @@ static ssize_t write_some(struct redis_link *link, const char *p, size_t size)
         fail_fmt(link, "", strerror(errno));
         return -1;
     }
-    switch (tls_write(link->tls, p, size, &done)) {
-    case TLS_DONE:
-        return (ssize_t)done;
-    case TLS_WANTS_READ:
-    case TLS_WANTS_WRITE:
-        return 0;
-    case TLS_CLOSED:
-    case TLS_FAILED:
-        break;
-    }
-    fail_tls(link);
-    return -1;
+    enum tls_result result = tls_write(link->tls, p, size, &done);
+    return tls_moved(link, result, done);
 }
 
 void redis_link_flush(struct redis_link *link)

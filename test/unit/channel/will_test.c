@@ -308,6 +308,25 @@ static void what_redis_has_lost_is_written_again(void **state)
     assert_int_equal(entries_of("node-b"), 2);
 }
 
+/* Written by a node of another version, or whose app is gone. */
+static void entries_that_mean_nothing_here_are_dropped(void **state)
+{
+    struct buf unknown = {0};
+    is_only_at_node_b("a", NULL);
+    pack_text(&unknown, STR("no such app"));
+    pack_text(&unknown, STR("a"));
+    pack_text(&unknown, STR(""));
+    struct str key = str_of(members[0].key);
+    include(key, buf_view(&unknown));
+    include(key, STR("\xff"));
+    include(key, STR(""));
+    buf_free(&unknown);
+    node_b_dies();
+    advance_ms(3100);
+    is_told("node-a channel_vacated a; ");
+    assert_int_equal(members_count, 0);
+}
+
 static void many_channels_take_several_pages(void **state)
 {
     enum { CHANNELS = ESTATE_OPEN_MAX + 50 };
@@ -353,6 +372,7 @@ int main(void)
         T(a_node_that_dies_twice_is_told_of_once),
         T(without_redis_it_is_only_later),
         T(what_redis_has_lost_is_written_again),
+        T(entries_that_mean_nothing_here_are_dropped),
         T(many_channels_take_several_pages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,17 +7,7 @@
 /* Publishes and does not wait: what was told before is still under way. */
 static void meanwhile(struct fixture *f, const char *channel, enum store_action action, const char *data, bool ephemeral)
 {
-    struct publish *p = publish_new(&f->core->env, f->core->app, written);
-    p->user = f;
-    p->op.app_id = f->core->app->id;
-    p->op.channel = arena_copy(&p->op.arena, str_of(channel));
-    channel_name_check(f->core->app, p->op.channel, &p->name, &p->op.arena);
-    p->op.write.action = action;
-    p->op.write.target = f->message;
-    p->op.write.event_name = action == ACTION_CREATE ? STR("e") : STR_NONE;
-    p->op.write.data = arena_copy(&p->op.arena, str_of(data));
-    p->extras.ephemeral = ephemeral;
-    hub_publish(&f->core->env, p);
+    begin_write(f, channel, action, "e", data, ephemeral ? "{\"ephemeral\":true}" : NULL);
 }
 
 /* Edge case 32: whatever is published while a replay is under way comes behind it, once, in order. */
