@@ -15,7 +15,8 @@
  * Ownership: requests (struct publish, attach, query) belong to the hub from submit until done(), then to the submitter.
  * Threads: every call on env's shard.
  * Limits: CHANNEL_WAITING_MAX publishes in flight per channel (then PUBLISH_BUSY); a closed gate holds as many frames and bytes as
- * the connection's send queue may.
+ * the connection's send queue may. HUB_ABANDONED_MAX subscriptions of a shard that were given up before their owner has answered: beyond,
+ * hub_takes_subscriptions() says no.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -27,7 +28,7 @@
 #include "wire/format.h"
 #include "wire/system.h"
 
-enum { CHANNEL_WAITING_MAX = 4096 };
+enum { CHANNEL_WAITING_MAX = 4096, HUB_ABANDONED_MAX = 65536 };
 
 struct hub;
 struct hub *hub_new(struct env *env); /* sets env->hub */
@@ -155,6 +156,8 @@ struct attached {
     size_t summaries_count;
 };
 struct subscription *hub_attach(struct env *env, const struct attach_request *request);
+/* Whoever lets clients subscribe and leave as they like asks this first. */
+bool hub_takes_subscriptions(const struct env *env);
 /* Ends it, whether attached yet or not; its callbacks are never called again. Nothing of the channel is delivered after. A presence
  * member leaves at once, or after lease_ms if the connection was lost. */
 void hub_detach(struct env *env, struct subscription *s, uint64_t lease_ms);

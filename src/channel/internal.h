@@ -45,6 +45,7 @@ struct hub {
     void (*missed)(void *user);    /* hub_on_missed() */
     void *missed_user;
     uint64_t publishes;            /* in flight, of all channels owned here */
+    uint32_t abandoned;            /* attaches of this shard under way whose subscriber has left already */
     struct latency_probes *probes; /* latency.c */
 };
 

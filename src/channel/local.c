@@ -314,6 +314,7 @@ void attach_returns(struct task *task)
     struct subscription *s = mail->s;
     s->waiting = false;
     if (s->detached) {
+        s->env->hub->abandoned--;
         if (mail->answer.code == 0)
             post_detach(s->env, s, s->lease_ms);
         subscription_free(s);
@@ -382,12 +383,18 @@ struct subscription *hub_attach(struct env *env, const struct attach_request *r)
     return s;
 }
 
+bool hub_takes_subscriptions(const struct env *env)
+{
+    return env->hub->abandoned < HUB_ABANDONED_MAX;
+}
+
 void hub_detach(struct env *env, struct subscription *s, uint64_t lease_ms)
 {
     s->lease_ms = lease_ms;
     if (s->waiting) {
         /* The answer is still under way: only then it is known whether there is something to leave. */
         s->detached = true;
+        env->hub->abandoned++;
         return;
     }
     if (s->watch != NULL) {

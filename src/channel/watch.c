@@ -385,6 +385,7 @@ static void watch_returns(struct task *task)
     free(mail);
     s->waiting = false;
     if (s->detached) {
+        s->env->hub->abandoned--;
         post_change(s->env, s, NULL);
         watch_free(s);
         return;

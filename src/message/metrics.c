@@ -139,7 +139,7 @@ static const char *const RUN_REASONS[] = {"complete", "cancelled", "error", "unk
 static const char *const SURFACES[] = {"latest", "versions", NULL};
 static const char *const HITS[] = {"hit", "miss", NULL};
 static const char *const SUBSTITUTIONS[] = {"applied", "missing_latest", "not_versioned", NULL};
-static const char *const LIMITS[] = {"channels", "wildcards", "filters", "subscribes", "positions", "histories", "replays", "watchlist", NULL};
+static const char *const LIMITS[] = {"channels", "wildcards", "filters", "subscribes", "attaches", "positions", "histories", "replays", "watchlist", NULL};
 static const char *const LIMITERS[] = {"messages", "client_events", "presence_update", NULL};
 static const char *const NO_CONTEXT[] = {"unknown", NULL};
 

@@ -128,7 +128,7 @@ void metrics_connection_error(const struct env *env, const struct app *app, cons
 void metrics_rate_limit(const struct env *env, const char *app_id, const char *limiter, const char *context, bool triggered);
 /* The limiters of one connection: "messages", "client_events", "presence_update". */
 void metrics_connection_limit(const struct env *env, const struct app *app, const char *limiter, bool triggered);
-/* connection_limits_reached_total{limit}: "channels", "wildcards", "filters", "subscribes", "positions", "histories", "replays", "watchlist". */
+/* connection_limits_reached_total{limit}: "channels", "wildcards", "filters", "subscribes", "attaches", "positions", "histories", "replays", "watchlist". */
 void metrics_limit_reached(const struct env *env, const struct app *app, const char *limit);
 void metrics_ai_validated(const struct env *env, const struct app *app, struct str event);
 void metrics_ai_rejected(const struct env *env, const struct app *app, int code);

@@ -25,7 +25,7 @@ enum cover cover_channel(struct session *s, struct str channel, struct sub **sub
     bool any = false, all = false; /* a wildcard matches; one without filter */
     bool open = s->wildcards > 0 && channel_name_check(s->app, channel, &name, &arena) == NULL && wildcard_may_match(&name);
     arena_free(&arena);
-    for (uint32_t i = 0; open && i < s->subs_count; i++) {
+    for (uint32_t i = 0; open && i < s->wildcards; i++) {
         const struct sub *w = s->subs[i];
         if (!covers(w, channel))
             continue;
@@ -44,7 +44,7 @@ enum cover cover_channel(struct session *s, struct str channel, struct sub **sub
 bool cover_accepts(const struct sub *covered, struct str event, struct str tags)
 {
     const struct session *s = covered->session;
-    for (uint32_t i = 0; i < s->subs_count; i++) {
+    for (uint32_t i = 0; i < s->wildcards; i++) {
         const struct sub *w = s->subs[i];
         const struct subscription *way = w->live != NULL ? w->live : w->next;
         if (!covers(w, covered->channel) || way == NULL)
@@ -83,7 +83,7 @@ void cover_takes_over(struct sub *sub)
 {
     const struct session *s = sub->session;
     uint64_t last;
-    for (uint32_t i = 0; sub->live != NULL && s->wildcards > 0 && i < s->subs_count; i++)
+    for (uint32_t i = 0; sub->live != NULL && i < s->wildcards; i++)
         if (covers(s->subs[i], sub->channel) && s->subs[i]->live != NULL) {
             subscription_open(env_of(s), sub->live, sub->live_at, &last);
             return;
@@ -95,7 +95,7 @@ static bool is_needed(const struct sub *covered)
 {
     const struct session *s = covered->session;
     bool busy = covered->work != NULL || covered->next != NULL, any = false;
-    for (uint32_t i = 0; i < s->subs_count; i++) {
+    for (uint32_t i = 0; i < s->wildcards; i++) {
         if (!covers(s->subs[i], covered->channel))
             continue;
         any = true;

@@ -102,9 +102,10 @@ struct session {
     uint64_t ping_due_ms;    /* V2: the next one */
     uint64_t auth_due_ms;    /* 0 = no deadline */
     uint64_t settle_due_ms;  /* first channels wait for a resume until then; 0 = they do not */
-    struct sub **subs;
+    struct sub **subs;       /* [0, wildcards) are those to patterns */
     struct map *by_name;     /* NULL while there are few */
     uint32_t subs_count, subs_cap;
+    uint32_t filter_bytes;   /* of the texts of all filters */
     struct user *user;       /* NULL = not signed in */
     struct limits *limits;   /* NULL = none used yet */
     struct pending *pending; /* NULL = none */
@@ -194,6 +195,8 @@ struct sub_ask { /* a subscribe that has passed its checks */
     struct rewind rewind;
 };
 struct sub *sub_find(const struct session *s, struct str channel);
+/* Whether it may have that filter, instead of the one of `sub` (NULL = a new one). */
+bool sub_has_room_for_filter(const struct session *s, const struct sub *sub, struct str json);
 /* Attaches, or attaches anew. */
 void sub_subscribe(struct session *s, const struct sub_ask *ask);
 void sub_unsubscribe(struct sub *sub);

@@ -214,8 +214,10 @@ static bool pending_put(struct session *s, struct position *p)
         list_init(&s->pending->positions);
     }
     free(pending_take(s, p->channel));
-    if (s->pending->count >= SESSION_PENDING_MAX)
+    if (s->pending->count >= SESSION_PENDING_MAX || p->channel.n + p->stream_id.n > SESSION_POSITION_SIZE_MAX) {
+        metrics_limit_reached(env_of(s), s->app, "positions");
         return false;
+    }
     p->due_ms = now_of(s) + SESSION_PENDING_MS;
     list_append(&s->pending->positions, &p->link);
     s->pending->count++;

@@ -5,14 +5,23 @@
  *
  * Ownership: session_new() to session_closed(); the link outlives the session. Threads: its shard.
  * Calls: session_closed() never from within env->deliver or a function of the link; session_overflow() may be.
- * Limits: channels per connection SESSION_CHANNELS_MAX, of them wildcards SESSION_WILDCARDS_MAX (error 4300), pending resume positions SESSION_PENDING_MAX.
+ * Limits: the enum below. Beyond them a subscribe is refused with 4300, a resume position with not_subscribed; each counts in
+ * connection_limits_reached_total{limit}.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
 #include "channel/hub.h"
 
-enum { SESSION_CHANNELS_MAX = 10000, SESSION_PENDING_MAX = 100, SESSION_WILDCARDS_MAX = 100, SESSION_PENDING_MS = 30000 };
+enum {
+    SESSION_CHANNELS_MAX = 10000,
+    SESSION_WILDCARDS_MAX = 100,
+    SESSION_FILTER_BYTES_MAX = 1 << 20, /* of all filters' texts */
+    SESSION_SUBSCRIBES_MAX = 16,        /* unanswered, of one channel */
+    SESSION_PENDING_MAX = 100,
+    SESSION_PENDING_MS = 30000,
+    SESSION_POSITION_SIZE_MAX = 1024, /* bytes of channel and stream id of one that has to wait */
+};
 
 struct directory; /* session/directory.h */
 

@@ -40,6 +40,15 @@ static void index_by_name(struct session *s)
         map_put(s->by_name, s->subs[i]->channel, s->subs[i]);
 }
 
+static void swap(struct session *s, uint32_t a, uint32_t b)
+{
+    struct sub *at_a = s->subs[a];
+    s->subs[a] = s->subs[b];
+    s->subs[b] = at_a;
+    s->subs[a]->index = a;
+    s->subs[b]->index = b;
+}
+
 static struct sub *sub_new(struct session *s, struct str channel, const struct channel_name *name)
 {
     struct sub *sub = mem_zalloc(sizeof(*sub) + channel.n);
@@ -49,13 +58,14 @@ static struct sub *sub_new(struct session *s, struct str channel, const struct c
     sub->kind = (uint8_t)name->kind;
     sub->cache = name->cache;
     sub->wildcard = name->wildcard;
-    s->wildcards = (uint8_t)(s->wildcards + name->wildcard);
     if (s->subs_count == s->subs_cap) {
         s->subs_cap = s->subs_cap ? s->subs_cap * 2 : 1;
         s->subs = mem_realloc(s->subs, s->subs_cap * sizeof(struct sub *));
     }
     sub->index = s->subs_count;
     s->subs[s->subs_count++] = sub;
+    if (sub->wildcard)
+        swap(s, s->wildcards++, sub->index);
     if (s->by_name != NULL)
         map_put(s->by_name, sub->channel, sub);
     else if (s->subs_count > SUBS_FEW)
@@ -66,9 +76,9 @@ static struct sub *sub_new(struct session *s, struct str channel, const struct c
 static void remove_from_table(struct sub *sub)
 {
     struct session *s = sub->session;
-    s->subs[sub->index] = s->subs[--s->subs_count];
-    s->wildcards = (uint8_t)(s->wildcards - sub->wildcard);
-    s->subs[sub->index]->index = sub->index;
+    if (sub->wildcard)
+        swap(s, sub->index, --s->wildcards);
+    swap(s, sub->index, --s->subs_count);
     if (s->by_name != NULL)
         map_del(s->by_name, sub->channel);
 }
@@ -88,8 +98,16 @@ static void set_member(struct sub *sub, struct str user_id)
 
 static void set_filter_json(struct sub *sub, struct str json)
 {
+    sub->session->filter_bytes -= sub->filter_json != NULL ? (uint32_t)strlen(sub->filter_json) : 0;
     free(sub->filter_json);
     sub->filter_json = json.p != NULL ? str_dup(json) : NULL;
+    sub->session->filter_bytes += (uint32_t)json.n;
+}
+
+bool sub_has_room_for_filter(const struct session *s, const struct sub *sub, struct str json)
+{
+    size_t before = sub != NULL && sub->filter_json != NULL ? strlen(sub->filter_json) : 0;
+    return s->filter_bytes - before + json.n <= SESSION_FILTER_BYTES_MAX;
 }
 
 /* After it has left the hub. */
@@ -99,7 +117,7 @@ static void sub_free(struct sub *sub)
         work_drop(sub->work);
     remove_from_table(sub);
     set_member(sub, STR_NONE);
-    free(sub->filter_json);
+    set_filter_json(sub, STR_NONE);
     free(sub->rewound);
     free(sub);
 }
@@ -467,7 +485,8 @@ struct sub *sub_cover(struct session *s, struct str channel, struct str filter_j
     struct arena arena = {0};
     struct channel_name name;
     struct sub *sub = NULL;
-    if (s->subs_count < SESSION_CHANNELS_MAX && channel_name_check(s->app, channel, &name, &arena) == NULL) {
+    bool room = s->subs_count < SESSION_CHANNELS_MAX && sub_has_room_for_filter(s, NULL, filter_json);
+    if (room && channel_name_check(s->app, channel, &name, &arena) == NULL) {
         sub = sub_new(s, channel, &name);
         sub->covered = true;
         set_filter_json(sub, filter_json);

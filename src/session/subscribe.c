@@ -305,15 +305,29 @@ static bool is_member(struct ask *a)
     return true;
 }
 
+static bool too_many(struct ask *a, const char *limit, const char *of_what, int max)
+{
+    metrics_limit_reached(env_of(a->s), a->s->app, limit);
+    return refuse(a, CODE_CHANNEL, "Channel error: Too many %s on this connection, the limit is %d", of_what, max);
+}
+
 static bool has_place(struct ask *a)
 {
-    if (a->to.name.wildcard && a->s->wildcards >= SESSION_WILDCARDS_MAX && sub_find(a->s, a->to.channel) == NULL)
-        return refuse(a, CODE_CHANNEL, "Channel error: Too many wildcard subscriptions on this connection, the limit is %d",
-                      SESSION_WILDCARDS_MAX);
-    if (a->s->subs_count < SESSION_CHANNELS_MAX || sub_find(a->s, a->to.channel) != NULL)
-        return true;
-    return refuse(a, CODE_CHANNEL, "Channel error: Too many channels on this connection, the limit is %d",
-                  SESSION_CHANNELS_MAX);
+    const struct session *s = a->s;
+    const struct sub *sub = sub_find(s, a->to.channel);
+    if (sub == NULL && a->to.name.wildcard && s->wildcards >= SESSION_WILDCARDS_MAX)
+        return too_many(a, "wildcards", "wildcard subscriptions", SESSION_WILDCARDS_MAX);
+    if (sub == NULL && s->subs_count >= SESSION_CHANNELS_MAX)
+        return too_many(a, "channels", "channels", SESSION_CHANNELS_MAX);
+    if (sub == NULL && !hub_takes_subscriptions(env_of(s))) {
+        metrics_limit_reached(env_of(s), s->app, "attaches");
+        return refuse(a, CODE_GENERIC, "Too many subscriptions are under way, try again");
+    }
+    if (sub != NULL && sub->acks >= SESSION_SUBSCRIBES_MAX)
+        return too_many(a, "subscribes", "unanswered subscribes of the channel", SESSION_SUBSCRIBES_MAX);
+    if (a->to.filter_json.p != NULL && !sub_has_room_for_filter(s, sub, a->to.filter_json))
+        return too_many(a, "filters", "bytes of filters", SESSION_FILTER_BYTES_MAX);
+    return true;
 }
 
 static bool (*const checks[])(struct ask *a) = {
