@@ -211,7 +211,7 @@ bool server_open_bus(struct server *server, struct buf *error)
     options.handlers = (struct bus_handlers){on_published, on_received, on_listening, on_missed, on_peer_joined, on_peer_left, on_dropped};
     server->env_bus = (struct env_bus){options.topics, wanted, publish, start_listening, leave, peers, send_to, self};
     server->bus = bus_open_redis(&options, error);
-    return server->bus != NULL;
+    return server->bus != NULL && (server->config->adapter.fallback_to_local || bus_wait_redis(server->bus, error));
 }
 
 /* Before the shards end, so that nothing is brought to one that is gone. */

@@ -68,7 +68,7 @@ bool questions_ask(struct env *env, struct query *q)
     struct buf payload = {0};
     *question = (struct question){.id = ++hub->questions->last_id, .env = env, .q = q, .answers = peers, .timer.fire = waited_enough};
     map_put(&hub->questions->waiting, key_of(&question->id), question);
-    wheel_set(env->wheel, &question->timer, env_now_ms(env) + QUESTION_WAIT_MS);
+    wheel_set(env->wheel, &question->timer, env_now_ms(env) + env->config->adapter.requests_timeout_ms);
     remote_begin(&payload, REMOTE_QUESTION);
     pack_u64(&payload, 0);
     pack_u64(&payload, env->shard);

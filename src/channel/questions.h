@@ -1,6 +1,6 @@
 /* questions.h - questions about channels that every node is asked (hub.h, "questions"; chapter 5, 5.2).
  *
- *   hub_ask -> this node's answer -> to all nodes -> their answers added ... or QUESTION_WAIT_MS -> done()
+ *   hub_ask -> this node's answer -> to all nodes -> their answers added ... or requests_timeout_ms -> done()
  *
  * A user is counted once wherever he is: each node knows all members of the presence channels that it follows, so of two counts the
  * larger is the whole. Limits: QUESTIONS_MAX wait per shard; one more is answered with what this node knows.
@@ -13,7 +13,7 @@
 #pragma once
 #include "channel/internal.h"
 
-enum { QUESTION_WAIT_MS = 1000, QUESTIONS_MAX = 4096 };
+enum { QUESTIONS_MAX = 4096 };
 
 /* On the shard that asked, with this node's own answer in q: asks the others. False: there are none; q is answered. */
 bool questions_ask(struct env *env, struct query *q);

@@ -31,6 +31,9 @@ enum {
     BUS_NODE_SIZE = 36, /* a UUID, new at each start */
     BUS_QUEUE_BYTES_MAX = 64 << 20,
     BUS_NO_TOPIC = -1,
+    BUS_ALONE_MS = 1000,
+    BUS_START_ATTEMPTS = 3, /* about a second and a half */
+    BUS_START_WAIT_MS = 5000,
 };
 
 struct bus;
@@ -42,6 +45,7 @@ struct bus_handlers {
     void (*published)(void *user, struct str node, unsigned topic, struct str payload);
     /* Sent to this node or to all, by another. */
     void (*received)(void *user, struct str node, struct str payload);
+    /* Now it is heard; or, options.alone, there is no broker to hear it from. */
     void (*listening)(void *user, unsigned topic);
     /* From now on something may be missing on all topics that are listened to. */
     void (*missed)(void *user);
@@ -66,12 +70,18 @@ struct bus_options {
     struct str prefix;               /* of the broker's names, ends as it is configured: "sockudo_adapter:" */
     unsigned topics;
     uint32_t heartbeat_ms, node_timeout_ms;
+    /* listening() does not wait for ever for a broker that is away: after BUS_ALONE_MS without one it comes at once, and missed() when
+     * there is one. */
+    bool alone;
     struct redis_config redis; /* db is selected, though Pub/Sub does not know databases */
 };
 
 /* Connects in the background and goes on trying: not being able to is no failure here. NULL, with a readable reason, for options
  * that cannot work. */
 struct bus *bus_open_redis(const struct bus_options *options, struct buf *error);
+/* For a start that makes no sense without it: waits until it is up. False, with a reason, after BUS_START_ATTEMPTS that have failed or
+ * BUS_START_WAIT_MS. */
+bool bus_wait_redis(struct bus *bus, struct buf *error);
 /* Says good-bye, sends what waits (at most grace_ms), ends the thread. */
 void bus_close(struct bus *bus, uint32_t grace_ms);
 

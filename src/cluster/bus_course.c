@@ -32,10 +32,27 @@ void bus_flush_soon(struct bus *bus)
     loop_at_end(bus->loop, &bus->hook);
 }
 
+/* Nobody settled from now on. */
+static void unsettled(struct bus *bus)
+{
+    bus->unsettled_ms = loop_now_ms(bus->loop);
+    if (bus->options.alone)
+        wheel_set(loop_wheel(bus->loop), &bus->alone, bus->unsettled_ms + BUS_ALONE_MS);
+}
+
+static void alone_for_long(struct timer *timer)
+{
+    struct bus *bus = list_of(timer, struct bus, alone);
+    log_warn("cluster", "no broker for %d ms: new subscriptions do not wait for it; what other nodes commit is read from the store, later", BUS_ALONE_MS);
+    interest_goes_alone(bus);
+}
+
 static void settled(struct bus *bus)
 {
-    bool again = bus->was_up;
+    bool again = bus->was_up || bus->went_alone;
     wheel_cancel(loop_wheel(bus->loop), &bus->answers);
+    wheel_cancel(loop_wheel(bus->loop), &bus->alone);
+    bus->went_alone = false;
     bus->phase = BUS_SETTLED;
     bus->was_up = true;
     peers_up(bus);
@@ -101,6 +118,8 @@ void bus_transport_up(struct bus *bus)
 void bus_transport_down(struct bus *bus)
 {
     struct list doubtful, kept;
+    if (bus->phase == BUS_SETTLED)
+        unsettled(bus);
     bus->phase = BUS_DOWN;
     atomic_store(&bus->up, false);
     wheel_cancel(loop_wheel(bus->loop), &bus->answers);
@@ -214,10 +233,12 @@ void bus_course_init(struct bus *bus)
     bus->heartbeat.fire = heartbeat;
     bus->answer_wait_ms = BUS_ANSWER_WAIT_MS;
     bus->answers.fire = answers_are_late;
+    bus->alone.fire = alone_for_long;
 }
 
 void bus_course_begin(struct bus *bus)
 {
+    unsettled(bus);
     bus->transport->start(bus);
     wheel_set(loop_wheel(bus->loop), &bus->heartbeat, loop_now_ms(bus->loop) + bus->options.heartbeat_ms);
 }

@@ -142,6 +142,9 @@ struct bus {
     size_t waiting; /* items in both */
     struct turn_hook hook;
     struct timer heartbeat, answers, grace;
+    struct timer alone;      /* set from a break, or the start, on */
+    uint64_t unsettled_ms;   /* since when there is no settled connection */
+    bool went_alone;         /* listening() was told without one: missed() is due */
     /* The newest announcement that the broker has answered, and how many connections got what went to all last, ours included.
      * A process that is killed is gone from there at once, long before it counts as dead. */
     uint64_t reached_generation;
@@ -207,6 +210,8 @@ void interest_announce(struct bus *bus);
 void interest_acked(struct bus *bus);
 /* The peers have answered HELLO, or had their time. */
 void interest_settled(struct bus *bus);
+/* There has been no broker for long enough: whoever waits goes on without (options.alone). */
+void interest_goes_alone(struct bus *bus);
 /* Sends HELLO, or STATE to `target` as the answer to its generation. */
 void interest_send_state(struct bus *bus, enum bus_kind kind, const char *target, uint64_t answers);
 

@@ -44,6 +44,26 @@ static void topic_is_listening(struct bus *bus, struct bus_topic *t)
     bus->options.handlers.listening(bus->options.user, number_of(bus, t));
 }
 
+static void goes_alone(struct bus *bus, struct bus_topic *t)
+{
+    if (!t->owed)
+        return;
+    t->owed = false;
+    bus->went_alone = true;
+    bus->options.handlers.listening(bus->options.user, number_of(bus, t));
+}
+
+void interest_goes_alone(struct bus *bus)
+{
+    for (unsigned i = 0; i < bus->options.topics; i++)
+        goes_alone(bus, &bus->topics[i]);
+}
+
+static bool is_alone(const struct bus *bus)
+{
+    return bus->options.alone && bus->phase != BUS_SETTLED && !timer_is_set(&bus->alone);
+}
+
 static void greet(struct bus *bus)
 {
     uint64_t now_ms = loop_now_ms(bus->loop);
@@ -120,6 +140,8 @@ static void obey(struct bus *bus, unsigned number, const struct bus_wish *wish)
         if (t->state == TOPIC_ANNOUNCED || t->state == TOPIC_LISTENING)
             change(bus, t);
     }
+    if (is_alone(bus))
+        goes_alone(bus, t);
 }
 
 static void tell_lost(struct bus *bus, unsigned number)

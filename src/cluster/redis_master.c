@@ -42,6 +42,7 @@ static void give_up(struct redis_master *m, struct str why)
     m->restart_why = NULL;
     log_warn("cluster", "redis (%s): %.*s", m->purpose, STR_ARG(why));
     m->state = REDIS_WAITING;
+    atomic_fetch_add(&m->failures, 1);
     if (m->is_over == NULL || !m->is_over(m))
         wait_and_retry(m);
     if (was_up)
@@ -149,6 +150,7 @@ static void up(struct redis_master *m)
 {
     wheel_cancel(loop_wheel(m->loop), &m->retry);
     m->state = REDIS_UP;
+    atomic_store(&m->failures, 0);
     m->backoff_ms = BACKOFF_MIN_MS;
     m->up(m);
 }

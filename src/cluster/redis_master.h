@@ -12,6 +12,8 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
+#include <stdatomic.h>
+
 #include "base/arena.h"
 #include "base/random.h"
 #include "cluster/redis_link.h"
@@ -45,6 +47,7 @@ struct redis_master {
     unsigned ask_left, left[2]; /* greetings that are not answered yet */
     size_t sentinel;            /* the next one to ask */
     size_t sentinels_asked;     /* in this attempt */
+    _Atomic uint32_t failures;  /* attempts in a row that have failed; read by any thread */
     struct timer retry;         /* waiting: the next attempt; else: this one takes too long */
     uint32_t backoff_ms;
     struct tls_client *tls, *sentinel_tls;

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/mem.h"
 #include "cluster/redis_internal.h"
@@ -58,7 +59,27 @@ void bus_options_from_config(struct bus_options *options, const struct config *c
     options->topics = config->adapter.topics;
     options->heartbeat_ms = (uint32_t)config->adapter.heartbeat_interval_ms;
     options->node_timeout_ms = (uint32_t)config->adapter.node_timeout_ms;
+    options->alone = config->adapter.fallback_to_local;
     options->redis = config->adapter.redis;
+}
+
+bool bus_wait_redis(struct bus *bus, struct buf *error)
+{
+    const struct redis *r = bus->redis;
+    const struct timespec look = {.tv_nsec = 5000000};
+    uint64_t until_ms = clock_mono_ms(bus->options.clock) + BUS_START_WAIT_MS;
+    while (!bus_is_up(bus))
+        if (atomic_load(&r->master.failures) >= BUS_START_ATTEMPTS || clock_mono_ms(bus->options.clock) >= until_ms) {
+            if (r->options.sentinels_count > 0)
+                buf_fmt(error, "adapter: the Sentinels lead to no Redis master '%.*s'", STR_ARG(r->options.name));
+            else
+                buf_fmt(error, "adapter: no connection to Redis at %.*s:%u", STR_ARG(r->options.host), r->options.port);
+            buf_lit(error, ", and adapter.fallback_to_local = false");
+            return false;
+        } else {
+            nanosleep(&look, NULL);
+        }
+    return true;
 }
 
 struct bus *bus_open_redis(const struct bus_options *options, struct buf *error)

@@ -164,6 +164,8 @@ struct config {
         bool redis_driver; /* else this is the only node */
         uint32_t topics;
         bool cluster_health_enabled;
+        bool fallback_to_local;       /* the node starts and serves without its bus; else it must have it, /up says so */
+        uint64_t requests_timeout_ms; /* what other nodes have to answer a question in; then the answer is without them */
         uint64_t heartbeat_interval_ms, node_timeout_ms; /* cluster_health.* */
         struct str redis_prefix;                         /* adapter.redis.prefix */
         struct redis_config redis; /* database.redis, or what adapter.redis.redis_pub_options.url makes of it */

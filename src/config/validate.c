@@ -233,5 +233,5 @@ bool validate(struct loader *l)
         return false;
     if (is_on(l, "annotations.enabled") && !l->config->versioned.enabled)
         return FAIL(l, "annotations.enabled requires versioned_messages.enabled");
-    return check_rollup(l) && validate_push_rules(l) && positive(l, "adapter.nats.") && check_ours(l);
+    return check_rollup(l) && validate_push_rules(l) && positive(l, "adapter.") && check_ours(l);
 }

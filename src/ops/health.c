@@ -32,6 +32,8 @@ static struct verdict whole_server(struct ops *ops)
         return ops->config->history.enabled ? ERROR : DEGRADED;
     if ((ops->cache && !cache_is_up(ops->cache)) || (ops->bus && bus_gave_way(ops->bus)))
         return ERROR;
+    if (ops->bus && !bus_is_up(ops->bus))
+        return ops->config->adapter.fallback_to_local ? DEGRADED : ERROR;
     return ops->webhooks && !webhooks_is_healthy(ops->webhooks) ? DEGRADED : OK;
 }
 

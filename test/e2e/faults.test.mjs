@@ -115,6 +115,38 @@ describe('start', () => {
     assert.equal(flag.status, 2);
   });
 
+  test('a file without applications starts, and /up is 503 ERROR [5.1]', async () => {
+    const server = await Server.start({ apps: [] }), up = await server.get('/up');
+    assert.deepEqual([up.status, up.text, up.headers['x-health-check']], [503, 'ERROR', 'ERROR']);
+    assert.equal((await server.get('/live')).status, 200);
+    await server.stop();
+  });
+
+  test('a cache of nothing is fine where nothing needs it [5.52]', async () => {
+    const server = await Server.start({ config: { cache: { driver: 'none' }, idempotency: { enabled: false } } }), api = new Api(server);
+    assert.equal((await api.publish('c', 'e', '1')).status, 200);
+    assert.equal((await server.get('/up')).text, 'OK');
+    api.close();
+    await server.stop();
+  });
+
+  test('without the Redis of its bus it ends with 1, or starts and says DEGRADED, as adapter.fallback_to_local has it [5.22]', async () => {
+    const redis = { port: await freePort(), host: '127.0.0.1' }; // nobody listens there
+    const config = fallback_to_local => ({ idempotency: { enabled: false }, history: { enabled: false }, versioned_messages: { enabled: false }, ai_transport: { enabled: false },
+      adapter: { driver: 'redis', fallback_to_local }, database: { redis } });
+    const [{ code, log }, server] = await Promise.all([refusal({ config: config(false) }), Server.start({ config: config(true) })]);
+    assert.equal(code, 1);
+    assert.match(log, new RegExp(`adapter: no connection to Redis at 127\\.0\\.0\\.1:${redis.port}, and adapter\\.fallback_to_local = false`));
+    const up = await server.get('/up'), api = new Api(server), client = await V2.connect(server);
+    assert.deepEqual([up.status, up.text], [200, 'DEGRADED']);
+    await client.subscribe('c');
+    assert.equal((await api.publish('c', 'e', 'served here')).status, 200);
+    await client.next(f => f.data === 'served here');
+    await client.close();
+    api.close();
+    await server.stop();
+  });
+
   test('an unknown key is a warning with the nearest known name', async () => {
     const server = await Server.start({ config: { histroy: { enabled: true } } });
     assert.match(server.log(), /histroy.*history/);
@@ -138,7 +170,7 @@ describe('start', () => {
     const ended = new Promise(resolve => child.on('exit', resolve));
     try {
       const get = target => fetch(`http://127.0.0.1:${port}${target}`);
-      await until(() => get('/up').then(a => a.status === 200, () => false), () => `the demo profile:\n${log}`);
+      await until(() => get('/up').then(async a => a.status === 200 && await a.text() === 'OK', () => false), () => `the demo profile:\n${log}`);
       const page = await get('/');
       assert.equal(page.status, 200);
       assert.match(page.headers.get('content-type'), /^text\/html/);

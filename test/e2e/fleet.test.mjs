@@ -158,6 +158,20 @@ describe('a fleet of three', () => {
     }
   });
 
+  test('who subscribes while Redis is away is served, and hears what it missed when Redis is back [5.22]', async () => {
+    const channel = fresh(), late = await connect(1);
+    await fleet.redis.kill9();
+    try {
+      await until(async () => (await fleet.nodes[1].get('/up')).text !== 'OK', '/up to say so');
+      await late.subscribe(channel);
+      ok(await apis[0].publish(channel, 'n', 'elsewhere'));
+      ok(await apis[1].publish(channel, 'n', 'here'));
+    } finally { await fleet.redis.restart(); }
+    await until(() => late.of(channel).filter(f => f.event === 'n').length === 2, () => JSON.stringify(late.of(channel)), 10_000);
+    assert.deepEqual(late.of(channel).filter(f => f.event === 'n').map(f => [f.data, f.serial]), [['elsewhere', 1], ['here', 2]]);
+    await until(async () => (await fleet.nodes[1].get('/up')).text === 'OK', '/up to be OK again', 10_000);
+  });
+
   test('a node is killed in mid-stream: what it had acknowledged is everywhere, its members are gone', async () => {
     const channel = fresh('ai'), room = fresh('presence'), viewer = await connect(1), lost = await connect(2);
     await viewer.subscribe(channel);

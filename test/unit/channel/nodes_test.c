@@ -532,6 +532,22 @@ static void a_silent_node_does_not_hold_up_an_answer(void **state)
     query_free(answer);
 }
 
+/* Chapter 5, edge case 28. */
+static void a_question_waits_as_long_as_configured(void **state)
+{
+    f->nodes[0].core->config->adapter.requests_timeout_ms = 300;
+    attach_to(0, "presence-a", "u1", LANE_DELTA, 0);
+    attach_to(1, "presence-a", "u2", LANE_DELTA, 0);
+    f->cut = true; /* the other node hangs */
+    assert_null(ask(0, QUERY_CHANNEL, "presence-a"));
+    advance_ms(299);
+    assert_null(answer);
+    advance_ms(2);
+    assert_non_null(answer);
+    assert_int_equal(answer->subscription_count, 1);
+    query_free(answer);
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -568,6 +584,7 @@ int main(void)
         T(a_word_to_a_user_reaches_him_at_any_node),
         T(questions_are_answered_for_all_nodes),
         T(a_silent_node_does_not_hold_up_an_answer),
+        T(a_question_waits_as_long_as_configured),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -76,6 +76,30 @@ static void what_waits_is_sent_after_the_break(void **state)
     assert_int_equal(nodes[1].dropped, 0);
 }
 
+/* Chapter 5, edge case 22: a node that may do without its bus is not held up by it, and looks for what it has missed when it has one. */
+static void a_node_that_may_goes_on_alone(void **state)
+{
+    redis_server_kill(&server);
+    node_init(&nodes[0]);
+    struct bus_options options = options_for(&nodes[0], server.port);
+    options.alone = true;
+    node_open_with(&nodes[0], &options, STR_NONE);
+    bus_listen(nodes[0].bus, 3, 1);
+    test_sleep_ms(BUS_ALONE_MS / 2);
+    assert_int_equal(nodes[0].listening, 0); /* it may come */
+    wait_until(nodes[0].listening == 1);
+    bus_listen(nodes[0].bus, 4, 1);
+    wait_until(nodes[0].listening == 2); /* at once */
+    assert_int_equal(nodes[0].missed, 0);
+    redis_server_restart(&server);
+    wait_until(bus_is_up(nodes[0].bus) && nodes[0].missed == 1); /* though it is the first connection */
+    node_open(&nodes[1], server.port);
+    wait_until(bus_wanted(nodes[1].bus, 3) == 1 && bus_wanted(nodes[1].bus, 4) == 1);
+    publish_number(&nodes[1], 3, 7);
+    wait_until(nodes[0].last == 7);
+    assert_int_equal(nodes[0].listening, 2);
+}
+
 /* What was on its way when the connection broke may or may not have arrived: the core must hear of it. */
 static void a_break_tells_of_payloads_in_doubt(void **state)
 {
@@ -439,6 +463,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_restarted_redis_is_subscribed_again, setup, teardown),
         cmocka_unit_test_setup_teardown(what_waits_is_sent_after_the_break, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_node_that_may_goes_on_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(a_break_tells_of_payloads_in_doubt, setup, teardown),
         cmocka_unit_test_setup_teardown(a_redis_that_hangs_is_left, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_queue_says_what_it_drops, setup, teardown),

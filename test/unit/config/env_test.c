@@ -123,8 +123,23 @@ static void a_node_timeout_from_the_environment_is_checked_with_the_rest(void **
 {
     struct loaded l =
         load_toml("", ENV("CLUSTER_HEALTH_NODE_TIMEOUT=60000", "CLUSTER_HEALTH_HEARTBEAT_INTERVAL=20000"));
-    must_load(&l);
+    assert_int_equal(must_load(&l)->adapter.node_timeout_ms, 60000);
+    assert_int_equal(l.config->adapter.heartbeat_interval_ms, 20000);
     unload(&l);
+}
+
+static void a_node_may_do_without_its_bus_unless_told_otherwise(void **state)
+{
+    struct loaded l = load_toml("", NO_ENV);
+    assert_true(must_load(&l)->adapter.fallback_to_local);
+    assert_int_equal(l.config->adapter.requests_timeout_ms, 1000);
+    unload(&l);
+    l = load_toml("adapter.redis.requests_timeout = 250", ENV("ADAPTER_FALLBACK_TO_LOCAL=false"));
+    assert_false(must_load(&l)->adapter.fallback_to_local);
+    assert_int_equal(l.config->adapter.requests_timeout_ms, 250);
+    assert_int_equal(l.warnings.n, 0);
+    unload(&l);
+    assert_refused("adapter.redis.requests_timeout = 0", "adapter.redis.requests_timeout must be greater than 0");
 }
 
 int main(void)
@@ -141,6 +156,7 @@ int main(void)
         cmocka_unit_test(rust_log_wins_over_the_filters_of_our_own),
         cmocka_unit_test(what_a_secret_was_set_to_is_never_shown),
         cmocka_unit_test(a_node_timeout_from_the_environment_is_checked_with_the_rest),
+        cmocka_unit_test(a_node_may_do_without_its_bus_unless_told_otherwise),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
