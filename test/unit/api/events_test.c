@@ -78,6 +78,38 @@ static void limits_of_the_app_are_kept(void **state)
     assert_starts(post(f, "/events", body), "200 ");
 }
 
+static void ignore(struct publish *p)
+{
+    assert_int_equal(p->result, PUBLISH_OK);
+    publish_free(p);
+}
+
+static void a_channel_with_4096_publishes_waiting_is_503_with_retry_after(void **state)
+{
+    struct fixture *f = *state;
+    struct arena arena = {0};
+    f->core->stalls = true;
+    for (unsigned i = 0; i < CHANNEL_WAITING_MAX; i++) {
+        struct publish *p = publish_new(&f->core->env, f->core->app, ignore);
+        p->op.app_id = f->core->app->id;
+        p->op.channel = STR("a");
+        channel_name_check(f->core->app, p->op.channel, &p->name, &arena);
+        p->op.write.action = ACTION_CREATE;
+        p->op.write.event_name = STR("t");
+        p->op.write.data = STR("1");
+        hub_publish(&f->core->env, p);
+    }
+    send_signed(f, "POST", "/apps/app-id/events", "", "{\"name\":\"t\",\"channel\":\"a\",\"idempotency_key\":\"k\"}");
+    settle(f, 0);
+    assert_starts(read_response(f), "HTTP/1.1 503 ");
+    assert_contains(read_response(f), "\r\nRetry-After: 1\r\n");
+    assert_contains(read_response(f), "\"code\":\"backpressure\",\"status\":503}");
+    f->core->stalls = false;
+    assert_string_equal(post(f, "/events", "{\"name\":\"t\",\"channel\":\"a\",\"idempotency_key\":\"k\"}"), "200 {\"ok\":true}");
+    assert_int_equal(stored(f, "a"), CHANNEL_WAITING_MAX + 1);
+    arena_free(&arena);
+}
+
 /* The reference delivers to those channels that stand before the bad one. */
 static void one_bad_channel_publishes_nothing(void **state)
 {
@@ -328,6 +360,7 @@ int main(void)
         TEST(who_asks_for_info_gets_the_channels),
         TEST(what_is_wrong_with_an_event_is_told),
         TEST(limits_of_the_app_are_kept),
+        TEST(a_channel_with_4096_publishes_waiting_is_503_with_retry_after),
         TEST(one_bad_channel_publishes_nothing),
         TEST(a_channel_named_twice_is_published_to_once),
         TEST(more_channels_than_fit_at_once_are_all_served),

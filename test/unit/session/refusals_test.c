@@ -183,6 +183,54 @@ static void each_bad_client_event_has_its_text(void **state)
     refused(c, 4301, NULL, "Client event error: Client events are not enabled for this app");
 }
 
+/* Section 10.6. What has been taken is delivered, in its order. */
+static void a_channel_takes_4096_events_that_wait_and_no_more(void **state)
+{
+    struct fixture *f = *state;
+    struct client *c = v1(f), *other = v1(f);
+    subscribe(f, c, "private-a");
+    subscribe(f, other, "private-a");
+    f->core->stalls = true;
+    for (unsigned i = 1; i <= CHANNEL_WAITING_MAX + 1; i++) {
+        char n[16];
+        snprintf(n, sizeof n, "%u", i);
+        event(c, "client-x", "private-a", n);
+    }
+    assert_string_equal(answer(c), "error(private-a):4100");
+    assert_true(said(c, "\"message\":\"Over capacity\""));
+    assert_int_equal(c->close_code, 0);
+    f->core->stalls = false;
+    core_settle(f->core);
+    struct str got = str_of(heard(other));
+    for (unsigned i = 1; i <= CHANNEL_WAITING_MAX; i++) {
+        char expected[48];
+        snprintf(expected, sizeof expected, "client-x(private-a)=%u", i);
+        unit_assert_str(str_split(&got, ' '), str_of(expected), __FILE__, __LINE__);
+    }
+    assert_null(got.p);
+    event(c, "client-x", "private-a", "0");
+    assert_string_equal(answer(c), "");
+    assert_string_equal(heard(other), "client-x(private-a)=0");
+}
+
+static void a_connection_has_so_many_channels_and_no_more(void **state)
+{
+    struct fixture *f = *state;
+    struct client *c = v1(f);
+    for (unsigned i = 0; i < SESSION_CHANNELS_MAX; i++)
+        tell(c, "{\"event\":\"pusher:subscribe\",\"data\":{\"channel\":\"c%u\"}}", i);
+    answer(c);
+    assert_false(said(c, "error"));
+    tell(c, "{\"event\":\"pusher:subscribe\",\"data\":{\"channel\":\"more\"}}");
+    refused(c, 4300, "more", "Channel error: Too many channels on this connection, the limit is 10000");
+    tell(c, "{\"event\":\"pusher:subscribe\",\"data\":{\"channel\":\"c7\"}}");
+    assert_string_equal(answer(c), "subscription_succeeded(c7)");
+    unsubscribe(c, "c7");
+    tell(c, "{\"event\":\"pusher:subscribe\",\"data\":{\"channel\":\"more\"}}");
+    assert_string_equal(answer(c), "subscription_succeeded(more)");
+    assert_int_equal(limits_reached(f, "channels"), 1);
+}
+
 static void limits_of_rate_have_their_texts(void **state)
 {
     struct fixture *f = *state;
@@ -222,6 +270,8 @@ int main(void)
         T(each_bad_subscribe_has_its_text),
         T(a_member_may_be_as_large_as_the_app_says),
         T(each_bad_client_event_has_its_text),
+        T(a_channel_takes_4096_events_that_wait_and_no_more),
+        T(a_connection_has_so_many_channels_and_no_more),
         T(limits_of_rate_have_their_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
