@@ -67,6 +67,13 @@ static struct channel *channel_of(const struct bequest *b)
     return ch;
 }
 
+/* Until it is told, this node hears whether he comes to another one. */
+static void lose_member(struct channel *ch, const struct bequest *b)
+{
+    topic_join(ch, WINDOWS - 1);
+    member_lost_before(ch, b->who, str_of(b->estate->node));
+}
+
 /* By all nodes: each counts its own, so nobody counts the dead. */
 static void counted(struct query *q)
 {
@@ -75,7 +82,7 @@ static void counted(struct query *q)
     if (b->who.n == 0 && q->subscription_count > 0)
         tell_no_vacated(ch);
     if (b->who.n > 0 && q->subscription_count == 0 && !presence_has_here(ch->presence, b->who))
-        member_lost_before(ch, b->who, str_of(b->estate->node));
+        lose_member(ch, b);
     will_sync(ch, b->who);
     owner_settle(ch);
     query_free(q);

@@ -61,6 +61,11 @@ static void time_is_up(struct timer *timer)
 
 bool leavers_add(struct leavers *l, struct str who)
 {
+    return leavers_add_for(l, who, LEAVERS_WAIT_MS);
+}
+
+bool leavers_add_for(struct leavers *l, struct str who, uint64_t wait_ms)
+{
     leavers_back(l, who);
     if (l->by_name.count >= LEAVERS_MAX)
         return false;
@@ -70,7 +75,7 @@ bool leavers_add(struct leavers *l, struct str who)
     leaver->all = l;
     leaver->timer.fire = time_is_up;
     map_put(&l->by_name, leaver->who, leaver);
-    wheel_set(l->wheel, &leaver->timer, wheel_now_ms(l->wheel) + LEAVERS_WAIT_MS);
+    wheel_set(l->wheel, &leaver->timer, wheel_now_ms(l->wheel) + wait_ms);
     return true;
 }
 
@@ -86,6 +91,16 @@ bool leavers_back(struct leavers *l, struct str who)
 bool leavers_waits(const struct leavers *l, struct str who)
 {
     return l != NULL && map_get(&l->by_name, who) != NULL;
+}
+
+struct str leavers_next(const struct leavers *l, size_t *at, uint64_t *left_ms)
+{
+    const struct leaver *leaver = l != NULL ? map_next(&l->by_name, at) : NULL;
+    if (leaver == NULL)
+        return STR_NONE;
+    uint64_t now_ms = wheel_now_ms(l->wheel);
+    *left_ms = leaver->timer.at_ms > now_ms ? leaver->timer.at_ms - now_ms : 0;
+    return leaver->who;
 }
 
 size_t leavers_count(const struct leavers *l)

@@ -96,6 +96,7 @@ struct presence *member_presence(struct channel *ch)
 void member_came(struct channel *ch, struct str user_id, struct str user_info)
 {
     announce_member(ch, ALL_LANES, "member_added", user_id, user_info, nobody);
+    tell_member_elsewhere(ch, user_id);
 }
 
 void member_went(struct channel *ch, struct str user_id)

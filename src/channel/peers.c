@@ -15,6 +15,7 @@
 #include "base/pack.h"
 #include "channel/departed.h"
 #include "channel/internal.h"
+#include "channel/leavers.h"
 #include "channel/presence_log.h"
 #include "channel/questions.h"
 #include "channel/remote.h"
@@ -117,9 +118,10 @@ void peers_take_member(struct env *env, struct str node, struct str payload)
     struct presence *presence = member_presence(ch);
     if (what == MEMBER_CAME && presence_join_at(presence, node, user_id, user_info))
         member_came(ch, user_id, user_info);
-    else if (what == MEMBER_WENT && presence_leave_at(presence, node, user_id))
+    else if (what == MEMBER_WENT && presence_leave_at(presence, node, user_id)) {
         member_went(ch, user_id);
-    else if (what == MEMBER_CHANGED && presence_inform(presence, user_id, user_info))
+        tell_member_away(ch, user_id, LEAVERS_WAIT_MS);
+    } else if (what == MEMBER_CHANGED && presence_inform(presence, user_id, user_info))
         member_changed(ch, user_id, user_info);
 }
 
@@ -210,6 +212,28 @@ void peers_forget(struct channel *ch)
     ch->peers = NULL;
 }
 
+/* Behind the members: those who have left here and may be back in a moment, with how long they are waited for. */
+static void put_leavers(struct buf *out, const struct channel *ch)
+{
+    struct str who;
+    uint64_t left_ms;
+    size_t at = 0;
+    while (ch != NULL && (who = leavers_next(ch->leavers, &at, &left_ms)).p != NULL)
+        if (who.n > 0) {
+            pack_text(out, who);
+            pack_u64(out, left_ms);
+        }
+}
+
+static void take_leavers(struct channel *ch, struct str payload)
+{
+    struct str who;
+    uint64_t left_ms;
+    while (unpack_text(&payload, &who) && unpack_u64(&payload, &left_ms))
+        if (who.n > 0 && !presence_has(ch->presence, who))
+            tell_member_away(ch, who, left_ms < LEAVERS_WAIT_MS ? left_ms : LEAVERS_WAIT_MS);
+}
+
 /* A node asks: every member that has a place here. */
 static void answer_members(struct env *env, struct str node, uint64_t place, struct str payload)
 {
@@ -230,6 +254,7 @@ static void answer_members(struct env *env, struct str node, uint64_t place, str
             pack_text(&answer, id);
             pack_text(&answer, info);
         }
+    put_leavers(&answer, ch);
     env->bus->send(env, node, buf_view(&answer));
     buf_free(&answer);
 }
@@ -266,6 +291,8 @@ static void take_members(struct env *env, struct str node, struct str payload)
     bool is_back = str_eq(node, str_of(ch->peers->back));
     if (n == count)
         presence_set_at(member_presence(ch), node, places, n, is_back && ch->peers->restores ? place_restored : place_changed, ch);
+    if (n == count)
+        take_leavers(ch, payload);
     if (is_back)
         ch->peers->back[0] = '\0';
     free(places);

@@ -94,6 +94,7 @@ void owner_free(struct channel *ch)
     presence_free(ch->presence);
     annotations_free(ch);
     leavers_free(ch->leavers);
+    leavers_free(ch->away);
     presence_log_free(ch);
     last_event_drop(ch);
     hot_forget(ch);

@@ -5,7 +5,7 @@
  *                        subscription_count               subscription_count (not on presence channels)
  *   unsubscribed         channel_vacated (the last),      channel_vacated (3 s later, if still empty),
  *                        else subscription_count          subscription_count
- *   member added         member_added                     member_added, unless he was away for less than 3 s
+ *   member added         member_added                     member_added, unless he was away for less than 3 s, at whatever node
  *   member removed       member_removed                   member_removed, 3 s later, if still away
  *   version committed                                     message_version_created
  *
@@ -17,6 +17,9 @@
 #include "channel/leavers.h"
 #include "channel/will.h"
 #include "message/notice.h"
+
+/* A node stops waiting for those who have left at another one so long before that one tells: what it says of them must get there. */
+enum { AWAY_MARGIN_MS = 200 };
 
 static const struct str the_channel = {"", 0}; /* among the leavers: the last subscriber */
 
@@ -118,6 +121,9 @@ static void gone(void *user, struct str who)
     will_sync(ch, who);
     owner_settle(ch);
 }
+
+/* Another node tells. */
+static void not_ours(void *user, struct str who) {}
 
 /* False: he is not waited for. */
 static bool wait_for(struct channel *ch, struct str who)
@@ -260,7 +266,8 @@ static void tell_meta_member(struct channel *ch, const char *event, struct str u
 
 void tell_member_added(struct channel *ch, struct str user_id)
 {
-    if (!leavers_back(ch->leavers, user_id))
+    bool here = leavers_back(ch->leavers, user_id), elsewhere = leavers_back(ch->away, user_id);
+    if (!here && !elsewhere)
         notify_member(ch, NOTICE_MEMBER_ADDED, user_id, STR_NONE);
     tell_meta_member(ch, "member_added", user_id);
 }
@@ -271,10 +278,30 @@ void tell_member_updated(struct channel *ch, struct str user_id, struct str user
     tell_meta_member(ch, "presence_update", user_id);
 }
 
+static bool members_are_told_of(const struct channel *ch)
+{
+    return wanted(ch, NOTICE_MEMBER_REMOVED) || wanted(ch, NOTICE_MEMBER_ADDED);
+}
+
+void tell_member_away(struct channel *ch, struct str user_id, uint64_t wait_ms)
+{
+    if (!members_are_told_of(ch) || wait_ms <= AWAY_MARGIN_MS)
+        return;
+    if (ch->away == NULL)
+        ch->away = leavers_new(ch->env->wheel, not_ours, ch);
+    leavers_add_for(ch->away, user_id, wait_ms - AWAY_MARGIN_MS);
+}
+
+void tell_member_elsewhere(struct channel *ch, struct str user_id)
+{
+    leavers_back(ch->away, user_id);
+    if (leavers_back(ch->leavers, user_id))
+        will_sync(ch, user_id);
+}
+
 void tell_member_removed(struct channel *ch, struct str user_id)
 {
-    bool waits = wanted(ch, NOTICE_MEMBER_REMOVED) || wanted(ch, NOTICE_MEMBER_ADDED);
-    if (waits && !wait_for(ch, user_id))
+    if (members_are_told_of(ch) && !wait_for(ch, user_id))
         notify_member(ch, NOTICE_MEMBER_REMOVED, user_id, STR_NONE);
     tell_meta_member(ch, "member_removed", user_id);
 }

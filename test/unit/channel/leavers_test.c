@@ -51,6 +51,20 @@ static void who_stays_away_is_gone_after_three_seconds(void **state)
     assert_false(leavers_back(f->leavers, STR("u")));
 }
 
+static void they_can_be_walked_with_what_is_left_of_their_time(void **state)
+{
+    struct fixture *f = *state;
+    size_t at = 0;
+    uint64_t left_ms;
+    leavers_add_for(f->leavers, STR("u"), 1000);
+    wheel_turn(f->wheel, 1000 + 400);
+    assert_str(leavers_next(f->leavers, &at, &left_ms), "u");
+    assert_int_equal(left_ms, 600);
+    assert_absent(leavers_next(f->leavers, &at, &left_ms));
+    wheel_turn(f->wheel, 1000 + 1001);
+    assert_str(buf_view(&f->gone), "u ");
+}
+
 static void who_comes_back_is_not_waited_for(void **state)
 {
     struct fixture *f = *state;
@@ -96,6 +110,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(who_stays_away_is_gone_after_three_seconds),
+        T(they_can_be_walked_with_what_is_left_of_their_time),
         T(who_comes_back_is_not_waited_for),
         T(leaving_again_starts_anew),
         T(too_many_are_not_waited_for),

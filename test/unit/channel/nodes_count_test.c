@@ -99,6 +99,57 @@ static void who_comes_back_at_another_node_was_not_away(void **state)
     is_told("");
 }
 
+/* Bug: the node that he had left told member_removed three seconds after the other one had told member_added. */
+static void a_member_who_comes_back_at_another_node_was_not_away(void **state)
+{
+    attach_to(0, "presence-a", "u1", LANE_DELTA, 0);
+    advance_ms(200);
+    buf_clear(&told);
+    detach(0);
+    advance_ms(1000);
+    attach_to(1, "presence-a", "u1", LANE_DELTA, 0);
+    advance_ms(4000);
+    is_told("");
+    detach(1);
+    advance_ms(4000);
+    is_told("channel_vacated member_removed\"user_id\":\"u1\" ");
+}
+
+/* The other node follows the channel, and has heard that he left. */
+static void nor_is_he_if_that_node_has_seen_him_leave(void **state)
+{
+    attach_to(1, "presence-a", "u2", LANE_DELTA, 0);
+    attach_to(0, "presence-a", "u1", LANE_DELTA, 0);
+    advance_ms(200);
+    buf_clear(&told);
+    detach(0);
+    advance_ms(1000);
+    f->other.core = f->nodes[1].core;
+    f->other.sink = sink_new(f->other.core);
+    attach_as(&f->other, "presence-a", "u1", LANE_DELTA, 0);
+    advance_ms(4000);
+    is_told("");
+    detach_as(&f->other);
+    advance_ms(4000);
+    is_told("member_removed\"user_id\":\"u1\" ");
+    attach_as(&f->other, "presence-a", "u1", LANE_DELTA, 0);
+    is_told("member_added\"user_id\":\"u1\" ");
+}
+
+static void who_comes_too_late_has_been_away(void **state)
+{
+    attach_to(1, "presence-a", "u2", LANE_DELTA, 0);
+    attach_to(0, "presence-a", "u1", LANE_DELTA, 0);
+    detach(0);
+    buf_clear(&told);
+    advance_ms(3100);
+    is_told("member_removed\"user_id\":\"u1\" ");
+    f->other.core = f->nodes[1].core;
+    f->other.sink = sink_new(f->other.core);
+    attach_as(&f->other, "presence-a", "u1", LANE_DELTA, 0);
+    is_told("member_added\"user_id\":\"u1\" ");
+}
+
 static void a_silent_node_counts_as_empty(void **state)
 {
     f->cut = true;
@@ -155,6 +206,9 @@ int main(void)
         T(of_two_that_come_at_once_one_tells),
         T(of_two_that_leave_at_once_one_tells),
         T(who_comes_back_at_another_node_was_not_away),
+        T(a_member_who_comes_back_at_another_node_was_not_away),
+        T(nor_is_he_if_that_node_has_seen_him_leave),
+        T(who_comes_too_late_has_been_away),
         T(a_silent_node_counts_as_empty),
         T(meta_channels_show_the_count_of_the_fleet),
         T(counts_of_a_dead_node_are_gone),

@@ -255,6 +255,17 @@ static void who_comes_to_another_node_in_time_was_not_away(void **state)
     assert_int_equal(entries_of("node-a"), 1);
 }
 
+static void nor_was_a_member(void **state)
+{
+    is_only_at_node_b("presence-a", "u1");
+    node_b_dies();
+    advance_ms(1000);
+    attach_to(0, "presence-a", "u1", LANE_DELTA, 0);
+    advance_ms(4000);
+    is_told("");
+    assert_int_equal(entries_of("node-a"), 2);
+}
+
 /* The one that leads may die before it has told: then the next one finds the entry in its will. */
 static void what_is_not_told_yet_stands_in_the_executors_will(void **state)
 {
@@ -368,6 +379,7 @@ int main(void)
         T(a_node_that_dies_before_it_has_told_is_told_for),
         T(what_lives_on_at_another_node_is_not_told_of),
         T(who_comes_to_another_node_in_time_was_not_away),
+        T(nor_was_a_member),
         T(what_is_not_told_yet_stands_in_the_executors_will),
         T(a_node_that_dies_twice_is_told_of_once),
         T(without_redis_it_is_only_later),
