@@ -1,7 +1,8 @@
 /* server_shard.c - one shard: its thread, its loop and what runs on it; the mail between shards.
  *
  *      post to itself     loop_defer
- *      to another shard   its mailbox; when that is full, the outbox for that shard, which is emptied first from then on
+ *      to another shard   its mailbox; when that is full, the outbox for that shard, which is emptied first from then on. While more
+ *                         than ENV_BACKLOG_MAX wait there, nothing new is begun (env_is_behind()): mailbox_backlog
  *      from the store     its mailbox; when that is full, the store's thread waits
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -17,7 +18,7 @@
 #include "server_internal.h"
 #include "session/revocation.h"
 
-enum { MAILBOX_TASKS = 65536, RETRY_MS = 1, DRAIN_LOOK_MS = 5, STORE_WAIT_US = 100, SETTLE_ROUNDS = 1000, SETTLE_MS = 3 };
+enum { MAILBOX_TASKS = 65536, OUTBOX_KEPT = 1024, RETRY_MS = 1, DRAIN_LOOK_MS = 5, STORE_WAIT_US = 100, SETTLE_ROUNDS = 1000, SETTLE_MS = 3 };
 
 /* The shard whose thread this is; NULL elsewhere. */
 static _Thread_local struct shard *here;
@@ -27,7 +28,7 @@ static _Thread_local struct shard *here;
 static void outbox_put(struct outbox *box, struct task *task)
 {
     if (box->count == box->cap) {
-        size_t cap = box->cap ? box->cap * 2 : 1024;
+        size_t cap = box->cap ? box->cap * 2 : OUTBOX_KEPT;
         struct task **tasks = mem_alloc(cap * sizeof(struct task *));
         for (size_t i = 0; i < box->count; i++)
             tasks[i] = box->tasks[(box->first + i) % box->cap];
@@ -38,11 +39,17 @@ static void outbox_put(struct outbox *box, struct task *task)
 }
 
 /* Posts what fits. */
-static void outbox_empty(struct outbox *box, struct mailbox *to)
+static void outbox_empty(struct shard *shard, struct outbox *box, struct mailbox *to)
 {
+    size_t before = box->count;
     while (box->count > 0 && mailbox_post(to, box->tasks[box->first]) == MAILBOX_OK) {
         box->first = (box->first + 1) % box->cap;
         box->count--;
+    }
+    atomic_fetch_sub(&shard->env.backlog, before - box->count);
+    if (box->count == 0 && box->cap > OUTBOX_KEPT) {
+        free(box->tasks);
+        *box = (struct outbox){0};
     }
 }
 
@@ -51,7 +58,7 @@ static void retry(struct timer *timer)
     struct shard *shard = list_of(timer, struct shard, retry);
     size_t waiting = 0;
     for (unsigned i = 0; i < shard->server->shards_count; i++) {
-        outbox_empty(&shard->outboxes[i], loop_mailbox(shard->server->shards[i].loop));
+        outbox_empty(shard, &shard->outboxes[i], loop_mailbox(shard->server->shards[i].loop));
         waiting += shard->outboxes[i].count;
     }
     if (waiting > 0)
@@ -63,6 +70,7 @@ static void wait_in_outbox(struct shard *shard, unsigned to, struct task *task)
     if (atomic_fetch_add(&shard->deferred, 1) == 0)
         log_warn("server", "shard %u cannot keep up with its mail; it waits at shard %u", to, shard->env.shard);
     outbox_put(&shard->outboxes[to], task);
+    atomic_fetch_add(&shard->env.backlog, 1);
     if (!timer_is_set(&shard->retry))
         wheel_set(shard->env.wheel, &shard->retry, env_now_ms(&shard->env) + RETRY_MS);
 }

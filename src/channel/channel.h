@@ -93,6 +93,7 @@ struct channel {
     size_t hot_counted;            /* bytes of it that the shard has counted */
     char *cached_json;             /* the same as the HTTP API shows it */
     uint64_t cached_until_ms;
+    struct list cached_link;       /* in hub->cached while there is one */
     bool cached_asks, cached_known; /* last_event.c: the shared cache is being asked, has been since the channel is followed */
     bool cached_is_news;            /* an event has come since it was asked */
     char key_bytes[];

@@ -26,6 +26,7 @@ struct hub *hub_new(struct env *env)
     list_init(&hub->watch_waiting);
     list_init(&hub->estates);
     hot_tier_init(hub);
+    last_events_init(hub);
     env->hub = hub;
     return hub;
 }
@@ -37,6 +38,7 @@ void hub_free(struct hub *hub)
         owner_free(ch);
     map_free(&hub->owned);
     hot_tier_free(hub);
+    last_events_free(hub);
     heads_free(hub);
     topics_free(hub);
     questions_free(hub);

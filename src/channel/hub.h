@@ -14,7 +14,7 @@
  *
  * Ownership: requests (struct publish, attach, query) belong to the hub from submit until done(), then to the submitter.
  * Threads: every call on env's shard.
- * Limits: CHANNEL_WAITING_MAX publishes in flight per channel (then PUBLISH_BUSY); a closed gate holds as many frames and bytes as
+ * Limits: CHANNEL_WAITING_MAX publishes in flight per channel (then PUBLISH_BUSY, as while env_is_behind()); a closed gate holds as many frames and bytes as
  * the connection's send queue may. HUB_ABANDONED_MAX subscriptions of a shard that were given up before their owner has answered: beyond,
  * hub_takes_subscriptions() says no.
  *

@@ -31,6 +31,9 @@ struct hub {
     size_t hot_bytes;              /* of all of them */
     struct timer hot_sweep;
     uint64_t hot_sweep_ms;
+    struct list cached;            /* struct channel.cached_link: with a last event, the oldest first */
+    size_t cached_count;
+    struct timer cached_timer;     /* the oldest one's end */
     struct heads *heads;           /* heads.c; NULL = no bus, or nothing follows yet */
     struct departed *departed;     /* departed.c; NULL = no node has gone yet */
     struct questions *questions;   /* questions.c; NULL = none asked yet */
@@ -263,6 +266,8 @@ bool peers_known(struct channel *ch);
 /* ---- last_event.c: the last event of a cache channel ---- */
 void last_event_keep(struct channel *ch, const struct publish *p);
 void last_event_drop(struct channel *ch);
+void last_events_init(struct hub *hub);
+void last_events_free(struct hub *hub);
 /* Whether it is known here if there is one. If not, the shared cache is asked, and attach_topic_on() follows. */
 bool last_event_known(struct channel *ch);
 void peers_ask_again(struct channel *ch);

@@ -4,6 +4,9 @@
  * and the first attach on a node asks there before it goes on: what is kept here may be older than what other nodes have published while
  * nobody listened here. A cache that fails is like one that is empty.
  *
+ * Limits: cache.memory.max_capacity events in all, shared out among the shards, each for channel_limits.cache_ttl; those kept longest go
+ * first (cache_channel_events, cache_channel_evictions_total).
+ *
  *      app:<id>:channel:<name>:cache_miss     texts of base/pack.h: payload for V1, for V2, the event as the HTTP API shows it
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -15,8 +18,18 @@
 #include "channel/internal.h"
 #include "cluster/cache.h"
 
+static void forget_place(struct channel *ch)
+{
+    if (list_empty(&ch->cached_link))
+        return;
+    list_remove(&ch->cached_link);
+    ch->env->hub->cached_count--;
+    metrics_gauge(ch->env, ch->app, cached_events, -1);
+}
+
 void last_event_drop(struct channel *ch)
 {
+    forget_place(ch);
     for (int i = 0; i < 2; i++)
         if (ch->cached[i] != NULL)
             frame_drop(ch->cached[i]);
@@ -29,6 +42,66 @@ static uint64_t ttl_ms(const struct channel *ch)
 {
     return ch->app->global->channel_limits.cache_ttl_seconds * 1000;
 }
+
+/* ---- how many ---- */
+
+static struct channel *oldest(const struct hub *hub)
+{
+    return list_empty(&hub->cached) ? NULL : list_of(hub->cached.next, struct channel, cached_link);
+}
+
+static uint64_t capacity(const struct env *env)
+{
+    int64_t all = env->config->cache.max_capacity;
+    return all <= 0 ? UINT64_MAX : all < env->shards ? 1 : (uint64_t)all / env->shards;
+}
+
+static void arm(struct hub *hub)
+{
+    if (oldest(hub) != NULL && !timer_is_set(&hub->cached_timer))
+        wheel_set(hub->env->wheel, &hub->cached_timer, oldest(hub)->cached_until_ms);
+}
+
+static void expire(struct timer *timer)
+{
+    struct hub *hub = list_of(timer, struct hub, cached_timer);
+    for (struct channel *ch; (ch = oldest(hub)) != NULL && ch->cached_until_ms <= env_now_ms(hub->env);) {
+        last_event_drop(ch);
+        owner_settle(ch);
+    }
+    arm(hub);
+}
+
+void last_events_init(struct hub *hub)
+{
+    list_init(&hub->cached);
+    hub->cached_timer.fire = expire;
+}
+
+void last_events_free(struct hub *hub)
+{
+    wheel_cancel(hub->env->wheel, &hub->cached_timer);
+}
+
+/* It has got its event just now: all have the same time to live, so it stands last. */
+static void take_place(struct channel *ch)
+{
+    struct hub *hub = ch->env->hub;
+    ch->cached_until_ms = env_now_ms(ch->env) + ttl_ms(ch);
+    list_append(&hub->cached, &ch->cached_link);
+    metrics_gauge(ch->env, ch->app, cached_events, 1);
+    if (++hub->cached_count > capacity(ch->env)) {
+        struct channel *first = oldest(hub);
+        metrics_count(first->env, first->app, cache_evictions, 1);
+        last_event_drop(first);
+        first->cached_known = false; /* the shared cache may have it still */
+        if (first != ch)
+            owner_settle(first);
+    }
+    arm(hub);
+}
+
+/* ---- the shared cache ---- */
 
 static struct cache_op *operation(const struct channel *ch, enum cache_verb verb, struct str value)
 {
@@ -60,10 +133,10 @@ void last_event_keep(struct channel *ch, const struct publish *p)
     ch->cached[0] = envelope_frame(&e, WIRE_V1);
     ch->cached[1] = envelope_frame(&e, WIRE_V2);
     ch->cached_json = str_dup(p->cache_event);
-    ch->cached_until_ms = env_now_ms(ch->env) + ttl_ms(ch);
     ch->cached_is_news = true;
     if (ch->env->cache != NULL && !p->foreign)
         share(ch);
+    take_place(ch);
 }
 
 static void take(struct channel *ch, struct str value)
@@ -75,7 +148,7 @@ static void take(struct channel *ch, struct str value)
     ch->cached[0] = frame_new(FRAME_TEXT, v1);
     ch->cached[1] = frame_new(FRAME_TEXT, v2);
     ch->cached_json = str_dup(json);
-    ch->cached_until_ms = env_now_ms(ch->env) + ttl_ms(ch);
+    take_place(ch);
 }
 
 static void answered(struct cache_op *op)

@@ -385,7 +385,7 @@ struct subscription *hub_attach(struct env *env, const struct attach_request *r)
 
 bool hub_takes_subscriptions(const struct env *env)
 {
-    return env->hub->abandoned < HUB_ABANDONED_MAX;
+    return env->hub->abandoned < HUB_ABANDONED_MAX && !env_is_behind(env);
 }
 
 void hub_detach(struct env *env, struct subscription *s, uint64_t lease_ms)

@@ -323,7 +323,7 @@ static void submit(struct channel *ch, struct publish *p)
 static enum publish_result admit(struct channel *ch, struct publish *p)
 {
     const struct egress *egress = ch->env->hub->egress;
-    if (ch->in_flight_count >= CHANNEL_WAITING_MAX)
+    if (ch->in_flight_count >= CHANNEL_WAITING_MAX || env_is_behind(ch->env))
         return PUBLISH_BUSY;
     p->stored = ch->policy.history && !p->extras.ephemeral;
     return p->stored && egress->admit != NULL ? egress->admit(ch, p) : PUBLISH_OK;
@@ -356,6 +356,11 @@ static void publish_arrives(struct task *task)
 void hub_publish(struct env *env, struct publish *p)
 {
     unsigned owner = hub_owner(env, p->app, p->op.channel);
+    if (env_is_behind(env)) {
+        p->result = PUBLISH_BUSY;
+        answer(env, p);
+        return;
+    }
     p->at = env->all[owner];
     p->task.run = publish_arrives;
     env->post(env, owner, &p->task);

@@ -38,6 +38,7 @@ static struct channel *channel_new(struct env *env, struct app *app, struct str 
     ch->policy = channel_policy(app, ch->name, &ch->kind);
     list_init(&ch->idle_link);
     list_init(&ch->hot_link);
+    list_init(&ch->cached_link);
     list_init(&ch->in_flight);
     list_init(&ch->attaching);
     list_init(&ch->topic_link);

@@ -55,11 +55,20 @@ struct env {
     void (*notice)(struct env *env, const struct notice *notice);
     const struct env_bus *bus; /* NULL = the only node */
     struct cache *cache; /* shared with other nodes, any thread; NULL = each shard keeps its own */
+    _Atomic size_t backlog; /* mail of this shard that waits at it since other shards cannot keep up; read by anybody */
     void *world; /* the provider's */
     struct hub *hub; /* channel/hub.h: this shard's channels */
     uint64_t rollup_pending, full_text_bytes; /* ai/rollup.c, ai/full_text.c: bytes that they hold on this shard */
     struct streams *streams; /* ai/streams.h: the open streams of the channels this shard owns; NULL = nobody watches them */
 };
+
+/* Mail is never lost, so who begins something new for other shards asks first: beyond it publishes are PUBLISH_BUSY, and subscribes
+ * refused. */
+enum { ENV_BACKLOG_MAX = 16384 };
+static inline bool env_is_behind(const struct env *env)
+{
+    return atomic_load_explicit(&env->backlog, memory_order_relaxed) > ENV_BACKLOG_MAX;
+}
 
 static inline uint64_t env_now_ms(const struct env *env)
 {

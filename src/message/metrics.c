@@ -73,6 +73,8 @@ static const struct {
     {"history_evictions_total", "Rows removed by retention"},
     {"history_evicted_bytes_total", "Bytes removed by retention"},
     {"recovery_buffer_evictions_total", "Frames and runs that a limit has dropped from the replay buffers"},
+    {"cache_channel_events", "Last events of cache channels in memory"},
+    {"cache_channel_evictions_total", "Of those, dropped for newer ones: cache.memory.max_capacity"},
     {"recovery_buffer_bytes", "Bytes in the replay buffers"},
     {"replay_waiting_bytes", "Bytes read for rewinds and resumes that wait for their sockets"},
     {"connected", "Open WebSocket connections"},

@@ -48,6 +48,7 @@
     X(history_write_failures, "history_write_failures_total")                                                \
     X(history_evictions, "history_evictions_total")                                                          \
     X(history_evicted_bytes, "history_evicted_bytes_total")                                                  \
+    X(cache_evictions, "cache_channel_evictions_total")                                                      \
     X(hot_evictions, "recovery_buffer_evictions_total")                                                    \
     X(presence_writes, "presence_history_writes_total")                                                      \
     X(presence_write_failures, "presence_history_write_failures_total")                                      \
@@ -68,6 +69,7 @@
     X(wildcards, "wildcard_subscriptions")                                                                   \
     X(revocations, "capability_revocations")                                                                 \
     X(replay_waiting, "replay_waiting_bytes")                                                               \
+    X(cached_events, "cache_channel_events")                                                                 \
     X(hot_bytes, "recovery_buffer_bytes")                                                                    \
     X(history_queue, "history_queue_depth")                                                                  \
     X(history_degraded, "history_degraded_channels")                                                         \

@@ -34,7 +34,7 @@ struct figures {
     double memory_channels, memory_messages, memory_messages_bytes;
     double queue_ops, queue_bytes, store_writes, store_failures, store_batches;
     double retained_messages, retained_bytes;
-    struct per_shard depth, busy, dropped;
+    struct per_shard depth, busy, dropped, backlog;
     struct str app_id; /* of figures that the store does not keep per app: the only app's, or "all" */
     char port[8];
     struct metric_series *degraded, *reset_required;
@@ -47,6 +47,7 @@ static void take_shard(struct figures *f, const struct ops_shard *shard, unsigne
     struct mailbox *box = loop_mailbox(shard->loop);
     f->depth.at[i] = (double)mailbox_depth(box);
     f->dropped.at[i] = (double)mailbox_dropped(box);
+    f->backlog.at[i] = (double)atomic_load_explicit(&shard->env->backlog, memory_order_relaxed);
     struct loop_use use = loop_use(shard->loop);
     f->busy.at[i] = use.all_ns > 0 ? (double)use.busy_ns / (double)use.all_ns : 0;
     f->turns += (double)use.turns;
@@ -57,7 +58,7 @@ static void take_shard(struct figures *f, const struct ops_shard *shard, unsigne
 
 static void take_shards(struct ops *ops, struct figures *f)
 {
-    f->workers = f->depth.count = f->busy.count = f->dropped.count = ops->shards_count;
+    f->workers = f->depth.count = f->busy.count = f->dropped.count = f->backlog.count = ops->shards_count;
     f->injection_depth = f->send_queue_bytes = f->active_tasks = f->turns = f->busy_us = 0;
     for (unsigned i = 0; i < ops->shards_count; i++) {
         take_shard(f, &ops->shards[i], i);
@@ -164,6 +165,8 @@ static void register_all(struct metric_registry *r, struct figures *f)
                    emit_shards, &f->busy);
     metric_collect(metric_counter(r, "mailbox_dropped_total", "Tasks refused by a full mailbox", "shard"),
                    emit_shards, &f->dropped);
+    metric_collect(metric_gauge(r, "mailbox_backlog", "Tasks of a shard that wait for full mailboxes of others", "shard"),
+                   emit_shards, &f->backlog);
     metric_collect(
         metric_gauge(r, "history_retained_messages", "Rows retained, of channels in memory", "app_id,port"),
         emit_retained_messages, f);
