@@ -10,6 +10,8 @@
 #include "message/metrics.h"
 #include "wire/codes.h"
 
+enum { BODY_KEPT_MAX = 1 << 20 }; /* one page of large messages shall not cost memory for ever */
+
 /* ---- refusals ---- */
 
 struct failure fail(unsigned status, const char *code, struct str text)
@@ -81,8 +83,11 @@ struct arena *call_arena(struct call *c)
 
 struct buf *call_body(struct call *c)
 {
-    buf_clear(&c->api->body);
-    return &c->api->body;
+    struct buf *body = &c->api->body;
+    if (body->cap > BODY_KEPT_MAX)
+        buf_free(body);
+    buf_clear(body);
+    return body;
 }
 
 static struct str joined(struct call *c, struct str first, struct str second)

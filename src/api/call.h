@@ -3,7 +3,7 @@
  * A call lives in its request's arena: it ends with the answer. Every call is answered exactly once, by one
  * of the call_*() functions that say so; nothing of it may be touched afterwards.
  *
- * Bodies are built in call_body(), one buffer per api that keeps its memory: fill it and answer without
+ * Bodies are built in call_body(), one buffer per api that keeps its memory (up to 1 MiB): fill it and answer without
  * giving up control in between.
  *
  * SPDX-License-Identifier: Apache-2.0

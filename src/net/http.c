@@ -281,8 +281,10 @@ static void on_overflow(struct conn *c)
 
 static void send_response(struct http_conn *http, struct http_exchange *x)
 {
-    if (x->response)
+    if (x->response) {
         conn_force_frame(http->conn, x->response);
+        http->made_bytes -= frame_wire(x->response).n;
+    }
     if (!x->keep_alive)
         conn_close_after_flush(http->conn, HTTP_LINGER_MS);
     list_remove(&x->link);
@@ -571,7 +573,7 @@ static bool must_hold(struct http_conn *http)
 {
     if (http->exchanges_count >= HTTP_PIPELINE_MAX && http->state == HTTP_STATE_HEAD)
         http_hold(http, HTTP_PAUSE_PIPELINE);
-    if (conn_queued_bytes(http->conn) > HTTP_UNREAD_MAX)
+    if (conn_queued_bytes(http->conn) + http->made_bytes > HTTP_UNREAD_MAX)
         http_hold(http, HTTP_PAUSE_OUTPUT);
     return http->pauses != 0;
 }

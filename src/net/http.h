@@ -18,7 +18,7 @@
  * Such a request ends with http_finish(), or http_respond() if nothing was begun, also when the peer has gone.
  *
  * Limits: head 32 KiB (431; a history cursor may take 16), 100 headers (431), body body_max (413), 64 requests in the pipeline or 256 KiB
- * of responses that the peer does not read (then reading pauses), head within 10 s and body within 30 s of
+ * of responses that the peer does not read, or that wait for one before them (then reading pauses), head within 10 s and body within 30 s of
  * its last byte (408). A body that is streamed has no size limit and an idle time of its own; at most one read
  * of the socket (64 KiB) is handed over after http_body_pause(). Malformed: 400 and close. A peer that has sent FIN still gets its responses.
  *
@@ -142,7 +142,7 @@ bool http_can_stream(const struct http_request *request);
 void http_begin(struct http_request *request, const struct http_response *head);
 void http_part(struct http_request *request, struct str bytes); /* copied; empty = nothing happens */
 /* A frame of http_part_encode(), shared by many responses: takes its own reference; obeys limits set by
- * http_limit(). */
+ * http_limit(), and 256 KiB while others of the connection come first. */
 void http_part_frame(struct http_request *request, struct frame *frame);
 struct frame *http_part_encode(struct str bytes);
 void http_limit(struct http_request *request, struct conn_limits limits);

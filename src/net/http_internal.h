@@ -46,6 +46,7 @@ struct http_conn {
     struct timer deadline;
     enum http_state state;
     unsigned pauses;        /* enum http_pause */
+    size_t made_bytes;      /* of responses that wait for those before them */
     size_t skip_bytes;      /* HTTP_STATE_SKIP: still to come */
     size_t scanned_bytes;   /* of an incomplete head; 0 = between requests */
     uint64_t head_since_ns; /* when its first byte came */

@@ -115,6 +115,7 @@ void http_respond(struct http_request *request, const struct http_response *resp
     if (!x->keep_alive)
         http->state = HTTP_STATE_STOPPED;
     x->response = encode(x, response);
+    http->made_bytes += frame_wire(x->response).n;
     arena_free(&request->arena);
     buf_free(&x->grown_body);
     http_advance(http);

@@ -143,8 +143,10 @@ void http_part_frame(struct http_request *request, struct frame *frame)
         return;
     if (is_first(x))
         conn_send_frame(x->http->conn, frame);
-    else
+    else if (x->parts.n + frame_wire(frame).n <= HTTP_UNREAD_MAX)
         buf_str(&x->parts, frame_wire(frame));
+    else if (x->stream->overflow)
+        x->stream->overflow(request);
 }
 
 void http_limit(struct http_request *request, struct conn_limits limits)

@@ -326,6 +326,24 @@ static void a_slow_reader_meets_its_limits(void **state)
     parts.request = NULL;
 }
 
+/* A response without end, behind another one: its turn may never come. */
+static void frames_of_a_response_that_is_not_first_are_bounded(void **state)
+{
+    struct fixture *f = *state;
+    char much[10000] = {0};
+    f->mode = HOLD;
+    sends(f, "GET /held HTTP/1.1\r\nHost: a\r\n\r\nGET /e HTTP/1.1\r\nHost: a\r\n\r\n");
+    got(f);
+    struct frame *frame = http_part_encode(str_make(much, sizeof much));
+    for (int i = 0; i < 100; i++)
+        http_part_frame(parts.request, frame);
+    assert_in_range(http_waiting_bytes(parts.request), 200 * 1024, 256 * 1024);
+    assert_int_equal(parts.overflows, 100 - 256 * 1024 / 10010);
+    frame_drop(frame);
+    http_finish(parts.request);
+    parts.request = NULL;
+}
+
 static void http_1_0_has_no_parts(void **state)
 {
     struct fixture *f = *state;
@@ -356,6 +374,7 @@ int main(void)
         STREAMING(parts_wait_for_the_response_before_them),
         STREAMING(a_response_without_end_ends_with_its_reader),
         STREAMING(a_slow_reader_meets_its_limits),
+        STREAMING(frames_of_a_response_that_is_not_first_are_bounded),
         STREAMING(http_1_0_has_no_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

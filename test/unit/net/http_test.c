@@ -191,6 +191,30 @@ static void reading_pauses_while_the_peer_does_not_read(void **state)
     free(big);
 }
 
+/* One request that takes long must not pile up the responses of those behind it. */
+static void reading_pauses_while_large_responses_wait_for_their_turn(void **state)
+{
+    struct fixture *f = *state;
+    char *big = mem_zalloc(50000);
+    f->mode = HOLD;
+    for (int i = 0; i < 60; i++) {
+        sends(f, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        loop_turn(f->loop, 0);
+        if (f->held_count > 1)
+            respond(f->held[--f->held_count], str_make(big, 50000));
+    }
+    assert_int_equal(f->requests, 1 + 256 * 1024 / 50000 + 1);
+    respond(f->held[0], STR("at last"));
+    f->held_count = 0;
+    f->mode = ANSWER;
+    for (int i = 0; i < PATIENCE_TURNS && f->requests < 60; i++) {
+        client_reads(f);
+        loop_turn(f->loop, 0);
+    }
+    assert_int_equal(f->requests, 60);
+    free(big);
+}
+
 static void expect_100_continue_is_answered_before_the_body(void **state)
 {
     struct fixture *f = *state;
@@ -349,6 +373,7 @@ int main(void)
         TEST(a_204_has_neither_body_nor_length),
         TEST(reading_pauses_while_the_pipeline_is_full_and_goes_on_afterwards),
         TEST(reading_pauses_while_the_peer_does_not_read),
+        TEST(reading_pauses_while_large_responses_wait_for_their_turn),
         TEST(expect_100_continue_is_answered_before_the_body),
         TEST(expect_100_continue_waits_for_its_turn),
         TEST(a_short_body_of_a_rejected_request_is_skipped),
