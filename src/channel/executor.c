@@ -67,13 +67,6 @@ static struct channel *channel_of(const struct bequest *b)
     return ch;
 }
 
-/* Until it is told, this node hears whether he comes to another one. */
-static void lose_member(struct channel *ch, const struct bequest *b)
-{
-    topic_join(ch, WINDOWS - 1);
-    member_lost_before(ch, b->who, str_of(b->estate->node));
-}
-
 /* By all nodes: each counts its own, so nobody counts the dead. */
 static void counted(struct query *q)
 {
@@ -81,25 +74,32 @@ static void counted(struct query *q)
     struct channel *ch = channel_of(b);
     if (b->who.n == 0 && q->subscription_count > 0)
         tell_no_vacated(ch);
-    if (b->who.n > 0 && q->subscription_count == 0 && !presence_has_here(ch->presence, b->who))
-        lose_member(ch, b);
+    else if (b->who.n > 0 && q->user_count > 0)
+        tell_member_elsewhere(ch, b->who);
+    else if (b->who.n > 0 && q->subscription_count == 0)
+        member_lost_before(ch, b->who, str_of(b->estate->node)); /* where the channel lives on, that is departed.c's */
     will_sync(ch, b->who);
     owner_settle(ch);
     query_free(q);
     bequest_done(b);
 }
 
-/* From here on whoever subscribes at another node hears that this one is about to tell, so the answers miss nobody. */
+/* From here on whoever comes at another node hears that this one is about to tell, and this one hears of members who come: so the
+ * answers miss nobody. */
 static void ask(struct bequest *b)
 {
     struct env *env = b->estate->env;
+    struct channel *ch = channel_of(b);
     if (b->who.n == 0) {
-        struct channel *ch = channel_of(b);
         tell_node_lost(ch);
-        owner_settle(ch);
+    } else if (!presence_has_here(ch->presence, b->who)) {
+        topic_join(ch, WINDOWS - 1);
+        tell_member_gone(ch, b->who);
     }
-    struct query *q = query_new(env, QUERY_CHANNEL, b->app, counted);
+    owner_settle(ch);
+    struct query *q = query_new(env, b->who.n == 0 ? QUERY_CHANNEL : QUERY_MEMBER, b->app, counted);
     q->channel = arena_copy(&q->arena, b->channel);
+    q->member = arena_copy(&q->arena, b->who);
     q->user = b;
     hub_ask(env, q);
 }

@@ -202,7 +202,7 @@ void hub_terminate_user(struct env *env, struct app *app, struct str user_id, in
 
 /* ---- questions ---- */
 
-enum query_kind { QUERY_CHANNEL, QUERY_CHANNELS, QUERY_USERS, QUERY_TOTALS };
+enum query_kind { QUERY_CHANNEL, QUERY_CHANNELS, QUERY_USERS, QUERY_TOTALS, QUERY_MEMBER };
 struct query_channel { /* one answer row of CHANNELS */
     struct str name;
     uint32_t subscription_count, user_count;
@@ -213,7 +213,8 @@ struct query {
     struct arena arena;
     enum query_kind kind;
     struct app *app;             /* TOTALS: NULL = all apps */
-    struct str channel;          /* CHANNEL, USERS: name; CHANNELS: prefix. In arena. */
+    struct str channel;          /* CHANNEL, USERS, MEMBER: name; CHANNELS: prefix. In arena. */
+    struct str member;           /* MEMBER: user id. In arena. */
     unsigned reply_shard;
     unsigned asked;              /* the hub's: shards still to ask */
     struct env *home;            /* the hub's: who asked */
@@ -221,7 +222,7 @@ struct query {
     void (*done)(struct query *q);
     void *user;
     /* outputs, in arena */
-    uint32_t subscription_count, user_count;
+    uint32_t subscription_count, user_count; /* MEMBER: user_count is 1 if he has a place at a node that answers */
     bool incomplete;             /* some node has not answered: there may be more */
     struct str *users;           /* USERS */
     size_t users_count;

@@ -162,6 +162,9 @@ void tell_version_created(struct channel *ch, const struct publish *p);
 void tell_member_added(struct channel *ch, struct str user_id);
 void tell_member_updated(struct channel *ch, struct str user_id, struct str user_info);
 void tell_member_removed(struct channel *ch, struct str user_id);
+void tell_member_gone(struct channel *ch, struct str user_id); /* webhooks only */
+/* He went with a node. With wills, webhooks are told by whoever executes it. */
+void tell_member_lost(struct channel *ch, struct str user_id);
 /* With several nodes: he has left at another one, which tells of it in wait_ms; if he comes here before, he was not away. */
 void tell_member_away(struct channel *ch, struct str user_id, uint64_t wait_ms);
 /* He has come to another node: if he was away, nobody tells of it. */

@@ -65,7 +65,10 @@ static void removed(struct channel *ch, const char *cause, struct str user_id, s
 {
     announce_member(ch, ALL_LANES, "member_removed", user_id, STR_NONE, except);
     presence_log_add(ch, MEMBER_REMOVED_EVENT, cause, user_id, STR_NONE, left, dead_node);
-    tell_member_removed(ch, user_id);
+    if (dead_node.p != NULL)
+        tell_member_lost(ch, user_id);
+    else
+        tell_member_removed(ch, user_id);
 }
 
 /* That was the user's last place at this node. */
@@ -117,7 +120,7 @@ void member_lost(struct channel *ch, struct str user_id, struct str node)
 void member_lost_before(struct channel *ch, struct str user_id, struct str node)
 {
     presence_log_repair(ch, user_id, node);
-    tell_member_removed(ch, user_id);
+    tell_member_lost(ch, user_id);
 }
 
 /* ---- here ---- */

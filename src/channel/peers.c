@@ -271,11 +271,11 @@ static void place_changed(void *user, struct str user_id, struct str user_info, 
 static void place_restored(void *user, struct str user_id, struct str user_info, bool added)
 {
     struct channel *ch = user;
+    if (added)
+        tell_member_added(ch, user_id); /* first: if he is waited for, he was not away */
     place_changed(ch, user_id, user_info, added);
-    if (!added)
-        return;
-    presence_log_add(ch, MEMBER_ADDED_EVENT, "join", user_id, user_info, (struct socket_id){0}, STR_NONE);
-    tell_member_added(ch, user_id);
+    if (added)
+        presence_log_add(ch, MEMBER_ADDED_EVENT, "join", user_id, user_info, (struct socket_id){0}, STR_NONE);
 }
 
 static void take_members(struct env *env, struct str node, struct str payload)

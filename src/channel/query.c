@@ -37,6 +37,12 @@ static void answer_channel(struct query *q, const struct channel *ch)
     }
 }
 
+static void answer_member(struct query *q, const struct channel *ch)
+{
+    q->subscription_count = channel_subscriptions(ch);
+    q->user_count = presence_has_here(ch->presence, q->member);
+}
+
 static void answer_users(struct query *q, const struct channel *ch)
 {
     size_t n = presence_count(ch->presence), at = 0;
@@ -110,6 +116,8 @@ static void query_arrives(struct task *task)
         q->presence_log = presence_log_doubt(env->hub, q->app, q->channel);
         if (ch != NULL && q->kind == QUERY_CHANNEL)
             answer_channel(q, ch);
+        else if (ch != NULL && q->kind == QUERY_MEMBER)
+            answer_member(q, ch);
         else if (ch != NULL)
             answer_users(q, ch);
     }

@@ -76,6 +76,8 @@ bool questions_ask(struct env *env, struct query *q)
     pack_u64(&payload, q->kind);
     pack_text(&payload, q->app != NULL ? q->app->id : STR_NONE);
     pack_text(&payload, q->channel);
+    if (q->kind == QUERY_MEMBER)
+        pack_text(&payload, q->member);
     env->bus->send(env, STR_NONE, buf_view(&payload));
     buf_free(&payload);
     return true;
@@ -138,9 +140,10 @@ static void answered_here(struct query *q)
 void questions_asked(struct env *env, struct str node, struct str payload)
 {
     uint64_t place, id, kind;
-    struct str app_id, channel;
-    if (!unpack_u64(&payload, &place) || !unpack_u64(&payload, &id) || !unpack_u64(&payload, &kind) || kind > QUERY_TOTALS ||
-        !unpack_text(&payload, &app_id) || !unpack_text(&payload, &channel) || node.n > sizeof((struct inquiry *)0)->node)
+    struct str app_id, channel, member = STR_NONE;
+    if (!unpack_u64(&payload, &place) || !unpack_u64(&payload, &id) || !unpack_u64(&payload, &kind) || kind > QUERY_MEMBER ||
+        !unpack_text(&payload, &app_id) || !unpack_text(&payload, &channel) ||
+        (kind == QUERY_MEMBER && !unpack_text(&payload, &member)) || node.n > sizeof((struct inquiry *)0)->node)
         return;
     struct app *app = app_id.p != NULL ? apps_by_id(env->apps, app_id) : NULL;
     struct inquiry *inquiry = mem_new(struct inquiry);
@@ -150,6 +153,7 @@ void questions_asked(struct env *env, struct str node, struct str payload)
     q->here_only = true;
     q->user = inquiry;
     q->channel = arena_copy(&q->arena, channel);
+    q->member = arena_copy(&q->arena, member);
     if (app == NULL && kind != QUERY_TOTALS)
         answered_here(q); /* an app that this node does not have: nothing of it is here */
     else

@@ -299,9 +299,21 @@ void tell_member_elsewhere(struct channel *ch, struct str user_id)
         will_sync(ch, user_id);
 }
 
-void tell_member_removed(struct channel *ch, struct str user_id)
+void tell_member_gone(struct channel *ch, struct str user_id)
 {
     if (members_are_told_of(ch) && !wait_for(ch, user_id))
         notify_member(ch, NOTICE_MEMBER_REMOVED, user_id, STR_NONE);
+}
+
+void tell_member_removed(struct channel *ch, struct str user_id)
+{
+    tell_member_gone(ch, user_id);
+    tell_meta_member(ch, "member_removed", user_id);
+}
+
+void tell_member_lost(struct channel *ch, struct str user_id)
+{
+    if (ch->env->cache == NULL)
+        tell_member_gone(ch, user_id);
     tell_meta_member(ch, "member_removed", user_id);
 }

@@ -10,13 +10,15 @@
  * executor:
  *
  *      entry -> passed on into the executor's own will, in one step -> all nodes are asked
- *            -> nobody has subscribers: told as if the last had left here;  somebody: theirs to tell (counts.c, departed.h)
+ *            -> nobody has subscribers; the member has no place at any: told as if the last had left here
  *
  * Passing on claims: of several executors one gets it. And it loses nothing: if the executor dies before it has told, it stands in its
  * will. So the outside is told once. Exceptions: a change that waits when the node dies (Redis away, queue full) is not in the will;
  * a node that has only been taken for dead finds its will read when it is back, and renews it then; if the last node of a
- * fleet dies, nobody executes. A member of a dead node whose channel has begun to live at another one since the kill, but before the
- * death was noticed, is in presence history as orphan_cleanup, but no webhook tells of him.
+ * fleet dies, nobody executes.
+ *
+ * Of members of dead nodes webhooks are told by executors only; presence history and meta channels as departed.h says, and by the
+ * executor where no node has the channel any more.
  *
  * Without a shared cache (cache.driver) there are no wills: then the leader tells of what it happens to know (it has a [meta] subscriber).
  *

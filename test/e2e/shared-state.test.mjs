@@ -174,9 +174,9 @@ describe('what only a node that has gone knew', () => {
     fleet = await Fleet.start({ nodes: 3, apps: [appWith({ webhooks: [{ url: hook.url, event_types: types }] })] });
   });
   after(async () => { await fleet.stop(); await hook.stop(); });
-  const holds = async (node, channels) => {
+  const holds = async (node, channels, user = 'u1') => {
     const client = await V2.connect(node);
-    for (const channel of channels) await client.subscribe(channel, channel.startsWith('presence') ? { channel_data: JSON.stringify({ user_id: 'u1' }) } : {});
+    for (const channel of channels) await client.subscribe(channel, channel.startsWith('presence') ? { channel_data: JSON.stringify({ user_id: user }) } : {});
     await sleep(200);
   };
   const isToldOnce = async (channels, presence) => {
@@ -189,13 +189,15 @@ describe('what only a node that has gone knew', () => {
 
   test('is told to webhooks once, by one of the others: killed, then stopped', { timeout: 60_000 }, async () => {
     const names = () => [fresh('c'), fresh('private'), fresh('presence')];
-    const killed = names(), stopped = names();
-    await holds(fleet.nodes[2], killed);
+    const killed = names(), stopped = names(), room = fresh('presence');
+    await holds(fleet.nodes[2], [...killed, room]);
     await fleet.nodes[2].kill9();
+    await holds(fleet.nodes[0], [room], 'u2'); // comes back at once, and u1 does not
     await isToldOnce(killed, killed[2]);
+    assert.deepEqual(hook.events().filter(e => e.channel === room), [{ name: 'member_removed', channel: room, user_id: 'u1' }]);
     await holds(fleet.nodes[1], stopped);
     await fleet.nodes[1].stop();
     await isToldOnce(stopped, stopped[2]);
-    assert.equal(hook.events().length, 8);
+    assert.equal(hook.events().length, 9);
   });
 });

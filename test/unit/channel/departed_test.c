@@ -159,6 +159,21 @@ static void who_is_back_with_a_node_that_was_not_dead_is_told_of(void **state)
     assert_string_equal(log_rows(), "+u1 +u2 -u3 -u2 +u2 -u2 ");
 }
 
+/* Nobody has been told yet that he went. */
+static void who_is_back_with_its_node_in_time_was_not_away(void **state)
+{
+    dies("node-0");
+    advance_ms(3500);
+    dies("node-b");
+    buf_clear(&told);
+    advance_ms(1000);
+    f->cut = f->alone = false;
+    hub_peer_back(&f->nodes[0].core->env, STR("node-b"), false);
+    settle();
+    advance_ms(4000);
+    assert_int_equal(told.n, 0);
+}
+
 /* It was another node's word, and will be again. */
 static void who_is_back_is_told_of_by_the_teller_only(void **state)
 {
@@ -205,6 +220,7 @@ int main(void)
         T(what_was_recorded_is_not_recorded_twice),
         T(who_is_back_meanwhile_is_not_told_of),
         T(who_is_back_with_a_node_that_was_not_dead_is_told_of),
+        T(who_is_back_with_its_node_in_time_was_not_away),
         T(who_is_back_is_told_of_by_the_teller_only),
         T(whoever_died_too_late_is_not_asked_for),
         T(the_first_of_the_holders_tells_even_if_it_does_not_lead),

@@ -266,6 +266,38 @@ static void nor_was_a_member(void **state)
     assert_int_equal(entries_of("node-a"), 2);
 }
 
+/* His channel has begun to live at another node, which knows nothing of him: it came when his own was dead, but not known to be. */
+static void a_member_is_told_of_where_others_have_come_back(void **state)
+{
+    is_only_at_node_b("presence-a", "u1");
+    f->cut = f->alone = true;
+    attach_to(0, "presence-a", "u2", LANE_DELTA, 0);
+    buf_clear(&told);
+    node_b_dies();
+    advance_ms(3100);
+    is_told("node-a member_removed presence-a\"user_id\":\"u1\"; ");
+    assert_int_equal(entries_of("node-a"), 2);
+}
+
+static void a_member_whom_others_knew_is_told_of_once(void **state)
+{
+    attach_to(0, "presence-a", "u2", LANE_DELTA, 0);
+    is_only_at_node_b("presence-a", "u1");
+    node_b_dies();
+    advance_ms(10000);
+    is_told("node-a member_removed presence-a\"user_id\":\"u1\"; ");
+}
+
+static void a_member_who_has_another_place_is_not_told_of(void **state)
+{
+    attach_to(0, "presence-a", "u1", LANE_DELTA, 0);
+    is_only_at_node_b("presence-a", "u1");
+    node_b_dies();
+    advance_ms(10000);
+    is_told("");
+    assert_int_equal(entries_of("node-b"), 0);
+}
+
 /* The one that leads may die before it has told: then the next one finds the entry in its will. */
 static void what_is_not_told_yet_stands_in_the_executors_will(void **state)
 {
@@ -380,6 +412,9 @@ int main(void)
         T(what_lives_on_at_another_node_is_not_told_of),
         T(who_comes_to_another_node_in_time_was_not_away),
         T(nor_was_a_member),
+        T(a_member_is_told_of_where_others_have_come_back),
+        T(a_member_whom_others_knew_is_told_of_once),
+        T(a_member_who_has_another_place_is_not_told_of),
         T(what_is_not_told_yet_stands_in_the_executors_will),
         T(a_node_that_dies_twice_is_told_of_once),
         T(without_redis_it_is_only_later),
