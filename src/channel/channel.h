@@ -178,6 +178,8 @@ void channel_look_at_bus(struct channel *ch);
 /* A node listens in one of these lanes: what is delivered to them goes over the bus, too. */
 bool channel_bus_wants(const struct channel *ch, uint32_t lanes);
 void channel_send_remote(struct channel *ch, const struct remote *r);
+/* Tells those who listen how far the channel goes: they read what they have not heard. */
+void channel_send_head(struct channel *ch, struct str stream_id, uint64_t delivery);
 void channel_send_publish(struct channel *ch, const struct publish *p);
 /* How many subscribers are in the lanes of the bit set. */
 uint32_t channel_lanes_count(const struct channel *ch, uint32_t lanes);

@@ -3,6 +3,7 @@
  *      every HEAD_CHECK_MS     the channels that follow, have listeners and moved in the last minute or have an open stream,
  *                              STORE_HEADS_MAX per question, one question after the other
  *                              -> what lies above is waited for, then read from the store (repair.c)
+ *      a node has left         it may have committed what it could not publish: quiet channels are compared, too, twice
  *      hub_dropped()           the bus could not take what this node had published: at the next of these moments the topic's
  *                              listeners are told, again and again until that is not dropped itself; their quiet channels count as moved
  *
@@ -143,6 +144,15 @@ void heads_doubt(struct env *env, unsigned topic)
     for (struct channel *ch; (ch = map_next(&env->hub->owned, &at)) != NULL;)
         if (ch->topic == topic && ch->follows)
             ch->moved_ms = env_now_ms(env);
+}
+
+/* The next moments count it as one that moves: all heads are compared together, which one read per channel would not be. */
+void heads_doubt_channel(struct channel *ch)
+{
+    uint64_t now_ms = env_now_ms(ch->env), soon_quiet_ms = QUIET_MS - 2 * HEAD_CHECK_MS;
+    uint64_t moved_ms = now_ms > soon_quiet_ms ? now_ms - soon_quiet_ms : 0;
+    if (ch->follows && ch->moved_ms < moved_ms)
+        ch->moved_ms = moved_ms;
 }
 
 void heads_watch(struct env *env)

@@ -290,6 +290,8 @@ void peers_tell_forget(struct env *env, const struct app *app, struct str channe
 void heads_watch(struct env *env); /* from now on */
 /* A node has lost something that it had for this topic: the quiet channels are compared too. */
 void heads_doubt(struct env *env, unsigned topic);
+/* What other nodes have committed on the channel may be missing: compared soon, though it is quiet. */
+void heads_doubt_channel(struct channel *ch);
 void heads_free(struct hub *hub);
 
 /* foreign.c */

@@ -156,6 +156,9 @@ static void finish(struct channel *ch, struct publish *p)
         if (p->cache_event.p != NULL)
             last_event_keep(ch, p);
         drop_frame(p);
+    } else if (p->result == PUBLISH_DUPLICATE && p->stored && p->op.head.stream_id[0] != '\0') {
+        /* Whoever committed it may have died before anybody heard of it (chapter 3, 1.10). */
+        channel_send_head(ch, str_of(p->op.head.stream_id), p->op.head.delivery);
     } else if (p->stored && p->result >= PUBLISH_BUSY) {
         metrics_count(ch->env, ch->app, history_write_failures, 1);
         if (p->result == PUBLISH_FAILED) {

@@ -438,6 +438,7 @@ void hub_peer_left(struct env *env, struct str node, bool leads)
         if (ch->presence != NULL)
             members_left(ch, node, leads);
         counts_node_left(ch, node, leads);
+        heads_doubt_channel(ch);
     }
     if (leads)
         will_execute(env, node);

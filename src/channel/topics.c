@@ -206,17 +206,32 @@ bool channel_bus_wants(const struct channel *ch, uint32_t lanes)
     return ch->bus_window != BUS_NOBODY && (lanes & 1u << lane_of(LANE_DELTA, (unsigned)ch->bus_window)) != 0;
 }
 
+static void put_head(struct buf *out, const struct channel *ch, struct str stream_id, uint64_t delivery)
+{
+    remote_begin(out, REMOTE_HEAD);
+    pack_text(out, ch->app->id);
+    pack_text(out, ch->name);
+    pack_text(out, stream_id);
+    pack_u64(out, delivery);
+}
+
+void channel_send_head(struct channel *ch, struct str stream_id, uint64_t delivery)
+{
+    struct buf payload = {0};
+    if (ch->env->bus == NULL || ch->env->bus->wanted(ch->env, ch->topic) == BUS_NOBODY)
+        return;
+    put_head(&payload, ch, stream_id, delivery);
+    ch->env->bus->publish(ch->env, ch->topic, buf_view(&payload));
+    buf_free(&payload);
+}
+
 void channel_send_remote(struct channel *ch, const struct remote *r)
 {
     struct buf payload = {0};
     remote_put(&payload, r);
     if (payload.n > BUS_PAYLOAD_MAX && r->stored) { /* too large for the bus: they read it from the store */
         buf_clear(&payload);
-        remote_begin(&payload, REMOTE_HEAD);
-        pack_text(&payload, r->app_id);
-        pack_text(&payload, r->channel);
-        pack_text(&payload, r->stream_id);
-        pack_u64(&payload, r->first + r->count - 1);
+        put_head(&payload, ch, r->stream_id, r->first + r->count - 1);
     }
     ch->env->bus->publish(ch->env, ch->topic, buf_view(&payload));
     buf_free(&payload);

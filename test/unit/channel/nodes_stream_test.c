@@ -248,6 +248,61 @@ static void what_the_bus_had_no_room_for_is_read_on_a_quiet_channel_too(void **s
     assert_true(heard(1, "lost"));
 }
 
+static void append_keyed(unsigned node, const char *data, uint64_t key)
+{
+    struct core *c = f->nodes[node].core;
+    struct publish *p = publish_new(&c->env, c->app, published);
+    p->op.app_id = c->app->id;
+    p->op.channel = STR("ai-a");
+    channel_name_check(c->app, p->op.channel, &p->name, &p->op.arena);
+    p->op.write.action = ACTION_APPEND;
+    p->op.write.target = f->message;
+    p->op.write.data = str_of(data);
+    p->op.write.receipt_key = p->op.write.fingerprint = hash128(str_make((const char *)&key, sizeof key));
+    hub_publish(&c->env, p);
+    settle();
+}
+
+/* Chapter 3, 1.10 and edge case 45: a node has committed and died before the bus heard of it; the retry comes to any other. */
+static void a_retry_that_finds_its_commit_announces_the_head(void **state)
+{
+    attach(1, LANE_DELTA, 0);
+    write_by(0, ACTION_CREATE, "\"\"");
+    f->cut = true;
+    append_keyed(0, "\"a\"", 7);
+    assert_int_equal(f->result, PUBLISH_OK);
+    f->cut = false;
+    assert_string_equal(text_of(1), "");
+    append_keyed(0, "\"a\"", 7);
+    assert_int_equal(f->result, PUBLISH_DUPLICATE);
+    advance_ms(20); /* long before heads are compared */
+    assert_string_equal(text_of(1), "a");
+    f->cut = true;
+    append_keyed(0, "\"b\"", 8);
+    f->cut = false;
+    append_keyed(1, "\"b\"", 8); /* where the subscriber is: answered behind what it has missed */
+    advance_ms(20);
+    assert_int_equal(f->result, PUBLISH_DUPLICATE);
+    assert_string_equal(text_of(1), "ab");
+    append_keyed(0, "\"b\"", 8);
+    advance_ms(20);
+    assert_string_equal(text_of(1), "ab");
+}
+
+/* Of a channel that was quiet nobody would compare the head before the next message. */
+static void what_a_dead_node_had_committed_is_found_on_a_quiet_channel_too(void **state)
+{
+    attach(0, LANE_DELTA, 0);
+    advance_ms(61000);
+    f->cut = f->alone = true;
+    write_by(1, ACTION_ORDINARY, "\"last words\"");
+    advance_ms(3000);
+    assert_false(heard(0, "last words"));
+    hub_peer_left(&f->nodes[0].core->env, STR("node-b"), true);
+    advance_ms(2100);
+    assert_true(heard(0, "last words"));
+}
+
 static void a_stream_is_followed_where_it_was_opened(void **state)
 {
     struct streams *streams = f->nodes[0].core->env.streams;
@@ -272,6 +327,8 @@ int main(void)
         T(a_new_channel_waits_for_its_first_operation),
         T(what_is_too_large_for_the_bus_is_read),
         T(what_the_bus_had_no_room_for_is_read_on_a_quiet_channel_too),
+        T(a_retry_that_finds_its_commit_announces_the_head),
+        T(what_a_dead_node_had_committed_is_found_on_a_quiet_channel_too),
         T(a_stream_is_followed_where_it_was_opened),
         A(summaries_of_all_nodes_are_one),
         A(a_missed_annotation_is_read),
