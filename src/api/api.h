@@ -2,16 +2,15 @@
  *
  * One api per shard, driven by net/http.h:
  *
- *      api_head      route -> CORS preflight -> limit by address -> signature checks 1 to 5      may answer
- * at once api_request   signature checks 6 to 8 -> path and body -> the family's file -> http_respond, now or
- * later
+ *      api_head      route -> CORS preflight -> limit by address -> signature checks 1 to 5, 7, 8    may answer at once
+ *      api_request   check 6, of the body -> path and body -> the family's file -> http_respond, now or later
  *
  * Upgrades to /app/<key> never come here. What all shards share is struct api_shared: it is made before the
  * first api and outlives the last; everything in it is read-only while requests are served, but for the
  * limits, which lock.
  *
  * Limits: API_CHANNELS_AT_ONCE publishes of one request are in flight at a time; REPLAY_KEYS_MAX idempotency
- * keys per shard. Threads: every call on env's shard.
+ * keys per shard (beyond, 503 and idempotency_refused_total). Threads: every call on env's shard.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

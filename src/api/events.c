@@ -25,8 +25,10 @@ static struct str request_key(const struct call *c)
     return http_get_header(c->request, STR("x-idempotency-key"));
 }
 
-static struct failure no_coordination(void)
+/* Too many keys are kept, or the cache of all nodes does not answer. */
+static struct failure no_coordination(struct call *c)
 {
+    metrics_count(c->env, c->app, idempotency_refused, 1);
     return fail(503, "service_unavailable", STR("Idempotency coordination is temporarily unavailable"));
 }
 
@@ -82,7 +84,7 @@ static void single_claimed(struct claim *claim)
         call_refuse(c, fail_busy(STR("Idempotent publish is still in progress")));
         break;
     case REPLAY_FULL:
-        call_refuse(c, no_coordination());
+        call_refuse(c, no_coordination(c));
         break;
     }
 }
@@ -184,7 +186,7 @@ static void item_claimed(struct claim *claim)
         b->item_claimed = true;
         event_publish(c, &b->events[b->at], item_published, b);
     } else if (result == REPLAY_FULL) {
-        batch_fails(b, no_coordination());
+        batch_fails(b, no_coordination(b->call));
     } else { /* done or under way elsewhere: skipped */
         metrics_count(c->env, c->app, idempotency_duplicates, 1);
         b->at++;
@@ -228,7 +230,7 @@ static void batch_claimed(struct claim *claim)
         call_refuse(b->call, fail_busy(STR("Idempotent batch publish is still in progress")));
         break;
     case REPLAY_FULL:
-        call_refuse(b->call, no_coordination());
+        call_refuse(b->call, no_coordination(b->call));
         break;
     }
 }

@@ -14,7 +14,7 @@ struct limits {
     struct rate_limit_config config;
     struct limiter *memory;
     struct cache *shared;
-    struct metric_series *fallbacks;
+    struct metric_series *fallbacks, *crowded;
 };
 
 /* In the request's arena. */
@@ -36,6 +36,9 @@ struct limits *limits_new(const char *name, const struct rate_limit_config *conf
     l->memory = limiter_new(config->max_requests, config->window_seconds * 1000, LIMITS_ENTRIES_MAX);
     l->shared = shared;
     l->fallbacks = metric_series(family, (struct str[]){str_of(name)});
+    family = metric_counter(metrics, "rate_limiter_crowded_total",
+                            "Requests counted in a bucket that addresses share, since too many of them are known", "limiter");
+    l->crowded = metric_series(family, (struct str[]){str_of(name)});
     return l;
 }
 
@@ -47,10 +50,18 @@ void limits_free(struct limits *l)
     free(l);
 }
 
+static struct limiter_verdict in_memory(struct limits *l, struct env *env, struct str address)
+{
+    struct limiter_verdict v = limiter_check(l->memory, address, env_now_ms(env));
+    if (v.crowded)
+        metric_add(l->crowded, env->shard, 1);
+    return v;
+}
+
 static struct limiter_verdict fall_back(struct limits *l, struct env *env, struct str address)
 {
     metric_add(l->fallbacks, env->shard, 1);
-    return limiter_check(l->memory, address, env_now_ms(env));
+    return in_memory(l, env, address);
 }
 
 static void answered(struct cache_op *op)
@@ -101,7 +112,7 @@ bool limits_check(struct limits *l, struct env *env, struct http_request *reques
     }
     struct str address = address_of(request, l->config.trust_hops, peer);
     if (l->shared == NULL || !cache_is_up(l->shared)) {
-        *verdict = l->shared == NULL ? limiter_check(l->memory, address, env_now_ms(env)) : fall_back(l, env, address);
+        *verdict = l->shared == NULL ? in_memory(l, env, address) : fall_back(l, env, address);
         return true;
     }
     q = request->waiting = arena_zalloc(&request->arena, sizeof *q);

@@ -4,7 +4,8 @@
  * In Redis the window slides, here it is fixed. A Redis that is not there, or fails: the same limits in memory until it is back, and
  * rate_limiter_fallback_total{limiter}.
  *
- * Threads: limits_check(): the request's shard, from on_head(). Limit: LIMITS_ENTRIES_MAX addresses in memory (app/limiter.h).
+ * Threads: limits_check(): the request's shard, from on_head(). Limit: LIMITS_ENTRIES_MAX addresses in memory (app/limiter.h);
+ * the others share a bucket, and rate_limiter_crowded_total{limiter} counts their requests.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

@@ -83,8 +83,8 @@ static struct limiter_verdict count(const struct limiter *l, uint64_t *started_m
     bool allowed = *used < l->max_requests;
     *used += allowed;
     uint64_t left_ms = l->window_ms - (now_ms - *started_ms);
-    return (struct limiter_verdict){allowed, l->max_requests, l->max_requests - *used,
-                                    (left_ms + 999) / 1000};
+    return (struct limiter_verdict){
+        .allowed = allowed, .limit = l->max_requests, .remaining = l->max_requests - *used, .reset_s = (left_ms + 999) / 1000};
 }
 
 static bool has_ended(const struct limiter *l, const struct entry *e, uint64_t now_ms)
@@ -127,6 +127,7 @@ static struct limiter_verdict check_overflow(struct limiter *l, uint64_t now_ms)
     pthread_mutex_lock(&l->overflow.lock);
     struct limiter_verdict v = count(l, &l->overflow.started_ms, &l->overflow.used, now_ms);
     pthread_mutex_unlock(&l->overflow.lock);
+    v.crowded = true;
     return v;
 }
 

@@ -15,6 +15,7 @@ struct limiter;
 struct limiter_verdict {
     bool allowed;
     uint64_t limit, remaining, reset_s;
+    bool crowded; /* too many addresses: judged by the shared bucket */
 };
 struct limiter *limiter_new(uint64_t max_requests, uint64_t window_ms, size_t entries_max);
 void limiter_free(struct limiter *l);

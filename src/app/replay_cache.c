@@ -32,7 +32,7 @@ struct entry {
 struct replay_cache {
     struct map by_key;
     struct entry **heap;
-    size_t count, capacity;
+    size_t count, capacity, bytes;
     uint64_t last_token;
 };
 
@@ -42,6 +42,11 @@ struct replay_cache *replay_cache_new(size_t capacity)
     c->capacity = capacity;
     c->heap = mem_alloc((capacity + 1) * sizeof *c->heap);
     return c;
+}
+
+static size_t bytes_of(const struct entry *e)
+{
+    return sizeof *e + e->key_size + e->body_size;
 }
 
 static void entry_free(struct entry *e)
@@ -108,6 +113,7 @@ static void remove_entry(struct replay_cache *c, struct entry *e)
 {
     struct entry *last = c->heap[--c->count];
     map_del(&c->by_key, str_make(e->key, e->key_size));
+    c->bytes -= bytes_of(e);
     if (last != e) {
         put_at(c, e->place, last);
         sift_up(c, last);
@@ -133,6 +139,7 @@ static void claim_new(struct replay_cache *c, struct str key, uint64_t ends_ms)
     memcpy(e->key, key.p ? key.p : "", key.n);
     map_put(&c->by_key, str_make(e->key, e->key_size), e);
     e->place = c->count++;
+    c->bytes += bytes_of(e);
     sift_up(c, e);
 }
 
@@ -147,7 +154,7 @@ enum replay_result replay_claim(struct replay_cache *c, struct str key, uint64_t
     if (e)
         remove_entry(c, e);
     forget_ended(c, now_ms);
-    if (c->count >= c->capacity)
+    if (c->count >= c->capacity || c->bytes >= REPLAY_BYTES_MAX)
         return REPLAY_FULL;
     *token = ++c->last_token;
     claim_new(c, key, now_ms + lease_ms);
@@ -175,6 +182,7 @@ void replay_complete(struct replay_cache *c, struct str key, uint64_t token, str
         return;
     e->body = str_dup(body);
     e->body_size = body.n;
+    c->bytes += body.n;
     e->completed = true;
     set_end(c, e, now_ms + ttl_ms);
 }
@@ -195,10 +203,13 @@ void replay_check(const struct replay_cache *c)
 {
     assert(c->count <= c->capacity);
     assert(c->by_key.count == c->count);
+    size_t bytes = 0;
     for (size_t i = 0; i < c->count; i++) {
         const struct entry *e = c->heap[i];
+        bytes += bytes_of(e);
         assert(e->place == i);
         assert(i == 0 || c->heap[(i - 1) / 2]->ends_ms <= e->ends_ms);
         assert(map_get(&c->by_key, str_make(e->key, e->key_size)) == e);
     }
+    assert(bytes == c->bytes);
 }

@@ -4,7 +4,8 @@
  * Whoever meets a claim that is not completed (REPLAY_PENDING) asks again later: a claim runs out with its
  * lease, so that nobody waits for the dead. One cache per shard; the shard that a key hashes to keeps it.
  *
- * Limits: capacity entries; an unexpired claim or answer is never evicted for a newer one: then REPLAY_FULL.
+ * Limits: capacity entries, and REPLAY_BYTES_MAX of keys and answers (an answer to what was claimed is always taken); an unexpired claim
+ * or answer is never evicted for a newer one: then REPLAY_FULL. Whoever is refused for that counts it.
  * Threads: its shard's.
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -12,6 +13,7 @@
 #pragma once
 #include "base/buf.h"
 
+enum { REPLAY_BYTES_MAX = 64 << 20 };
 enum replay_result { REPLAY_CLAIMED, REPLAY_ANSWER, REPLAY_PENDING, REPLAY_FULL };
 
 struct replay_cache;

@@ -186,9 +186,23 @@ void attach_topic_on(struct channel *ch)
         load_head(ch);
 }
 
+/* Channels cost memory, and whoever may subscribe to any name could make any number of them. */
+static bool is_one_too_many(const struct attach_mail *mail)
+{
+    struct hub *hub = mail->owner->hub;
+    return hub->owned.count >= hub->channels_max && owner_find(hub, mail->app, mail->channel) == NULL;
+}
+
 void attach_arrives(struct task *task)
 {
     struct attach_mail *mail = list_of(task, struct attach_mail, task);
+    if (is_one_too_many(mail)) {
+        metrics_limit_reached(mail->owner, mail->app, "channels_of_node");
+        refuse(mail, CODE_OVER_CAPACITY, STR("Over capacity"));
+        mail->task.run = attach_returns;
+        mail->owner->post(mail->owner, mail->home->shard, &mail->task);
+        return;
+    }
     struct channel *ch = owner_channel(mail->owner, mail->app, mail->channel, &mail->kind);
     list_append(&ch->attaching, &mail->link);
     if (mail->fresh && ch->follows)

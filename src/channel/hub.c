@@ -22,6 +22,7 @@ struct hub *hub_new(struct env *env)
     struct hub *hub = mem_new(struct hub);
     hub->env = env;
     hub->egress = &egress_direct;
+    hub->channels_max = HUB_CHANNELS_MAX;
     list_init(&hub->idle);
     list_init(&hub->watch_waiting);
     list_init(&hub->estates);

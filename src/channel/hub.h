@@ -16,7 +16,8 @@
  * Threads: every call on env's shard.
  * Limits: CHANNEL_WAITING_MAX publishes in flight per channel (then PUBLISH_BUSY, as while env_is_behind()); a closed gate holds as many frames and bytes as
  * the connection's send queue may. HUB_ABANDONED_MAX subscriptions of a shard that were given up before their owner has answered: beyond,
- * hub_takes_subscriptions() says no.
+ * hub_takes_subscriptions() says no. A shard that has records of HUB_CHANNELS_MAX channels (2 KiB each with a subscriber) refuses the first
+ * subscriber of another one with 4100 (connection_limits_reached_total{limit="channels_of_node"}); publishing is not limited by it.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -28,7 +29,7 @@
 #include "wire/format.h"
 #include "wire/system.h"
 
-enum { CHANNEL_WAITING_MAX = 4096, HUB_ABANDONED_MAX = 65536 };
+enum { CHANNEL_WAITING_MAX = 4096, HUB_ABANDONED_MAX = 65536, HUB_CHANNELS_MAX = 1 << 20 };
 
 struct hub;
 struct hub *hub_new(struct env *env); /* sets env->hub */

@@ -14,6 +14,7 @@ struct hub {
     struct env *env;
     const struct egress *egress;
     struct map owned;              /* key -> struct channel */
+    size_t channels_max;           /* HUB_CHANNELS_MAX but for tests */
     struct list idle;              /* channels that nothing refers to, oldest first */
     size_t idle_count;
     struct map local;              /* key -> struct listeners */

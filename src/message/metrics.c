@@ -44,6 +44,7 @@ static const struct {
     {"http_transmitted_bytes", "Body bytes of their responses"},
     {"http_calls_received_total", "Signed HTTP requests answered"},
     {"idempotency_publish_total", "Publishes that carried an idempotency key"},
+    {"idempotency_refused_total", "Publishes refused since their idempotency key could not be kept"},
     {"idempotency_duplicates_total", "Publishes answered from an earlier one with the same key"},
     {"ephemeral_messages_total", "Messages published as ephemeral"},
     {"event_filter_suppressed_total", "Deliveries withheld by subscription filters"},
@@ -141,7 +142,7 @@ static const char *const RUN_REASONS[] = {"complete", "cancelled", "error", "unk
 static const char *const SURFACES[] = {"latest", "versions", NULL};
 static const char *const HITS[] = {"hit", "miss", NULL};
 static const char *const SUBSTITUTIONS[] = {"applied", "missing_latest", "not_versioned", NULL};
-static const char *const LIMITS[] = {"channels", "wildcards", "filters", "subscribes", "attaches", "positions", "histories", "replays", "watchlist", NULL};
+static const char *const LIMITS[] = {"channels", "wildcards", "filters", "subscribes", "attaches", "channels_of_node", "positions", "histories", "replays", "watchlist", NULL};
 static const char *const LIMITERS[] = {"messages", "client_events", "presence_update", NULL};
 static const char *const NO_CONTEXT[] = {"unknown", NULL};
 

@@ -23,6 +23,7 @@
     X(http_calls, "http_calls_received_total")                                                               \
     X(idempotency_publish, "idempotency_publish_total")                                                      \
     X(idempotency_duplicates, "idempotency_duplicates_total")                                                \
+    X(idempotency_refused, "idempotency_refused_total")                                                      \
     X(ephemeral, "ephemeral_messages_total")                                                                 \
     X(filtered, "event_filter_suppressed_total")                                                             \
     X(echo_suppressed, "echo_suppressed_total")                                                              \
@@ -130,7 +131,7 @@ void metrics_connection_error(const struct env *env, const struct app *app, cons
 void metrics_rate_limit(const struct env *env, const char *app_id, const char *limiter, const char *context, bool triggered);
 /* The limiters of one connection: "messages", "client_events", "presence_update". */
 void metrics_connection_limit(const struct env *env, const struct app *app, const char *limiter, bool triggered);
-/* connection_limits_reached_total{limit}: "channels", "wildcards", "filters", "subscribes", "attaches", "positions", "histories", "replays", "watchlist". */
+/* connection_limits_reached_total{limit}: "channels", "wildcards", "filters", "subscribes", "attaches", "channels_of_node", "positions", "histories", "replays", "watchlist". */
 void metrics_limit_reached(const struct env *env, const struct app *app, const char *limit);
 void metrics_ai_validated(const struct env *env, const struct app *app, struct str event);
 void metrics_ai_rejected(const struct env *env, const struct app *app, int code);

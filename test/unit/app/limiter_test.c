@@ -11,8 +11,8 @@ static const char *check(struct limiter *l, const char *key, uint64_t now_ms)
 {
     static char shown[64];
     struct limiter_verdict v = limiter_check(l, str_of(key), now_ms);
-    snprintf(shown, sizeof shown, "%s %d/%d, %d s", v.allowed ? "yes" : "no", (int)v.remaining, (int)v.limit,
-             (int)v.reset_s);
+    snprintf(shown, sizeof shown, "%s %d/%d, %d s%s", v.allowed ? "yes" : "no", (int)v.remaining, (int)v.limit,
+             (int)v.reset_s, v.crowded ? " crowded" : "");
     return shown;
 }
 
@@ -33,8 +33,8 @@ static void beyond_its_capacity_addresses_share_one_bucket(void **state)
     struct limiter *l = limiter_new(1, 1000, 2);
     check(l, "a", 1000);
     check(l, "b", 1500);
-    assert_string_equal(check(l, "c", 1600), "yes 0/1, 1 s");
-    assert_string_equal(check(l, "d", 1700), "no 0/1, 1 s");
+    assert_string_equal(check(l, "c", 1600), "yes 0/1, 1 s crowded");
+    assert_string_equal(check(l, "d", 1700), "no 0/1, 1 s crowded");
     assert_string_equal(check(l, "d", 2000), "yes 0/1, 1 s"); /* a has expired: d has its own entry */
     assert_string_equal(check(l, "b", 2000), "no 0/1, 1 s");
     limiter_free(l);

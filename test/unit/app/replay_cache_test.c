@@ -5,7 +5,9 @@
 #include "unit.h"
 
 #include "app/replay_cache.h"
+#include "base/mem.h"
 #include "base/random.h"
+#include <stdlib.h>
 
 static uint64_t token;
 static struct str body;
@@ -70,6 +72,24 @@ static void a_full_cache_refuses_until_something_expires(void **state)
     replay_cache_free(c);
 }
 
+/* A backend whose answers are long must not be able to fill the memory with them. */
+static void answers_of_too_many_bytes_refuse_until_something_expires(void **state)
+{
+    enum { HALF = REPLAY_BYTES_MAX / 2 };
+    struct replay_cache *c = replay_cache_new(8);
+    char *text = mem_zalloc(HALF);
+    memset(text, 'x', HALF);
+    for (int i = 0; i < 2; i++) {
+        assert_string_equal(claim(c, i ? "b" : "a", 0), "claimed");
+        replay_complete(c, str_of(i ? "b" : "a"), token, str_make(text, HALF), 0, 500 + (uint64_t)i);
+    }
+    assert_string_equal(claim(c, "c", 499), "full");
+    assert_string_equal(claim(c, "a", 499), "answer");
+    assert_string_equal(claim(c, "c", 500), "claimed");
+    free(text);
+    replay_cache_free(c);
+}
+
 /* The heap against its invariants, under a thousand random steps. */
 static void invariants_hold_through_random_use(void **state)
 {
@@ -99,6 +119,7 @@ int main(void)
         cmocka_unit_test(a_released_key_can_be_claimed_at_once),
         cmocka_unit_test(a_lost_lease_is_claimed_anew_and_its_old_token_is_void),
         cmocka_unit_test(a_full_cache_refuses_until_something_expires),
+        cmocka_unit_test(answers_of_too_many_bytes_refuse_until_something_expires),
         cmocka_unit_test(invariants_hold_through_random_use),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

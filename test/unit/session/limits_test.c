@@ -2,6 +2,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "channel/internal.h"
 #include "session/internal.h"
 #include "session_fixture.h"
 
@@ -20,6 +21,20 @@ static void channels_are_counted_and_come_back(void **state)
     assert_string_equal(subscribe(f, c, "c7"), "subscription_succeeded(c7)@0");
     unsubscribe(c, "c7");
     assert_string_equal(subscribe(f, c, "more"), "subscription_succeeded(more)@0");
+}
+
+static void a_node_has_so_many_channels(void **state)
+{
+    struct fixture *f = *state;
+    struct client *c = v2(f);
+    f->core->env.hub->channels_max = 2;
+    assert_string_equal(subscribe(f, c, "a"), "subscription_succeeded(a)@0");
+    assert_string_equal(subscribe(f, c, "b"), "subscription_succeeded(b)@0");
+    assert_string_equal(subscribe(f, c, "c"), "error(c):4100 subscription_error(c)");
+    assert_string_equal(subscribe(f, v2(f), "a"), "subscription_succeeded(a)@0");
+    assert_int_equal(limits_reached(f, "channels_of_node"), 1);
+    assert_int_equal(c->close_code, 0);
+    publish(f, "d", "1");
 }
 
 /* A filter may be padded with blanks: what is kept of it is what counts. */
@@ -117,6 +132,7 @@ int main(void)
 #define LIMIT(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         LIMIT(channels_are_counted_and_come_back),
+        LIMIT(a_node_has_so_many_channels),
         LIMIT(filters_of_a_connection_have_so_many_bytes),
         LIMIT(unanswered_subscribes_of_a_channel_are_few),
         LIMIT(subscriptions_that_were_given_up_are_bounded),
