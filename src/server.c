@@ -23,6 +23,7 @@
 #include "base/mem.h"
 #include "server_internal.h"
 #include "session/directory.h"
+#include "session/quota.h"
 #include "session/revocation.h"
 
 /* SAME_SIGNAL_MS: Ctrl-C often arrives twice, from the terminal and from a script that passes it on.
@@ -367,6 +368,7 @@ static void free_server(struct server *server)
     if (server->shards[0].loop != NULL)
         shards_settle(server);
     revocations_free(server->revocations);
+    quotas_free(server->quotas);
     webhooks_free(server->webhooks);
     for (unsigned i = 0; i < server->shards_count && server->shards[i].loop != NULL; i++)
         shard_close(&server->shards[i]);

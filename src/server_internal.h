@@ -59,6 +59,7 @@ struct server {
     struct webhooks *webhooks;     /* NULL = nobody wants to be told */
     struct directory *directory;
     struct revocations *revocations;
+    struct quotas *quotas;         /* NULL = the only node */
     struct limits *connects;      /* by client address; NULL = off */
     struct ops ops;
     struct shard *shards;

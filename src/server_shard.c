@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "server_internal.h"
+#include "session/quota.h"
 #include "session/revocation.h"
 
 enum { MAILBOX_TASKS = 65536, OUTBOX_KEPT = 1024, RETRY_MS = 1, DRAIN_LOOK_MS = 5, STORE_WAIT_US = 100, SETTLE_ROUNDS = 1000, SETTLE_MS = 3 };
@@ -204,6 +205,8 @@ void shard_open(struct server *server, unsigned index)
     sessions_use(shard->sessions, server->directory, ws_room);
     if (index == 0)
         server->revocations = revocations_new(&shard->env);
+    if (index == 0)
+        server->quotas = quotas_new(&shard->env);
     revocations_reach(server->revocations, index, shard->sessions);
     sessions_settle(shard->sessions, SETTLE_MS);
 }
@@ -289,6 +292,8 @@ static void drain_begins(struct task *task)
 {
     struct shard *shard = list_of(task, struct shard, drain_task);
     streams_stop(&shard->env);
+    if (shard->env.shard == 0)
+        quotas_drain(shard->server->quotas); /* before its clients come to other nodes */
     sessions_drain(shard->sessions, shard->drain_spread_ms);
     api_drain(shard->api);
     shard->drain.fire = look_how_far;

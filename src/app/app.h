@@ -18,6 +18,7 @@ struct app {
     struct str id, key;
     unsigned index;               /* 0.. in the order of the configuration */
     _Atomic uint32_t connections; /* open WebSockets of all shards */
+    _Atomic uint32_t connections_elsewhere; /* at other nodes, as far as known; 0 without max_connections */
     _Atomic uint32_t authenticated, with_meta; /* of these: with a user, by sign-in or token; whose sign-in had `meta` */
     _Atomic uint32_t open_streams; /* of all shards, with those that are about to open */
     struct hmac_key **hmac;       /* one per shard */

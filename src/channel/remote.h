@@ -32,7 +32,8 @@ enum remote_kind {
     REMOTE_LOST,                                                             /* published; nothing follows */
     REMOTE_UPPER,                                                            /* sent; from here on src/session speaks: */
     REMOTE_REVOCATION = REMOTE_UPPER, REMOTE_ASK_ACTOR, REMOTE_ACTOR,
-    REMOTE_GIVEN_UP,                                                         /* sent, by the hub: last, so that no number changes */
+    REMOTE_GIVEN_UP,                                                         /* sent, by the hub; from here on in the order of coming, so that no number changes */
+    REMOTE_CONNECTIONS,                                                      /* sent, by src/session */
     REMOTE_KINDS
 };
 void remote_begin(struct buf *out, enum remote_kind kind);

@@ -14,12 +14,13 @@ static uint64_t connections_of_node(const struct apps *apps)
     return sum;
 }
 
-/* Takes one place of the app's quota; exact, whatever other shards do at the same time. */
+/* Takes one place of the app's quota; exact, whatever other shards do at the same time. What other nodes do is known a moment later. */
 static bool take_place(struct app *app)
 {
     uint32_t max = app->config->max_connections, used = atomic_load(&app->connections);
+    uint64_t elsewhere = atomic_load(&app->connections_elsewhere);
     do {
-        if (max > 0 && used >= max)
+        if (max > 0 && used + elsewhere >= max)
             return false;
     } while (!atomic_compare_exchange_weak(&app->connections, &used, used + 1));
     return true;

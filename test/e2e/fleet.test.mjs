@@ -16,7 +16,7 @@ describe('a fleet of three', () => {
   const connect = async (node, options) => { const c = await V2.connect(fleet.nodes[node], options); open.push(c); return c; };
   const ok = answer => { assert.equal(answer.status, 200, answer.text); return answer.body; };
   before(async () => {
-    fleet = await Fleet.start({ nodes: 3, apps: [appWith({ features: { enable_watchlist_events: true } })], config: { connection_recovery: { enabled: true } } });
+    fleet = await Fleet.start({ nodes: 3, apps: [appWith({ features: { enable_watchlist_events: true } }), appWith({ limits: { max_connections: 2 } }, { id: '2', key: 'two' })], config: { connection_recovery: { enabled: true } } });
     apis = fleet.nodes.map(node => new Api(node, demoApp));
   });
   after(async () => { await Promise.all(open.map(c => c.close())); apis.forEach(api => api.close()); await fleet.stop(); });
@@ -100,6 +100,16 @@ describe('a fleet of three', () => {
     }
     ok(await apis[0].post('/users/gone/terminate_connections', {}));
     await until(() => clients[2].closing?.code === 4009, 'the close');
+  });
+
+  test('the quota of an app is the fleet\'s, and a place given back is free at every node [1.5]', async () => {
+    const first = await connect(0, { key: 'two' }), second = await connect(1, { key: 'two' });
+    const third = () => connect(2, { key: 'two' }).then(c => c, e => e.code);
+    await sleep(600);
+    assert.equal(await third(), 4004);
+    await first.close();
+    const late = await until(async () => { const c = await third(); return c === 4004 ? null : c; }, 'the place');
+    await Promise.all([second, late].map(c => c.close()));
   });
 
   test('who is watched may be at any node [1.46]', async () => {

@@ -6,6 +6,7 @@
 #include "base/digest.h"
 #include "session/actor.h"
 #include "session/directory.h"
+#include "session/quota.h"
 #include "session/revocation.h"
 #include "session/session.h"
 
@@ -183,6 +184,76 @@ static void a_node_that_does_not_answer_knows_no_socket(void **state)
     assert_int_equal(asked.state, ACTOR_UNKNOWN);
 }
 
+/* ---- the quota of an app ---- */
+
+/* 0 or the code. */
+static int comes(unsigned node, struct session **s)
+{
+    struct session_params params = {.protocol = WIRE_V1, .mode = LANE_V1};
+    struct sink *sink = f->nodes[node].sink;
+    sink_forget(sink);
+    *s = session_new(sessions[node], sink, f->nodes[node].core->app, STR_NONE, &params);
+    return *s != NULL ? 0 : str_find(buf_view(&sink->got), STR("\"code\":4004")) >= 0 ? 4004 : -1;
+}
+
+static void connections_of_other_nodes_count(void **state)
+{
+    struct quotas *quotas[NODES];
+    struct session *s[4], *none;
+    for (unsigned i = 0; i < NODES; i++) {
+        f->nodes[i].core->config->apps[0].max_connections = 3;
+        quotas[i] = quotas_new(&f->nodes[i].core->env);
+    }
+    assert_int_equal(comes(0, &s[0]), 0);
+    assert_int_equal(comes(0, &s[1]), 0);
+    advance_ms(QUOTA_LOOK_MS + 1);
+    assert_int_equal(comes(1, &s[2]), 0);
+    assert_int_equal(comes(1, &none), 4004);
+    advance_ms(QUOTA_LOOK_MS + 1);
+    assert_int_equal(comes(0, &none), 4004);
+    session_closed(s[0], END_LOST);
+    advance_ms(QUOTA_LOOK_MS + 1);
+    assert_int_equal(comes(1, &s[3]), 0);
+    assert_int_equal(comes(1, &none), 4004);
+    advance_ms(20000); /* what does not change is told again */
+    assert_int_equal(comes(1, &none), 4004);
+
+    f->cut = true; /* the node is gone, and its connections with it */
+    advance_ms(QUOTA_FORGET_MS + QUOTA_LOOK_MS);
+    f->cut = false;
+    assert_int_equal(comes(1, &s[0]), 0);
+    advance_ms(QUOTA_REPEAT_MS + QUOTA_LOOK_MS);
+    assert_int_equal(comes(1, &none), 4004);
+
+    quotas_drain(quotas[1]); /* its three are about to come here */
+    settle();
+    struct session *moved;
+    assert_int_equal(comes(0, &moved), 0);
+    session_closed(moved, END_LOST);
+    for (unsigned i = 0; i < 4; i++)
+        session_closed(s[i], END_LOST);
+    settle();
+    for (unsigned i = 0; i < NODES; i++)
+        quotas_free(quotas[i]);
+    assert_int_equal(f->nodes[0].core->app->connections_elsewhere, 0);
+}
+
+static void an_app_without_a_limit_is_not_talked_of(void **state)
+{
+    struct quotas *quotas = quotas_new(&f->nodes[0].core->env);
+    struct session *s;
+    assert_int_equal(comes(0, &s), 0);
+    f->hold = true;
+    advance_ms(5000);
+    assert_int_equal(f->sent, 0);
+    f->hold = false;
+    session_closed(s, END_LOST);
+    settle();
+    quotas_free(quotas);
+    struct env alone = {0};
+    assert_null(quotas_new(&alone));
+}
+
 /* ---- who is online ---- */
 
 /* Connects at that node and signs in; what is said goes to `sink`. */
@@ -316,6 +387,8 @@ int main(void)
         T(a_missed_revocation_is_found_when_the_bus_is_back),
         T(a_socket_of_another_node_is_known),
         T(a_node_that_does_not_answer_knows_no_socket),
+        T(connections_of_other_nodes_count),
+        T(an_app_without_a_limit_is_not_talked_of),
         cmocka_unit_test_setup_teardown(users_of_another_node_are_watched, setup_watchlists, teardown_sessions),
         cmocka_unit_test_setup_teardown(sign_in_that_crosses_a_question_is_not_missed, setup_watchlists, teardown_sessions),
     };
