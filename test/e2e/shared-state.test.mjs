@@ -194,7 +194,9 @@ describe('what only a node that has gone knew', () => {
     await fleet.nodes[2].kill9();
     await holds(fleet.nodes[0], [room], 'u2'); // comes back at once, and u1 does not
     await isToldOnce(killed, killed[2]);
-    assert.deepEqual(hook.events().filter(e => e.channel === room), [{ name: 'member_removed', channel: room, user_id: 'u1' }]);
+    const inRoom = () => hook.events().filter(e => e.channel === room);
+    await until(() => inRoom().length > 0, 'u1 is told of', 10_000);
+    assert.deepEqual(inRoom(), [{ name: 'member_removed', channel: room, user_id: 'u1' }]);
     await holds(fleet.nodes[1], stopped);
     await fleet.nodes[1].stop();
     await isToldOnce(stopped, stopped[2]);
