@@ -69,6 +69,9 @@ describe('annotations', () => {
     assert.deepEqual(frame, { event: 'sockudo_internal:message', channel, data: { action: 'message.summary', serial, annotations: { summary: { 'reactions:distinct.v1': { like: { total: 1, clientIds: ['u1'], clipped: false } } } } }, extras: { ephemeral: true } });
     assert.equal(events(plain, channel).length, 0);
     assert.deepEqual(old.of(channel).filter(f => /annotation|internal:message/.test(f.event)), []);
+    for (const client of [plain, curious]) for (const f of client.of(channel)) if (/internal:(message|annotation)$/.test(f.event)) assert.ok(!('serial' in f));
+    assert.equal(ok(await api.history(channel)).items.length, 1); // an annotation is no message
+    assert.equal(ok(await api.append(channel, serial, 'y')).delivery_serial, 2);
   });
 
   test('whoever subscribes gets the summaries after the acknowledgement, newest messages first', async () => {

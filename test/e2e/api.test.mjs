@@ -448,7 +448,17 @@ describe('the HTTP API', () => {
   });
 
   describe('without history', () => {
-    const bare = oneServer({ before, after }, { apps, config: { history: { enabled: false }, versioned_messages: { enabled: false }, ai_transport: { enabled: false }, connection_recovery: { enabled: false } } });
+    const recorded = appWith({ history: { enabled: true } }, { id: 'recorded', key: 'recorded' });
+    const bare = oneServer({ before, after }, { apps: [...apps, recorded], config: { history: { enabled: false }, versioned_messages: { enabled: false }, ai_transport: { enabled: false }, connection_recovery: { enabled: false } } });
+
+    test('an application that has history for itself gets it', async () => {
+      const one = new Api(bare.server, recorded), other = new Api(bare.server), channel = fresh();
+      for (const data of ['1', '2']) ok(await one.publish(channel, 'x', data));
+      assert.deepEqual(ok(await one.history(channel)).items.map(i => [i.serial, i.message.data]), [[2, '2'], [1, '1']]);
+      refusedWith(await other.history(channel), 422, 'feature_disabled');
+      one.close();
+      other.close();
+    });
 
     test('publishing works, history is 422, resume is 4301', async () => {
       const one = new Api(bare.server), channel = fresh(), client = await V2.connect(bare.server, { key: 'k1' });
@@ -461,6 +471,16 @@ describe('the HTTP API', () => {
       client.send('sockudo:resume', JSON.stringify({ channel_positions: { [channel]: { serial: 1 } } }));
       assert.equal((await client.next(f => f.event === 'sockudo:error')).data.code, 4301);
       await client.close();
+      one.close();
+    });
+  });
+
+  describe('a trusted proxy in front', () => {
+    const behind = oneServer({ before, after }, { apps, config: { rate_limiter: { enabled: true, api_rate_limit: { max_requests: 2, window_seconds: 60, trust_hops: 1 } } } });
+
+    test('the last address of X-Forwarded-For has the limit, whatever stands before it [5.31]', async () => {
+      const one = new Api(behind.server), from = list => one.call('GET', '/channels', { headers: { 'X-Forwarded-For': list } }).then(a => a.status);
+      assert.deepEqual([await from('1.1.1.1, 2.2.2.2'), await from('9.9.9.9, 2.2.2.2'), await from('2.2.2.2'), await from('2.2.2.2, 1.1.1.1')], [200, 200, 429, 200]);
       one.close();
     });
   });

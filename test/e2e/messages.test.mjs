@@ -49,6 +49,20 @@ for (const backend of ['rocksdb', 'postgres']) describe(`messages on ${backend}`
       assert.equal(page.items[0].message.action, 'append');
     });
 
+    test('one stream id, everywhere: acknowledgement, live frames, pages, resume', async () => {
+      const channel = fresh('ai'), client = await connect(), ack = await client.subscribe(channel);
+      const { message_serial: serial } = await api.create(channel, '');
+      ok(await api.append(channel, serial, 'a'));
+      const live = await client.next(f => f.event === 'sockudo:message.append'), page = ok(await api.history(channel));
+      const { stream } = ok(await api.get(`/channels/${channel}/history/state`));
+      client.cut();
+      ok(await api.append(channel, serial, 'b'));
+      const { recovered } = await client.reconnect();
+      const ids = [ack.stream_id, live.stream_id, page.items[0].stream_id, page.continuity.stream_id, stream.stream_id, recovered[0].position.stream_id];
+      assert.deepEqual([...new Set(ids)], [ack.stream_id]);
+      assert.equal(client.text(channel, serial), 'ab');
+    });
+
     test('answers carry exactly the fields that are promised', async () => {
       const channel = fresh('ai'), created = await api.create(channel, 'x');
       assert.deepEqual(Object.keys(created).sort(), ['acknowledgement_id', 'delivery_serial', 'history_serial', 'message_serial', 'version_serial']);
@@ -81,6 +95,7 @@ for (const backend of ['rocksdb', 'postgres']) describe(`messages on ${backend}`
       refusedWith(await api.append(channel, one.message_serial, '', { extras: streaming() }), 400, 'invalid_input');
       ok(await api.append(channel, one.message_serial, '', { extras: complete }));
       ok(await api.append(channel, two.message_serial, '', { extras: { ai: { codec: { status: 'complete' } } } }));
+      assert.equal(ok(await api.get(`/channels/${channel}`)).ai.active_streams, 0);
       const last = await client.next(f => f.event === 'sockudo:message.append' && f.extras.headers.sockudo_message_serial === one.message_serial);
       assert.deepEqual([last.data, last.extras.ai.transport.status], ['', 'complete']);
     });
