@@ -305,6 +305,33 @@ static void client_event_of_a_member_names_it(void **state)
     assert_true(said(one, "\"user_id\":\"u2\""));
 }
 
+/* Chapter 3, 1.10: so many may wait on a channel; whoever sent one more is told, and stays. */
+static void client_events_beyond_what_may_wait_are_refused(void **state)
+{
+    enum { MORE = 3 };
+    struct fixture *f = *state;
+    struct client *c = v2(f), *other = v1(f);
+    subscribe(f, c, "private-a");
+    subscribe(f, other, "private-b");
+    for (int i = 0; i < CHANNEL_WAITING_MAX + MORE; i++)
+        tell(c, "{\"event\":\"client-t\",\"channel\":\"private-a\",\"data\":%d}", i);
+    tell(other, "{\"event\":\"client-t\",\"channel\":\"private-b\",\"data\":1}");
+    core_settle(f->core);
+    const char *at = heard(c);
+    unsigned refused = 0;
+    while ((at = strstr(at, "error(private-a):4100")) != NULL)
+        refused++, at++;
+    assert_int_equal(refused, MORE);
+    assert_true(said(c, "Over capacity"));
+    char last[64];
+    snprintf(last, sizeof last, "\"data\":%d,", CHANNEL_WAITING_MAX - 1);
+    assert_true(said(c, last));
+    assert_int_equal(c->close_code, 0);
+    assert_string_equal(heard(other), ""); /* another channel is not delayed; its own event a V1 client does not hear */
+    client_event(c, "private-a", "\"again\"");
+    assert_non_null(strstr(heard(c), "\"again\""));
+}
+
 static void client_event_is_refused_where_it_may_not_go(void **state)
 {
     struct fixture *f = *state;
@@ -518,6 +545,7 @@ int main(void)
         T(client_event_reaches_the_others_unchanged),
         T(v2_sender_hears_itself_unless_it_declines),
         T(client_event_of_a_member_names_it),
+        T(client_events_beyond_what_may_wait_are_refused),
         T(client_event_is_refused_where_it_may_not_go),
         T(namespaces_hold_for_both_protocols),
         T(client_events_over_the_limit_are_refused_or_end_the_connection),

@@ -453,6 +453,39 @@ static void submits_of_one_turn_are_one_batch(void **state)
     fixture_free(f);
 }
 
+/* Chapter 3, 8.4: what is refused was never there, what was taken is done. */
+static void full_queue_refuses_at_once_and_keeps_what_it_has(void **state)
+{
+    struct fixture *f = fixture_new(MEMORY);
+    struct call **calls = mem_alloc(STORE_QUEUE_OPS * sizeof(struct call *));
+    f->home.submitted = count_submitted;
+    fixture_open(f);
+    usleep(20000); /* as above: it sleeps until it is kicked */
+    for (int i = 0; i < STORE_QUEUE_OPS; i++)
+        submit(calls[i] = call_new(f, STORE_HEAD));
+    f->w = (struct store_write){.event_name = STR("n"), .data = STR("0")};
+    struct call *refused = write_call(f, ACTION_ORDINARY);
+    run(refused);
+    assert_int_equal(refused->op.result, STORE_BUSY);
+    call_free(refused);
+    store_kick(f->store);
+    for (int i = 0; i < STORE_QUEUE_OPS; i++) {
+        await(calls[i]);
+        assert_int_not_equal(calls[i]->op.result, STORE_BUSY);
+        call_free(calls[i]);
+    }
+    free(calls);
+    f->w = (struct store_write){.event_name = STR("n"), .data = STR("0")};
+    struct call *taken = write_call(f, ACTION_ORDINARY);
+    submit(taken);
+    store_kick(f->store);
+    await(taken);
+    assert_int_equal(taken->op.result, STORE_OK);
+    assert_int_equal(taken->op.written.delivery, 1);
+    call_free(taken);
+    fixture_free(f);
+}
+
 /* ---- the process dies ---- */
 
 /* Another process, as `fault_test writer DIR FD`: writes until it is killed; each acknowledged position goes through the pipe. */
@@ -553,6 +586,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(expired_receipts_go_however_many_there_are),
         cmocka_unit_test(close_brings_everything_home),
         cmocka_unit_test(submits_of_one_turn_are_one_batch),
+        cmocka_unit_test(full_queue_refuses_at_once_and_keeps_what_it_has),
         cmocka_unit_test(acknowledged_appends_survive_kill),
         cmocka_unit_test(second_process_is_told_about_the_lock),
         cmocka_unit_test(damaged_files_are_named_with_the_way_out),
