@@ -12,6 +12,9 @@
 #include "config/config.h"
 #include <stdatomic.h>
 
+/* What the log has been told of an application: once is enough. */
+enum app_warning { WARNED_AI_FILTER = 1, WARNED_TAG_FILTER = 2 };
+
 struct app {
     const struct app_config *config;
     const struct config *global;
@@ -21,6 +24,7 @@ struct app {
     _Atomic uint32_t connections_elsewhere; /* at other nodes, as far as known; 0 without max_connections */
     _Atomic uint32_t authenticated, with_meta; /* of these: with a user, by sign-in or token; whose sign-in had `meta` */
     _Atomic uint32_t open_streams; /* of all shards, with those that are about to open */
+    _Atomic uint32_t warned;      /* set of enum app_warning */
     struct hmac_key **hmac;       /* one per shard */
     uint32_t notices;             /* bit set of enum notice_kind (message/notice.h) that a webhook asks for */
     void **patterns;              /* compiled namespace patterns, one per namespace (NULL = any) */

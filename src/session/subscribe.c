@@ -6,10 +6,12 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/json.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "channel/filter.h"
 #include "session/internal.h"
@@ -151,6 +153,27 @@ static bool has_good_modes(struct ask *a)
     return true;
 }
 
+static bool first_time(struct app *app, enum app_warning what)
+{
+    return (atomic_fetch_or(&app->warned, what) & what) == 0;
+}
+
+static bool asks_for_tags(struct str filter)
+{
+    return json_get(filter, STR("tags")).p != NULL || json_get(filter, STR("key")).p != NULL || json_get(filter, STR("op")).p != NULL;
+}
+
+/* Chapter 5, weak spots 17 and 20. */
+static void warn_of_filter(struct ask *a, struct str value)
+{
+    struct app *app = a->s->app;
+    if (a->to.filter != NULL && a->policy.ai && first_time(app, WARNED_AI_FILTER))
+        log_warn("session", "app %.*s: a subscription of the AI channel '%.*s' has a filter: whatever it hides of a message is missing in its text",
+                 STR_ARG(app->id), STR_ARG(a->to.channel));
+    if (value.p != NULL && !env_of(a->s)->config->tag_filtering.enabled && asks_for_tags(value) && first_time(app, WARNED_TAG_FILTER))
+        log_warn("session", "app %.*s: subscriptions have tag filters, which are not applied: tag_filtering.enabled = false", STR_ARG(app->id));
+}
+
 static bool has_good_filter(struct ask *a)
 {
     struct str value = json_get(a->data, STR("filter"));
@@ -162,6 +185,8 @@ static bool has_good_filter(struct ask *a)
     if (a->s->protocol == WIRE_V1) { /* checked all the same, never applied */
         filter_free(a->to.filter);
         a->to.filter = NULL;
+    } else {
+        warn_of_filter(a, value);
     }
     a->to.filter_json = a->to.filter != NULL ? value : STR_NONE;
     return true;

@@ -403,6 +403,14 @@ describe('the two tiers of a resume', () => {
     assert.deepEqual(versions.items.map(i => i.data).join(''), 'axxxxxx');
   });
 
+  test('filters that do less or more than they seem to are named in the log, once', async () => {
+    const client = await connect(), lines = pattern => held.server.log().split('\n').filter(line => pattern.test(line));
+    for (const channel of [fresh('ai'), fresh('ai')]) await client.subscribe(channel, { filter: { events: ['n'], tags: { key: 'k', cmp: 'ex' } } });
+    await client.subscribe(fresh(), { filter: { key: 'k', cmp: 'ex' } });
+    assert.equal(lines(/WARN session: app app-id: a subscription of the AI channel 'ai-/).length, 1);
+    assert.equal(lines(/WARN session: app app-id: subscriptions have tag filters, which are not applied: tag_filtering.enabled = false/).length, 1);
+  });
+
   test('a client page is capped at 1000 whatever the policy [S77]', async () => {
     const channel = fresh(), client = await connect();
     await client.subscribe(channel);
