@@ -198,6 +198,7 @@ struct config {
         uint64_t max_messages; /* outbound frames per socket, 1000; 0 = bytes only (then 10,000) */
         uint64_t max_bytes;    /* outbound bytes per socket; 0 = not set: config_send_bytes_max() */
         bool disconnect_on_buffer_full;
+        uint32_t max_channels; /* subscriptions of a connection */
         uint64_t max_message_size, max_frame_size;
         bool auto_ping;
         uint64_t ping_interval_seconds, idle_timeout_seconds;

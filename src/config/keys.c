@@ -278,6 +278,7 @@ static const struct config_key rows[] = {
     ACTS("websocket.max_bytes", "WEBSOCKET_MAX_BYTES", U64, NULL, websocket.max_bytes, .flags = KEY_MAY_BE_NONE),
     ACTS("websocket.disconnect_on_buffer_full", "WEBSOCKET_DISCONNECT_ON_BUFFER_FULL", BOOL, "true",
          websocket.disconnect_on_buffer_full),
+    ACTS("websocket.max_channels", "WEBSOCKET_MAX_CHANNELS", U32, "10000", websocket.max_channels, .flags = KEY_POSITIVE),
     ACTS("websocket.max_message_size", "WEBSOCKET_MAX_MESSAGE_SIZE", U64, "67108864", websocket.max_message_size),
     ACTS("websocket.max_frame_size", "WEBSOCKET_MAX_FRAME_SIZE", U64, "16777216", websocket.max_frame_size),
     TUNES("websocket.write_buffer_size", "WEBSOCKET_WRITE_BUFFER_SIZE", U64, "16384"),

@@ -5,7 +5,7 @@
  *
  * Ownership: session_new() to session_closed(); the link outlives the session. Threads: its shard.
  * Calls: session_closed() never from within env->deliver or a function of the link; session_overflow() may be.
- * Limits: the enum below. Beyond them a subscribe is refused with 4300, a resume position with not_subscribed; each counts in
+ * Limits: websocket.max_channels and the enum below. Beyond them a subscribe is refused with 4300, a resume position with not_subscribed; each counts in
  * connection_limits_reached_total{limit}.
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -14,7 +14,6 @@
 #include "channel/hub.h"
 
 enum {
-    SESSION_CHANNELS_MAX = 10000,
     SESSION_WILDCARDS_MAX = 100,
     SESSION_FILTER_BYTES_MAX = 1 << 20, /* of all filters' texts */
     SESSION_SUBSCRIBES_MAX = 16,        /* unanswered, of one channel */

@@ -485,7 +485,7 @@ struct sub *sub_cover(struct session *s, struct str channel, struct str filter_j
     struct arena arena = {0};
     struct channel_name name;
     struct sub *sub = NULL;
-    bool room = s->subs_count < SESSION_CHANNELS_MAX && sub_has_room_for_filter(s, NULL, filter_json);
+    bool room = s->subs_count < env_of(s)->config->websocket.max_channels && sub_has_room_for_filter(s, NULL, filter_json);
     if (room && channel_name_check(s->app, channel, &name, &arena) == NULL) {
         sub = sub_new(s, channel, &name);
         sub->covered = true;

@@ -330,10 +330,10 @@ static bool is_member(struct ask *a)
     return true;
 }
 
-static bool too_many(struct ask *a, const char *limit, const char *of_what, int max)
+static bool too_many(struct ask *a, const char *limit, const char *of_what, uint32_t max)
 {
     metrics_limit_reached(env_of(a->s), a->s->app, limit);
-    return refuse(a, CODE_CHANNEL, "Channel error: Too many %s on this connection, the limit is %d", of_what, max);
+    return refuse(a, CODE_CHANNEL, "Channel error: Too many %s on this connection, the limit is %u", of_what, max);
 }
 
 static bool has_place(struct ask *a)
@@ -342,8 +342,8 @@ static bool has_place(struct ask *a)
     const struct sub *sub = sub_find(s, a->to.channel);
     if (sub == NULL && a->to.name.wildcard && s->wildcards >= SESSION_WILDCARDS_MAX)
         return too_many(a, "wildcards", "wildcard subscriptions", SESSION_WILDCARDS_MAX);
-    if (sub == NULL && s->subs_count >= SESSION_CHANNELS_MAX)
-        return too_many(a, "channels", "channels", SESSION_CHANNELS_MAX);
+    if (sub == NULL && s->subs_count >= env_of(s)->config->websocket.max_channels)
+        return too_many(a, "channels", "channels", env_of(s)->config->websocket.max_channels);
     if (sub == NULL && !hub_takes_subscriptions(env_of(s))) {
         metrics_limit_reached(env_of(s), s->app, "attaches");
         return refuse(a, CODE_GENERIC, "Too many subscriptions are under way, try again");

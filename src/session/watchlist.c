@@ -240,20 +240,30 @@ static bool read_ids(struct watchlist *w, struct str ids)
     return fits;
 }
 
-static void refuse_all(struct watchlist *w)
+/* How many are to be watched; the client is told why it is nobody. */
+static uint32_t admitted(struct watchlist *w, struct str ids)
 {
-    metrics_limit_reached(env_of(w->s), w->s->app, "watchlist");
-    session_error(w->s, CODE_LIMIT, STR_NONE, "Watchlist limit exceeded");
+    struct session *s = w->s;
+    if (!json_is(ids, JSON_ARRAY))
+        return 0;
+    if (!read_ids(w, ids)) {
+        metrics_limit_reached(env_of(s), s->app, "watchlist");
+        session_error(s, CODE_LIMIT, STR_NONE, "Watchlist limit exceeded");
+        return 0;
+    }
+    if (w->count > 0 && !hub_takes_subscriptions(env_of(s))) {
+        metrics_limit_reached(env_of(s), s->app, "attaches");
+        session_error(s, CODE_GENERIC, STR_NONE, "Too many subscriptions are under way, nobody is watched: sign in again");
+        return 0;
+    }
+    return w->count;
 }
 
 void watchlist_begin(struct watchlist *w, struct str ids, struct str user_data)
 {
     struct arena arena = {0};
     w->user_data = str_dup(user_data);
-    if (json_is(ids, JSON_ARRAY) && read_ids(w, ids))
-        w->waiting = w->count;
-    else if (json_is(ids, JSON_ARRAY))
-        refuse_all(w);
+    w->waiting = admitted(w, ids);
     if (w->waiting == 0)
         acknowledge(w);
     for (uint32_t i = 0; i < w->waiting; i++) {

@@ -11,12 +11,14 @@ static void channels_are_counted_and_come_back(void **state)
     struct fixture *f = *state;
     struct client *c = v2(f);
     char name[16];
-    for (int i = 0; i < SESSION_CHANNELS_MAX; i++) {
+    f->core->config->websocket.max_channels = 40;
+    for (int i = 0; i < 40; i++) {
         snprintf(name, sizeof name, "c%d", i);
         tell_subscribe(f, c, name, "");
     }
     answer(c);
     assert_string_equal(subscribe(f, c, "more"), "error(more):4300 subscription_error(more)");
+    assert_true(said(c, "Too many channels on this connection, the limit is 40"));
     assert_int_equal(limits_reached(f, "channels"), 1);
     assert_string_equal(subscribe(f, c, "c7"), "subscription_succeeded(c7)@0");
     unsubscribe(c, "c7");

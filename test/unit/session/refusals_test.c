@@ -213,24 +213,6 @@ static void a_channel_takes_4096_events_that_wait_and_no_more(void **state)
     assert_string_equal(heard(other), "client-x(private-a)=0");
 }
 
-static void a_connection_has_so_many_channels_and_no_more(void **state)
-{
-    struct fixture *f = *state;
-    struct client *c = v1(f);
-    for (unsigned i = 0; i < SESSION_CHANNELS_MAX; i++)
-        tell(c, "{\"event\":\"pusher:subscribe\",\"data\":{\"channel\":\"c%u\"}}", i);
-    answer(c);
-    assert_false(said(c, "error"));
-    tell(c, "{\"event\":\"pusher:subscribe\",\"data\":{\"channel\":\"more\"}}");
-    refused(c, 4300, "more", "Channel error: Too many channels on this connection, the limit is 10000");
-    tell(c, "{\"event\":\"pusher:subscribe\",\"data\":{\"channel\":\"c7\"}}");
-    assert_string_equal(answer(c), "subscription_succeeded(c7)");
-    unsubscribe(c, "c7");
-    tell(c, "{\"event\":\"pusher:subscribe\",\"data\":{\"channel\":\"more\"}}");
-    assert_string_equal(answer(c), "subscription_succeeded(more)");
-    assert_int_equal(limits_reached(f, "channels"), 1);
-}
-
 static void limits_of_rate_have_their_texts(void **state)
 {
     struct fixture *f = *state;
@@ -271,7 +253,6 @@ int main(void)
         T(a_member_may_be_as_large_as_the_app_says),
         T(each_bad_client_event_has_its_text),
         T(a_channel_takes_4096_events_that_wait_and_no_more),
-        T(a_connection_has_so_many_channels_and_no_more),
         T(limits_of_rate_have_their_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "channel/internal.h"
 #include "session_fixture.h"
 
 #define EVENTS(events) "{\"event\":\"pusher_internal:watchlist_events\",\"data\":{\"events\":[" events "]}}\n"
@@ -153,6 +154,18 @@ static void more_than_a_hundred_are_too_many(void **state)
     }
 }
 
+/* Signing in again and again gives up as many as it begins. */
+static void nobody_is_watched_while_too_many_have_been_given_up(void **state)
+{
+    struct fixture *f = *state;
+    struct client *c = v1(f);
+    f->core->env.hub->abandoned = HUB_ABANDONED_MAX;
+    assert_string_equal(sign_in(f, c, "{\"id\":\"w\",\"watchlist\":[\"u\"]}"), "error:4000 signin_success");
+    assert_int_equal(limits_reached(f, "attaches"), 1);
+    f->core->env.hub->abandoned = 0;
+    assert_string_equal(sign_in(f, c, "{\"id\":\"w\",\"watchlist\":[\"u\"]}"), "watchlist_events signin_success");
+}
+
 static void without_the_feature_nothing_is_told(void **state)
 {
     struct fixture *f = *state;
@@ -204,6 +217,7 @@ int main(void)
         T(each_of_two_sign_ins_is_acknowledged),
         T(connection_may_end_before_the_states_are_known),
         T(more_than_a_hundred_are_too_many),
+        T(nobody_is_watched_while_too_many_have_been_given_up),
         T(without_the_feature_nothing_is_told),
         T(nobody_sees_the_channels_behind_it),
     };
