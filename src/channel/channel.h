@@ -85,6 +85,7 @@ struct channel {
     struct counts *counts;         /* counts.c: at other nodes; NULL = nobody has asked */
     struct leavers *leavers;       /* tell.c: whose leaving webhooks have not been told yet; NULL = none ever */
     struct leavers *away;          /* tell.c: of them, members that another node is waiting for; NULL = none ever */
+    struct leavers *untold;        /* untold.c; NULL = none ever */
     struct rollup *rollup;         /* ai/rollup.c */
     struct full_texts *texts;      /* ai/full_text.c; NULL = no full subscriber */
     struct frame *cached[2];       /* cache channels: last event for V1, V2 */

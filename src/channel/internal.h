@@ -205,6 +205,8 @@ struct presence *member_presence(struct channel *ch); /* made if need be */
 void member_came(struct channel *ch, struct str user_id, struct str user_info);
 void member_went(struct channel *ch, struct str user_id);
 void member_changed(struct channel *ch, struct str user_id, struct str user_info);
+/* His last places, at several nodes, have gone at once, as subscribers know; this node tells the outside. */
+void member_left_all(struct channel *ch, struct str user_id);
 /* A node died with the user's last place. */
 void member_lost(struct channel *ch, struct str user_id, struct str node);
 /* The same of one who went a while ago, as subscribers know: whoever had to tell the outside may have done so or not. */

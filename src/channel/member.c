@@ -117,6 +117,13 @@ void member_lost(struct channel *ch, struct str user_id, struct str node)
     removed(ch, "orphan_cleanup", user_id, nobody, nobody, node);
 }
 
+void member_left_all(struct channel *ch, struct str user_id)
+{
+    presence_log_add(ch, MEMBER_REMOVED_EVENT, "disconnect", user_id, STR_NONE, nobody, STR_NONE);
+    tell_member_removed(ch, user_id);
+    will_sync(ch, user_id);
+}
+
 void member_lost_before(struct channel *ch, struct str user_id, struct str node)
 {
     presence_log_repair(ch, user_id, node);

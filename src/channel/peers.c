@@ -19,6 +19,7 @@
 #include "channel/presence_log.h"
 #include "channel/questions.h"
 #include "channel/remote.h"
+#include "channel/untold.h"
 #include "channel/will.h"
 
 enum { PEERS_WAIT_MS = 1000, MEMBERS_MAX = 100000 };
@@ -56,6 +57,12 @@ void peers_tell_member(struct channel *ch, enum member_change what, struct str u
     pack_u64(&payload, what);
     pack_text(&payload, user_id);
     pack_text(&payload, user_info);
+    if (what == MEMBER_WENT) {
+        bool tells = !presence_has(ch->presence, user_id); /* nobody has him any more, as far as is known here */
+        if (!tells)
+            untold_keep(ch, user_id, ch->env->bus->self(ch->env));
+        pack_u64(&payload, tells);
+    }
     publish(ch->env, ch->topic, &payload);
 }
 
@@ -107,6 +114,21 @@ static struct channel *take_channel(struct env *env, struct str *payload)
     return app != NULL ? owner_find(env->hub, app, name) : NULL;
 }
 
+static void take_leaving(struct channel *ch, struct str node, struct str user_id, struct str payload)
+{
+    uint64_t tells = 1;
+    unpack_u64(&payload, &tells);
+    if (!tells)
+        untold_keep(ch, user_id, node);
+    if (!presence_leave_at(ch->presence, node, user_id))
+        return;
+    member_went(ch, user_id);
+    if (!tells && untold_is_ours(ch, user_id))
+        member_left_all(ch, user_id);
+    else
+        tell_member_away(ch, user_id, LEAVERS_WAIT_MS);
+}
+
 void peers_take_member(struct env *env, struct str node, struct str payload)
 {
     struct channel *ch = take_channel(env, &payload);
@@ -118,10 +140,9 @@ void peers_take_member(struct env *env, struct str node, struct str payload)
     struct presence *presence = member_presence(ch);
     if (what == MEMBER_CAME && presence_join_at(presence, node, user_id, user_info))
         member_came(ch, user_id, user_info);
-    else if (what == MEMBER_WENT && presence_leave_at(presence, node, user_id)) {
-        member_went(ch, user_id);
-        tell_member_away(ch, user_id, LEAVERS_WAIT_MS);
-    } else if (what == MEMBER_CHANGED && presence_inform(presence, user_id, user_info))
+    else if (what == MEMBER_WENT)
+        take_leaving(ch, node, user_id, payload);
+    else if (what == MEMBER_CHANGED && presence_inform(presence, user_id, user_info))
         member_changed(ch, user_id, user_info);
 }
 

@@ -96,6 +96,7 @@ void owner_free(struct channel *ch)
     annotations_free(ch);
     leavers_free(ch->leavers);
     leavers_free(ch->away);
+    leavers_free(ch->untold);
     presence_log_free(ch);
     last_event_drop(ch);
     hot_forget(ch);
@@ -107,7 +108,7 @@ void owner_free(struct channel *ch)
 static bool is_referred_to(struct channel *ch)
 {
     return ch->subscriptions > 0 || ch->streams_here > 0 || ch->in_flight_count > 0 || ch->head_loading || ch->cached_asks || !list_empty(&ch->attaching) ||
-           presence_count_here(ch->presence) > 0 || leavers_count(ch->leavers) > 0 || presence_log_busy(ch) ||
+           presence_count_here(ch->presence) > 0 || leavers_count(ch->leavers) > 0 || leavers_count(ch->untold) > 0 || presence_log_busy(ch) ||
            annotations_busy(ch) || counts_busy(ch) || hot_is_kept(ch) || ch->held ||
            ch->repair != NULL ||
            (ch->cached_json != NULL && ch->cached_until_ms > env_now_ms(ch->env));

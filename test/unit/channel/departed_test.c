@@ -174,6 +174,24 @@ static void who_is_back_with_its_node_in_time_was_not_away(void **state)
     assert_int_equal(told.n, 0);
 }
 
+/* Bug: each believed that he was still at the other one, so neither told, and his row in presence history never came. */
+static void who_leaves_two_nodes_at_once_is_told_of_by_one(void **state)
+{
+    f->other.core = f->nodes[1].core;
+    f->other.sink = sink_new(f->other.core);
+    attach_as(&f->other, "presence-a", "u1", LANE_DELTA, 0); /* u1 is at both */
+    buf_clear(&told);
+    f->hold = true;
+    detach(0);
+    detach_as(&f->other);
+    f->hold = false;
+    settle();
+    assert_string_equal(log_rows(), "+u1 +u2 -u1 ");
+    advance_ms(4000);
+    assert_true(was_told("u1"));
+    assert_int_equal(told.n, strlen("member_removed\"user_id\":\"u1\" "));
+}
+
 /* It was another node's word, and will be again. */
 static void who_is_back_is_told_of_by_the_teller_only(void **state)
 {
@@ -221,6 +239,7 @@ int main(void)
         T(who_is_back_meanwhile_is_not_told_of),
         T(who_is_back_with_a_node_that_was_not_dead_is_told_of),
         T(who_is_back_with_its_node_in_time_was_not_away),
+        T(who_leaves_two_nodes_at_once_is_told_of_by_one),
         T(who_is_back_is_told_of_by_the_teller_only),
         T(whoever_died_too_late_is_not_asked_for),
         T(the_first_of_the_holders_tells_even_if_it_does_not_lead),
