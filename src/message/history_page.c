@@ -41,6 +41,7 @@ void history_query_fill(const struct history_query *q, struct store_read *read)
     const struct history_bounds *b = &q->cursor.bounds;
     read->direction = q->cursor.direction;
     read->limit = q->limit;
+    read->bytes_max = q->over_socket ? HISTORY_SOCKET_BYTES_MAX : HISTORY_BYTES_MAX;
     read->start_history = b->start_serial;
     read->end_history = b->end_serial;
     if (b->has_end_serial && b->end_serial == 0) /* below every serial: nothing */

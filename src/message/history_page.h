@@ -8,6 +8,9 @@
 #include "message/cursor.h"
 #include "message/env.h"
 
+/* A page ends behind the row with which its data has so many bytes, whatever its limit: the cursor goes on from there. */
+enum { HISTORY_SOCKET_BYTES_MAX = 4 << 20, HISTORY_BYTES_MAX = 16 << 20 };
+
 struct history_query {
     uint32_t limit;
     bool continued;        /* by a cursor */

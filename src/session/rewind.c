@@ -148,6 +148,7 @@ static void read_rows(struct job *job, uint64_t after)
     read->end_history = work->head.history;
     read->limit = filtered ? page_max(job) : (uint32_t)wanted(job);
     read->after = after;
+    read->bytes_max = JOB_BYTES_MAX;
     read->start_ms = INT64_MIN;
     read->end_ms = INT64_MAX;
     read->direction = NEWEST_FIRST;

@@ -143,13 +143,14 @@ static enum store_result read_items(const PGresult *r, struct store_op *op)
 {
     struct store_found *out = &op->found;
     uint32_t stream8 = stream8_of(str_of(op->head.stream_id));
+    uint64_t bytes = 0, bytes_max = op->kind == STORE_PAGE && op->read.bytes_max > 0 ? op->read.bytes_max : UINT64_MAX;
     int rows = PQntuples(r);
     out->items = arena_alloc(&op->arena, ((size_t)rows + 1) * sizeof(*out->items));
     for (int row = 0; row < rows; row++) {
-        if (pg_number(r, row, HISTORY) == 0)
+        if (pg_number(r, row, HISTORY) == 0 || bytes >= bytes_max)
             out->more = true;
         else if (read_item(r, row, stream8, &op->arena, &out->items[out->count]))
-            out->count++;
+            bytes += out->items[out->count++].size_bytes;
         else
             return STORE_UNHEALTHY;
     }

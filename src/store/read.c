@@ -1,7 +1,6 @@
 /* read.c - reads in two phases: what only memory knows is copied into a plan, then the kv alone is asked.
  *
- * The second phase may run on another thread while further batches commit: it reads a snapshot, so whatever is not there then is
- * damage, and not what retention has dropped meanwhile.
+ * The second phase may run on another thread while batches commit: it reads a snapshot, so whatever is not there is damage.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -475,16 +474,18 @@ static enum store_result read_page(struct reading *r)
 {
     const struct store_read *q = &r->op->read;
     uint64_t *places = arena_alloc(r->arena, (q->limit + 1) * sizeof(*places));
-    size_t count = 0;
+    size_t count = 0, i = 0;
     if (!page_places(r, places, &count))
         return STORE_FAILED;
     struct store_item *items = items_of(r, count);
-    for (size_t i = 0; i < count; i++) {
+    for (uint64_t bytes = 0; i < count && (q->bytes_max == 0 || bytes < q->bytes_max); i++) {
         enum read_result result = read_aggregate(r, places[i], &items[r->op->found.count]);
         if (result == READ_FAILED)
             return STORE_FAILED;
-        r->op->found.count += result == READ_ITEM;
+        if (result == READ_ITEM)
+            bytes += items[r->op->found.count++].size_bytes;
     }
+    r->op->found.more |= i < count;
     return STORE_OK;
 }
 

@@ -164,8 +164,9 @@ struct store_read {
     uint64_t start_history, end_history; /* inclusive; 0 = none */
     int64_t start_ms, end_ms;    /* inclusive; INT64_MIN, INT64_MAX = none */
     uint64_t age_max_ms;         /* PAGE, in place of start_ms: rows at most so old by the store's clock; 0 = start_ms holds */
-    /* REPLAY: (from, to]; stops early at bytes_max of data: `more` */
+    /* REPLAY: (from, to] */
     uint64_t from_delivery, to_delivery;
+    /* REPLAY, PAGE: stops early behind the item that brings it to so many bytes: `more`; 0 = none */
     uint64_t bytes_max;
     /* OPEN: `limit` looks at so many open streams (0 = all), behind `open_after`, the `open_next` of the page before */
     uint64_t idle_ms;

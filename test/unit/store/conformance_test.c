@@ -348,6 +348,27 @@ static void three_rows_are_paged_by_two_in_both_directions(void **state)
     assert_str(page(f, OLDEST_FIRST, 2, 2), "3:ordinary3");
 }
 
+static struct str page_of_bytes(struct fixture *f, enum store_direction direction, uint64_t bytes_max)
+{
+    struct call *c = call_new(f, STORE_PAGE);
+    c->op.read.direction = direction;
+    c->op.read.limit = 10;
+    c->op.read.bytes_max = bytes_max;
+    return show(f, c);
+}
+
+/* Or a hundred messages of a megabyte each would be one answer. */
+static void page_ends_behind_the_row_that_fills_it(void **state)
+{
+    struct fixture *f = *state;
+    ordinary(f, "1");
+    ordinary(f, "2");
+    ordinary(f, "3");
+    assert_str(page_of_bytes(f, NEWEST_FIRST, 1), "3:ordinary3 more");
+    assert_str(page_of_bytes(f, OLDEST_FIRST, 2), "1:ordinary1 2:ordinary2 more");
+    assert_str(page_of_bytes(f, NEWEST_FIRST, 3), "3:ordinary3 2:ordinary2 1:ordinary1");
+}
+
 static void page_keeps_within_its_bounds(void **state)
 {
     struct fixture *f = *state;
@@ -546,6 +567,7 @@ int main(void)
         OVER_ALL(hundred_appends_at_once_lose_none)
         OVER_ALL(of_two_terminal_appends_one_wins)
         OVER_ALL(three_rows_are_paged_by_two_in_both_directions)
+        OVER_ALL(page_ends_behind_the_row_that_fills_it)
         OVER_ALL(page_keeps_within_its_bounds)
         OVER_ALL(versions_cursor_need_not_exist)
         OVER_ALL(reads_as_of_a_position_do_not_see_beyond_it)
