@@ -348,6 +348,15 @@ static bool wait_until_all_are(struct server *server, enum shard_phase phase, ui
     return true;
 }
 
+/* What the shards still do must not reach it. */
+static void close_store(struct server *server)
+{
+    store_close(server->store);
+    server->store = store_open_closed(&clock_system, &server->home);
+    for (unsigned i = 0; i < server->shards_count; i++)
+        server->shards[i].env.store = server->store;
+}
+
 static void free_server(struct server *server)
 {
     server_close_bus(server);
@@ -364,7 +373,7 @@ static void free_server(struct server *server)
     for (unsigned i = 0; i < server->shards_count && server->shards[i].loop != NULL; i++)
         streams_stop(&server->shards[i].env);
     if (server->store != NULL)
-        store_close(server->store);
+        close_store(server);
     if (server->shards[0].loop != NULL)
         shards_settle(server);
     revocations_free(server->revocations);
@@ -377,6 +386,8 @@ static void free_server(struct server *server)
     free(server->ops.shards);
     limits_free(server->connects);
     server_free_caches(server);
+    if (server->store != NULL)
+        store_close(server->store);
     directory_free(server->directory);
     metrics_free(server->metrics);
     apps_free(server->apps);

@@ -291,6 +291,8 @@ struct store;
 struct store *store_open_memory(const struct store_options *options, struct buf *error);
 struct store *store_open_rocksdb(const struct store_options *options, struct buf *error);
 struct store *store_open_postgres(const struct store_options *options, struct buf *error);
+/* Nothing is stored: every operation comes home as STORE_FAILED. In place of one that has been closed. */
+struct store *store_open_closed(const struct clock *clock, struct store_home *home);
 void store_submit(struct store *store, struct store_op *op);
 /* Any thread; see store_home.submitted. */
 void store_kick(struct store *store);
