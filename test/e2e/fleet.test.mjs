@@ -105,7 +105,8 @@ describe('a fleet of three', () => {
   test('the quota of an app is the fleet\'s, and a place given back is free at every node [1.5]', async () => {
     const first = await connect(0, { key: 'two' }), second = await connect(1, { key: 'two' });
     const third = () => connect(2, { key: 'two' }).then(c => c, e => e.code);
-    await sleep(600);
+    await until(async () => { const c = await third(); await c.close?.(); return c === 4004; }, 'a refusal');
+    await sleep(300);
     assert.equal(await third(), 4004);
     await first.close();
     const late = await until(async () => { const c = await third(); return c === 4004 ? null : c; }, 'the place');
