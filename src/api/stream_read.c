@@ -24,7 +24,7 @@
 #include "session/admission.h"
 #include "session/session.h"
 
-enum { READ_PAGE = 1000, READ_PAGES_MAX = 16, READ_ROOM = 256 * 1024, READ_ROOM_WAIT_MS = 5, HEARTBEAT_MS = 15000 };
+enum { READ_PAGE = 250, READ_PAGES_MAX = 64, READ_ROOM = 256 * 1024, READ_ROOM_WAIT_MS = 5, HEARTBEAT_MS = 15000 };
 
 struct reader {
     struct outlet outlet; /* first */
