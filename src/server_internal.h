@@ -31,6 +31,7 @@ struct shard {
     struct conn_pool *conns;
     struct http_server *http;
     struct listener *listener;
+    struct metric_series *turned_away;
     struct sessions *sessions;
     struct api *api;
     struct outbox *outboxes;   /* one per shard */

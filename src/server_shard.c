@@ -19,6 +19,7 @@
 #include "session/quota.h"
 #include "session/revocation.h"
 
+enum { SPARE_FDS = 500 }; /* for store, bus, webhooks, log */
 enum { MAILBOX_TASKS = 65536, OUTBOX_KEPT = 1024, RETRY_MS = 1, DRAIN_LOOK_MS = 5, STORE_WAIT_US = 100, SETTLE_ROUNDS = 1000, SETTLE_MS = 3 };
 
 /* The shard whose thread this is; NULL elsewhere. */
@@ -216,6 +217,12 @@ static void on_accepted(void *user, int fd, const struct sockaddr_storage *peer)
     http_accept(((struct shard *)user)->http, fd, peer);
 }
 
+static void on_full(void *user)
+{
+    struct shard *shard = user;
+    metric_add(shard->turned_away, shard->env.shard, 1);
+}
+
 bool shard_listen(struct shard *shard, uint16_t port, char error[256])
 {
     const struct config *config = shard->server->config;
@@ -224,8 +231,13 @@ bool shard_listen(struct shard *shard, uint16_t port, char error[256])
     char *host = str_dup(config->host);
     shard->api = api_new(&shard->env, &shard->server->ops.api);
     shard->http = http_server_new(shard->conns, &options, &handler, shard);
+    struct metric_family *turned_away = metric_counter(shard->env.metrics->registry, "connections_turned_away_total",
+                                                       "Sockets closed at once, since the last open files are the store's", NULL);
+    shard->turned_away = metric_series(turned_away, NULL);
     shard->listener = listener_new(shard->loop, host, port, on_accepted, shard, error);
     free(host);
+    if (shard->listener != NULL)
+        listener_spare(shard->listener, SPARE_FDS, on_full);
     return shard->listener != NULL;
 }
 

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -27,7 +28,9 @@ struct listener {
     struct io io;
     struct timer rest;
     void (*accepted)(void *user, int fd, const struct sockaddr_storage *peer);
+    void (*full)(void *user);
     void *user;
+    rlim_t fds_max; /* descriptors from there on are not taken; 0 = all are */
     enum { NOT_TOLD, TOLD } shortage;
 };
 
@@ -53,7 +56,12 @@ static void on_connections(struct io *io, uint32_t events)
         struct sockaddr_storage peer = {0};
         socklen_t size = sizeof peer;
         int fd = accept4(io->fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0) {
+        if (fd >= 0 && l->fds_max > 0 && (rlim_t)fd >= l->fds_max) { /* the lowest free one is given */
+            close(fd);
+            l->full(l->user);
+            take_a_rest(l, EMFILE);
+            return;
+        } else if (fd >= 0) {
             setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
             l->accepted(l->user, fd, &peer);
         } else if (is_shortage(errno)) {
@@ -130,6 +138,16 @@ struct listener *listener_new(struct loop *loop, const char *host, uint16_t port
     close(fd);
     free(l);
     return NULL;
+}
+
+void listener_spare(struct listener *l, unsigned fds, void (*full)(void *user))
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return;
+    rlim_t spare = fds < limit.rlim_cur / 4 ? fds : limit.rlim_cur / 4;
+    l->fds_max = limit.rlim_cur - spare;
+    l->full = full;
 }
 
 uint16_t listener_port(const struct listener *l)

@@ -15,6 +15,10 @@ struct listener;
 struct listener *listener_new(struct loop *loop, const char *host, uint16_t port,
                               void (*accepted)(void *user, int fd, const struct sockaddr_storage *peer),
                               void *user, char error[256]);
+/* Of the open files that the process may have, it takes none of the last `fds` (of the last quarter, if that is less): a store that
+ * cannot open its files is worse than a client that is turned away. Such a socket is closed at once, full() is told (by `user` of
+ * listener_new()), and the listener pauses as above. The limit of the process is what it is now. */
+void listener_spare(struct listener *l, unsigned fds, void (*full)(void *user));
 uint16_t listener_port(const struct listener *l);
 /* Stops accepting; the kernel refuses new connections. */
 void listener_close(struct listener *l);

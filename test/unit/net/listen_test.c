@@ -23,7 +23,7 @@ struct fixture {
     struct loop *loop;
     struct listener *listener;
     int accepted[ACCEPTED_MAX];
-    size_t count;
+    size_t count, turned_away;
     char error[256];
 };
 
@@ -135,6 +135,41 @@ static void without_descriptors_it_rests_and_then_goes_on(void **state)
     close(client);
 }
 
+static void is_full(void *user)
+{
+    ((struct fixture *)user)->turned_away++;
+}
+
+/* Whoever opens sockets and says nothing must not take the store's files away. */
+static void the_last_descriptors_are_left_to_others(void **state)
+{
+    enum { FILES = 64, TAKEN = FILES - FILES / 4 };
+    struct fixture *f = *state;
+    struct rlimit before, few;
+    getrlimit(RLIMIT_NOFILE, &before);
+    few = before;
+    few.rlim_cur = FILES;
+    setrlimit(RLIMIT_NOFILE, &few);
+    listener_spare(f->listener, 1000, is_full);
+    int first = dup(STDERR_FILENO), last = first;
+    while (last < TAKEN - 1)
+        last = dup(STDERR_FILENO);
+    int client = dial(listener_port(f->listener));
+    loop_turn(f->loop, 1000);
+    assert_int_equal(f->turned_away, 1);
+    assert_int_equal(f->count, 0);
+    for (int fd = first; fd <= last; fd++)
+        close(fd);
+    int next = dial(listener_port(f->listener));
+    for (int i = 0; i < 100 && !f->count; i++)
+        loop_turn(f->loop, 1000);
+    assert_int_equal(f->count, 1);
+    assert_int_equal(f->turned_away, 1);
+    close(client);
+    close(next);
+    setrlimit(RLIMIT_NOFILE, &before);
+}
+
 static void a_closed_listener_refuses(void **state)
 {
     struct fixture *f = *state;
@@ -150,7 +185,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(accepted_sockets_do_not_block_and_do_not_delay), TEST(shards_share_a_port),
         TEST(an_occupied_port_is_an_error_for_people),        TEST(an_unknown_host_is_an_error),
-        TEST(without_descriptors_it_rests_and_then_goes_on),  TEST(a_closed_listener_refuses),
+        TEST(without_descriptors_it_rests_and_then_goes_on),  TEST(the_last_descriptors_are_left_to_others),
+        TEST(a_closed_listener_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
