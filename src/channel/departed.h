@@ -2,9 +2,9 @@
  * channels).
  *
  * Subscribers hear of it from their own node. The outside hears of it from one: of the nodes that hold members of the channel still, the
- * one with the smallest name. All others keep who has gone for DEPARTED_TIMEOUTS node timeouts: if the teller leaves in that time,
- * perhaps before it has told, the next one tells. So the outside hears of it at least once; presence history is read first, so there it
- * stands once.
+ * one with the smallest name. (Where there are wills, webhooks hear of it from their executor alone: will.h.) All others keep who has gone
+ * for DEPARTED_TIMEOUTS node timeouts: if the teller leaves in that time, perhaps before it has told, the next one tells. So the outside
+ * hears of it at least once; presence history is read first, so there it stands once.
  *
  * Threads: one shard. Limit: DEPARTED_MAX are kept per shard; of one more only the first teller tells, and presence_departed_dropped_total.
  *
