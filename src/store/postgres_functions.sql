@@ -127,280 +127,266 @@ LANGUAGE plpgsql AS $$
 DECLARE
     n CONSTANT integer := cardinality(o_ch);
     n_c CONSTANT integer := cardinality(c_app);
-    x_cid bigint[]; x_stream8 bigint[]; x_delivery bigint[]; x_history bigint[]; x_open bigint[]; x_touched boolean[];
-    x_window bigint[]; x_written_ms bigint[];
-    h_created bigint[]; h_last bigint[]; h_at bigint[]; h_status bigint[]; h_action bigint[]; h_bytes bigint[]; h_size bigint[];
-    h_appends bigint[]; h_flags bigint[]; h_name_at bigint[]; h_extras_at bigint[]; h_writer bigint[]; h_segments bigint[];
-    h_folded bigint[]; h_tail_rows bigint[]; h_tail_bytes bigint[]; h_open boolean[];
-    h_name_op bigint[]; h_extras_op bigint[]; h_changed boolean[];
-    d_delivery bigint[]; d_history bigint[]; d_created bigint[]; d_print bigint[];
-    w_delivery bigint[]; w_back bigint[]; w_name_back bigint[]; w_extras_back bigint[]; w_kind bigint[]; w_cid bigint[];
-    v_first bigint[]; v_folds bigint[] := '{}'; v_texts bigint[] := '{}';
-    v_locked refcursor; v_row record; o record; t record;
-    i bigint; c bigint; m bigint; k bigint; r bigint; v_status bigint; v_bytes bigint; v_flags bigint; v_delivery bigint;
-    v_was boolean; v_is boolean; v_creates boolean;
+    n_m CONSTANT integer := cardinality(m_ch);
+    -- As stored, then as changed: channels and messages by their numbers. What is new: rows in the order of their operations.
+    x @_channels[]; h @_messages[]; w_log @_log[]; w_messages @_messages[]; w_receipts @_receipts[];
+    v_x @_channels; v_h @_messages; v_receipt @_receipts;
+    x_touched boolean[]; x_written_ms bigint[]; h_changed boolean[]; h_named boolean[]; h_extended boolean[];
+    d @_receipts[]; -- by operation: whose receipt it finds
+    v_rows @_channels[]; v_at integer[]; v_first bigint[]; v_folds bigint[] := '{}'; v_texts bigint[] := '{}'; t record;
+    i bigint; c bigint := 0; m bigint; k bigint; r bigint; v_action bigint; v_flags bigint; v_given bigint; v_now bigint; v_tag bigint;
+    v_print bigint; v_status bigint; v_bytes bigint; v_delivery bigint; v_history bigint; v_created bigint; v_appends bigint;
+    v_was_status bigint; v_was_action bigint; v_was boolean; v_is boolean; v_creates boolean;
 BEGIN
     -- channels: made, then locked, both in the order of their keys
     IF true = ANY (c_make) THEN
         INSERT INTO @_channels (app_id, channel, stream_id, stream8)
         SELECT a.app, a.name, a.stream, a.stream8
         FROM unnest(c_app, c_name, c_make, c_stream, c_stream8) WITH ORDINALITY AS a(app, name, make, stream, stream8, i)
-        WHERE a.make AND NOT EXISTS (SELECT FROM @_channels x WHERE x.app_id = a.app AND x.channel = a.name)
+        WHERE a.make AND NOT EXISTS (SELECT FROM @_channels y WHERE y.app_id = a.app AND y.channel = a.name)
         ORDER BY a.i
         ON CONFLICT DO NOTHING;
     END IF;
-    x_cid := array_fill(NULL::bigint, ARRAY[n_c]); x_stream8 := x_cid; x_delivery := x_cid; x_history := x_cid; x_open := x_cid;
-    x_state := x_cid; x_floor := x_cid; x_oldest := x_cid; x_oldest_ms := x_cid; x_newest_ms := x_cid; x_messages := x_cid;
-    x_bytes := x_cid; x_window := x_cid; x_written_ms := x_cid; x_evicted := x_cid; x_evicted_bytes := x_cid;
-    x_stream := array_fill(NULL::text, ARRAY[n_c]); x_touched := array_fill(false, ARRAY[n_c]);
     IF p_wait THEN
-        OPEN v_locked NO SCROLL FOR
-            SELECT a.i, x.* FROM unnest(c_app, c_name, c_lock) WITH ORDINALITY AS a(app, name, lock, i)
-            JOIN @_channels x ON x.app_id = a.app AND x.channel = a.name WHERE a.lock ORDER BY a.i FOR NO KEY UPDATE OF x;
+        SELECT array_agg(l.y), array_agg(l.i) INTO v_rows, v_at
+        FROM (SELECT a.i, y FROM generate_subscripts(c_app, 1) AS a(i)
+              JOIN @_channels y ON y.app_id = c_app[a.i] AND y.channel = c_name[a.i]
+              WHERE c_lock[a.i] ORDER BY a.i FOR NO KEY UPDATE OF y) l;
     ELSE
-        OPEN v_locked NO SCROLL FOR
-            SELECT a.i, x.* FROM unnest(c_app, c_name, c_lock) WITH ORDINALITY AS a(app, name, lock, i)
-            JOIN @_channels x ON x.app_id = a.app AND x.channel = a.name WHERE a.lock ORDER BY a.i FOR NO KEY UPDATE OF x SKIP LOCKED;
+        SELECT array_agg(l.y), array_agg(l.i) INTO v_rows, v_at
+        FROM (SELECT a.i, y FROM generate_subscripts(c_app, 1) AS a(i)
+              JOIN @_channels y ON y.app_id = c_app[a.i] AND y.channel = c_name[a.i]
+              WHERE c_lock[a.i] ORDER BY a.i FOR NO KEY UPDATE OF y SKIP LOCKED) l;
     END IF;
-    k := 0;
-    LOOP
-        IF k = 0 THEN
-            FETCH v_locked INTO v_row;
-            IF NOT FOUND THEN
-                CLOSE v_locked;
-                EXIT WHEN NOT false = ANY (c_lock);
-                k := 1;
-                OPEN v_locked NO SCROLL FOR
-                    SELECT a.i, x.* FROM unnest(c_app, c_name, c_lock) WITH ORDINALITY AS a(app, name, lock, i)
-                    JOIN @_channels x ON x.app_id = a.app AND x.channel = a.name WHERE NOT a.lock;
-            END IF;
+    IF false = ANY (c_lock) THEN
+        SELECT v_rows || array_agg(y), v_at || array_agg(a.i) INTO v_rows, v_at
+        FROM generate_subscripts(c_app, 1) AS a(i) JOIN @_channels y ON y.app_id = c_app[a.i] AND y.channel = c_name[a.i]
+        WHERE NOT c_lock[a.i];
+    END IF;
+    FOR k IN 1..coalesce(cardinality(v_at), 0) LOOP
+        c := v_at[k];
+        v_x := v_rows[k];
+        IF v_x.stream8 = c_promised8[c] AND v_x.delivery < c_promised[c] AND v_x.state <> 1 THEN
+            UPDATE @_channels y SET state = 1 WHERE y.cid = v_x.cid;
+            v_x.state := 1;
         END IF;
-        IF k = 1 THEN
-            FETCH v_locked INTO v_row;
-            EXIT WHEN NOT FOUND;
-        END IF;
-        c := v_row.i;
-        x_cid[c] := v_row.cid; x_stream[c] := v_row.stream_id; x_stream8[c] := v_row.stream8; x_window[c] := v_row.window_ms;
-        x_state[c] := v_row.state; x_floor[c] := v_row.replay_floor; x_oldest[c] := v_row.oldest_history;
-        x_oldest_ms[c] := v_row.oldest_ms; x_open[c] := v_row.open_streams; x_newest_ms[c] := v_row.newest_ms;
-        x_delivery[c] := v_row.delivery; x_history[c] := v_row.history; x_messages[c] := v_row.retained_messages;
-        x_bytes[c] := v_row.retained_bytes;
-        IF v_row.stream8 = c_promised8[c] AND v_row.delivery < c_promised[c] AND v_row.state <> 1 THEN
-            UPDATE @_channels x SET state = 1 WHERE x.cid = v_row.cid;
-            x_state[c] := 1;
-        END IF;
+        x[c] := v_x;
     END LOOP;
-
     x_now := @_now();
-    o_now := array_replace(o_now, 0::bigint, x_now);
 
     -- messages and receipts
-    SELECT array_agg(s.created), array_agg(s.published_ms), array_agg(s.last), array_agg(s.at_ms), array_agg(s.status::bigint),
-           array_agg(s.action::bigint), array_agg(s.bytes), array_agg(s.size), array_agg(s.appends::bigint), array_agg(s.flags::bigint),
-           array_agg(s.name_at), array_agg(s.extras_at), array_agg(s.writer), array_agg(s.segments), array_agg(s.folded),
-           array_agg(s.tail_rows::bigint), array_agg(s.tail_bytes::bigint), array_agg(s.is_open), array_agg(s.name), array_agg(s.extras),
-           array_agg(s.rest), array_agg(0::bigint), array_agg(0::bigint), array_agg(false)
-    INTO h_created, h_published, h_last, h_at, h_status, h_action, h_bytes, h_size, h_appends, h_flags, h_name_at, h_extras_at,
-         h_writer, h_segments, h_folded, h_tail_rows, h_tail_bytes, h_open, h_name, h_extras, h_rest, h_name_op, h_extras_op,
-         h_changed
-    FROM (SELECT x.* FROM unnest(m_ch, m_history) WITH ORDINALITY AS a(ch, history, i)
-          LEFT JOIN @_messages x ON x.cid = x_cid[a.ch] AND x.history = a.history ORDER BY a.i) s;
-    SELECT array_agg(s.delivery), array_agg(s.history), array_agg(s.created), array_agg(s.print)
-    INTO d_delivery, d_history, d_created, d_print
-    FROM (SELECT coalesce(l.delivery, x.delivery) AS delivery, coalesce(l.history, x.history) AS history, x.created,
-                 coalesce(l.print, x.print) AS print
-          FROM unnest(o_ch, o_m, o_tag, o_now) WITH ORDINALITY AS a(ch, m, tag, now, i)
-          LEFT JOIN @_log l ON a.m > 0 AND l.cid = x_cid[a.ch] AND l.history = m_history[a.m] AND l.tag = a.tag
-          LEFT JOIN @_receipts x ON x.cid = x_cid[a.ch] AND x.tag = a.tag AND x.expires_ms > a.now
-          ORDER BY a.i) s;
+    IF n_m > 0 THEN
+        SELECT array_agg(y ORDER BY a.i) INTO h
+        FROM generate_subscripts(m_ch, 1) AS a(i)
+        LEFT JOIN @_messages y ON y.cid = (x[m_ch[a.i]]).cid AND y.history = m_history[a.i];
+        FOR m IN 1..n_m LOOP
+            v_h := h[m];
+            h_published[m] := v_h.published_ms; h_name[m] := v_h.name; h_extras[m] := v_h.extras; h_rest[m] := v_h.rest;
+        END LOOP;
+    END IF;
+    IF cardinality(array_remove(o_tag, NULL)) > 0 THEN
+        SELECT array_agg(CASE WHEN l.cid IS NULL THEN y ELSE (l.cid, l.tag, l.history, NULL, l.delivery, l.print, 0)::@_receipts END
+                         ORDER BY a.i)
+        INTO d
+        FROM generate_subscripts(o_tag, 1) AS a(i)
+        LEFT JOIN @_log l ON o_m[a.i] > 0 AND l.cid = (x[o_ch[a.i]]).cid AND l.history = m_history[o_m[a.i]] AND l.tag = o_tag[a.i]
+        LEFT JOIN @_receipts y ON y.cid = (x[o_ch[a.i]]).cid AND y.tag = o_tag[a.i]
+                                  AND y.expires_ms > CASE WHEN o_now[a.i] = 0 THEN x_now ELSE o_now[a.i] END;
+    END IF;
 
     -- decisions, one by one (chapter 3, 1.9)
-    r_result := array_fill(NULL::bigint, ARRAY[n]); r_delivery := r_result; r_history := r_result; r_created := r_result;
-    r_at := r_result; r_history_at := r_result; r_open := r_result; r_bytes := r_result; r_appends := r_result; r_was := r_result;
-    r_status := r_result; r_action := r_result; r_text := array_fill(NULL::bytea, ARRAY[n]);
-    r_string := array_fill(false, ARRAY[n]);
-    w_delivery := r_result; w_back := r_result; w_name_back := r_result; w_extras_back := r_result; w_kind := r_result;
-    w_cid := r_result; v_first := array_fill(0::bigint, ARRAY[n]);
-    FOR o IN SELECT * FROM unnest(o_ch, o_action, o_m, o_created, o_stream8, o_flags, o_status, o_now, o_given, o_size, o_tag,
-                                  o_print, o_dup, o_ttl, o_expect, o_expect_bytes, o_writer, o_appends_max, o_open_max, o_bytes_max)
-             WITH ORDINALITY AS a(ch, action, m, created, stream8, flags, status, now, given, size, tag, print, dup, ttl, expect,
-                                  expect_bytes, writer, appends_max, open_max, bytes_max, i) LOOP
-        i := o.i; c := o.ch; m := o.m; r := 0;
-        v_creates := m = 0;
-        IF x_cid[c] IS NULL THEN
-            r := CASE WHEN NOT p_wait AND EXISTS (SELECT FROM @_channels x WHERE x.app_id = c_app[c] AND x.channel = c_name[c])
-                      THEN 100 WHEN o.action < 0 THEN 0 WHEN m > 0 THEN 3 ELSE 101 END;
-        ELSIF o.action < 0 THEN
-            r := CASE WHEN x_state[c] = 1 THEN 10 ELSE 0 END;
+    c := 0;
+    FOR i IN 1..n LOOP
+        IF o_ch[i] <> c THEN
+            IF x_touched[c] THEN
+                x[c] := v_x;
+            END IF;
+            c := o_ch[i]; v_x := x[c];
+        END IF;
+        m := o_m[i]; v_action := o_action[i]; v_flags := o_flags[i]; v_given := o_given[i]; v_tag := o_tag[i]; v_print := o_print[i];
+        v_now := CASE WHEN o_now[i] = 0 THEN x_now ELSE o_now[i] END;
+        v_creates := m = 0; r := 0; v_delivery := NULL; v_history := NULL; v_created := NULL; v_bytes := NULL; v_appends := NULL;
+        v_status := NULL; v_was_status := NULL; v_was_action := NULL;
+        IF v_x.cid IS NULL THEN
+            r := CASE WHEN NOT p_wait AND EXISTS (SELECT FROM @_channels y WHERE y.app_id = c_app[c] AND y.channel = c_name[c])
+                      THEN 100 WHEN v_action < 0 THEN 0 WHEN m > 0 THEN 3 ELSE 101 END;
+        ELSIF v_action < 0 THEN
+            r := CASE WHEN v_x.state = 1 THEN 10 ELSE 0 END;
         ELSE
-            IF x_state[c] = 1 THEN
+            IF NOT v_creates THEN
+                v_h := h[m];
+            END IF;
+            IF v_x.state = 1 THEN
                 r := 10;
-            ELSIF m > 0 AND (o.stream8 <> x_stream8[c] OR h_created[m] IS NULL OR h_created[m] <> o.created OR h_action[m] = 4) THEN
+            ELSIF NOT v_creates AND (o_stream8[i] <> v_x.stream8 OR v_h.created IS NULL OR v_h.created <> o_created[i] OR v_h.action = 4)
+            THEN
                 r := 3;
             END IF;
-            IF o.tag IS NOT NULL AND (r = 0 OR (r = 3 AND o.stream8 = x_stream8[c])) THEN
-                k := CASE WHEN o.dup = 0 THEN 0 WHEN r_result[o.dup] = 0 THEN o.dup ELSE v_first[o.dup] END;
+            IF v_tag IS NOT NULL AND (r = 0 OR (r = 3 AND o_stream8[i] = v_x.stream8)) THEN
+                k := CASE WHEN o_dup[i] = 0 THEN 0 WHEN r_result[o_dup[i]] = 0 THEN o_dup[i] ELSE v_first[o_dup[i]] END;
                 v_first[i] := k; -- the operation of this batch that has the receipt; 0 = none
                 IF k > 0 THEN
-                    r := CASE WHEN o_print[k] = o.print THEN 1 ELSE 2 END;
-                    r_delivery[i] := r_delivery[k]; r_history[i] := r_history[k]; r_created[i] := r_created[k];
-                ELSIF d_delivery[i] IS NOT NULL THEN
-                    r := CASE WHEN d_print[i] = o.print THEN 1 ELSE 2 END;
-                    r_delivery[i] := d_delivery[i]; r_history[i] := d_history[i];
-                    r_created[i] := CASE WHEN m > 0 THEN o.created ELSE d_created[i] END;
+                    r := CASE WHEN o_print[k] = v_print THEN 1 ELSE 2 END;
+                    v_delivery := r_delivery[k]; v_history := r_history[k]; v_created := r_created[k];
+                ELSIF (d[i]).delivery IS NOT NULL THEN
+                    v_receipt := d[i];
+                    r := CASE WHEN v_receipt.print = v_print THEN 1 ELSE 2 END;
+                    v_delivery := v_receipt.delivery; v_history := v_receipt.history;
+                    v_created := CASE WHEN v_creates THEN v_receipt.created ELSE o_created[i] END;
                 END IF;
             END IF;
             IF r = 0 THEN
-                v_was := NOT v_creates AND h_open[m];
-                v_status := CASE WHEN (o.flags & 64) <> 0 THEN 0 WHEN (o.flags & 8) <> 0 THEN o.status WHEN v_creates THEN 0
-                                 ELSE h_status[m] END;
-                v_is := v_status = 1 AND o.action <> 2;
-                v_bytes := CASE WHEN o.action = 3 THEN h_bytes[m] + o.given WHEN v_creates OR (o.flags & 33) <> 0 THEN o.given
-                                ELSE h_bytes[m] END;
-                r := CASE WHEN NOT v_creates AND o.expect <> 0 AND h_last[m] <> o.expect THEN 9
-                          WHEN o.action <> 3 THEN 0
-                          WHEN (o.flags & 512) <> 0 AND h_bytes[m] <> o.expect_bytes THEN 9
-                          WHEN (o.flags & 1024) <> 0 AND h_writer[m] <> o.writer THEN 9
-                          WHEN (o.flags & 128) <> 0 AND h_status[m] >= 2 THEN 4
-                          WHEN h_flags[m] = 1 THEN 5
-                          WHEN o.appends_max > 0 AND h_appends[m] >= o.appends_max THEN 6
+                v_was := NOT v_creates AND v_h.is_open;
+                v_status := CASE WHEN (v_flags & 64) <> 0 THEN 0 WHEN (v_flags & 8) <> 0 THEN o_status[i] WHEN v_creates THEN 0
+                                 ELSE v_h.status END;
+                v_is := v_status = 1 AND v_action <> 2;
+                v_bytes := CASE WHEN v_action = 3 THEN v_h.bytes + v_given WHEN v_creates OR (v_flags & 33) <> 0 THEN v_given
+                                ELSE v_h.bytes END;
+                r := CASE WHEN NOT v_creates AND o_expect[i] <> 0 AND v_h.last <> o_expect[i] THEN 9
+                          WHEN v_action <> 3 THEN 0
+                          WHEN (v_flags & 512) <> 0 AND v_h.bytes <> o_expect_bytes[i] THEN 9
+                          WHEN (v_flags & 1024) <> 0 AND v_h.writer <> o_writer[i] THEN 9
+                          WHEN (v_flags & 128) <> 0 AND v_h.status >= 2 THEN 4
+                          WHEN v_h.flags = 1 THEN 5
+                          WHEN o_appends_max[i] > 0 AND v_h.appends >= o_appends_max[i] THEN 6
                           ELSE 0 END;
-                IF r = 0 AND o.bytes_max > 0 AND v_bytes > o.bytes_max THEN
+                IF r = 0 AND o_bytes_max[i] > 0 AND v_bytes > o_bytes_max[i] THEN
                     r := 7;
                 ELSIF r = 0 AND v_is AND NOT v_was
-                      AND ((o.flags & 256) <> 0 OR (o.open_max > 0 AND x_open[c] >= o.open_max)) THEN
+                      AND ((v_flags & 256) <> 0 OR (o_open_max[i] > 0 AND v_x.open_streams >= o_open_max[i])) THEN
                     r := 8;
                 END IF;
             END IF;
             IF r = 0 THEN -- it is stored
-                v_delivery := x_delivery[c] + 1;
-                x_delivery[c] := v_delivery;
-                x_bytes[c] := x_bytes[c] + o.size;
+                v_delivery := v_x.delivery + 1;
+                v_x.delivery := v_delivery;
+                v_x.retained_bytes := v_x.retained_bytes + o_size[i];
+                v_x.open_streams := v_x.open_streams + v_is::integer - v_was::integer;
+                v_x.window_ms := c_window[c];
                 x_touched[c] := true;
-                x_written_ms[c] := o.now;
-                x_open[c] := x_open[c] + v_is::integer - v_was::integer;
-                w_cid[i] := x_cid[c]; w_delivery[i] := v_delivery;
-                -- replaces: any but an append that gives data, clears it, or is the first
-                w_kind[i] := o.action + 8 * v_status + CASE WHEN o.action <> 3 AND (v_creates OR (o.flags & 33) <> 0) THEN 32 ELSE 0 END
-                             + CASE WHEN (o.flags & 2) <> 0 THEN 64 ELSE 0 END;
-                r_delivery[i] := v_delivery; r_bytes[i] := v_bytes; r_status[i] := v_status; r_appends[i] := 0;
+                x_written_ms[c] := v_now;
                 IF v_creates THEN
-                    k := x_history[c] + 1;
-                    x_history[c] := k;
-                    x_newest_ms[c] := o.now;
-                    IF x_messages[c] = 0 THEN
-                        x_oldest[c] := k; x_oldest_ms[c] := o.now;
+                    v_history := v_x.history + 1; v_created := v_delivery; v_appends := 0;
+                    v_x.history := v_history;
+                    v_x.newest_ms := v_now;
+                    IF v_x.retained_messages = 0 THEN
+                        v_x.oldest_history := v_history; v_x.oldest_ms := v_now;
                     END IF;
-                    x_messages[c] := x_messages[c] + 1;
-                    w_back[i] := 0; w_name_back[i] := 0; w_extras_back[i] := 0;
-                    r_history[i] := k; r_created[i] := v_delivery;
+                    v_x.retained_messages := v_x.retained_messages + 1;
+                    w_messages := w_messages || (v_x.cid, v_history, v_delivery, v_now, v_is,
+                        CASE WHEN o_name[i] IS NULL THEN 0 ELSE v_delivery END, CASE WHEN o_extras[i] IS NULL THEN 0 ELSE v_delivery END,
+                        o_writer[i], 0, 0, o_rest[i], o_name[i], o_extras[i], v_flags & 3, v_status, v_action, 1, v_given, 0, v_delivery,
+                        v_now, v_given, o_size[i])::@_messages;
+                    IF v_tag IS NOT NULL THEN
+                        w_receipts := w_receipts
+                            || (v_x.cid, v_tag, v_history, v_delivery, v_delivery, v_print, v_now + o_ttl[i])::@_receipts;
+                    END IF;
+                    -- replaces: a create's data are the text
+                    w_log := w_log || (v_x.cid, v_delivery, v_history, v_now, NULL, NULL, 0, 0, 0,
+                        v_action + 8 * v_status + 32 + CASE WHEN (v_flags & 2) <> 0 THEN 64 ELSE 0 END, o_data[i], o_name[i], o_extras[i],
+                        NULL)::@_log;
                 ELSE
-                    r_history[i] := m_history[m]; r_created[i] := h_created[m]; r_was[i] := h_status[m];
-                    r_action[i] := h_action[m];
-                    w_back[i] := v_delivery - h_last[m];
-                    h_last[m] := v_delivery; h_at[m] := o.now; h_status[m] := v_status; h_action[m] := o.action;
-                    h_bytes[m] := v_bytes; h_size[m] := h_size[m] + o.size; h_writer[m] := o.writer; h_open[m] := v_is;
-                    h_changed[m] := true;
-                    h_tail_rows[m] := h_tail_rows[m] + 1; h_tail_bytes[m] := h_tail_bytes[m] + o.given;
-                    IF o.action = 3 THEN
-                        h_appends[m] := h_appends[m] + 1; h_flags[m] := 3;
+                    v_history := v_h.history; v_created := v_h.created; v_was_status := v_h.status; v_was_action := v_h.action;
+                    IF v_action = 3 THEN
+                        v_h.appends := v_h.appends + 1; v_h.flags := 3;
                     ELSE
-                        IF (o.flags & 33) <> 0 THEN
-                            h_flags[m] := o.flags & 3;
+                        IF (v_flags & 33) <> 0 THEN
+                            v_h.flags := v_flags & 3;
                         ELSE
                             v_texts := v_texts || i;
                         END IF;
-                        IF (o.flags & 20) <> 0 THEN
-                            h_name_at[m] := CASE WHEN (o.flags & 4) <> 0 THEN v_delivery ELSE 0 END; h_name_op[m] := i;
+                        IF (v_flags & 20) <> 0 THEN
+                            v_h.name_at := CASE WHEN (v_flags & 4) <> 0 THEN v_delivery ELSE 0 END;
+                            v_h.name := o_name[i]; h_named[m] := true;
                         END IF;
                     END IF;
-                    IF (o.flags & 72) <> 0 THEN
-                        h_extras_at[m] := CASE WHEN (o.flags & 8) <> 0 THEN v_delivery ELSE 0 END; h_extras_op[m] := i;
+                    IF (v_flags & 72) <> 0 THEN
+                        v_h.extras_at := CASE WHEN (v_flags & 8) <> 0 THEN v_delivery ELSE 0 END;
+                        v_h.extras := o_extras[i]; h_extended[m] := true;
                     END IF;
-                    w_name_back[i] := CASE WHEN h_name_at[m] = 0 THEN -1 ELSE v_delivery - h_name_at[m] END;
-                    w_extras_back[i] := CASE WHEN h_extras_at[m] = 0 THEN -1 ELSE v_delivery - h_extras_at[m] END;
-                    r_appends[i] := h_appends[m];
-                    IF h_tail_rows[m] = 64 OR (h_tail_bytes[m] >= 65536 AND h_tail_bytes[m] - o.given < 65536) THEN
+                    -- replaces: an update or a delete that gives data, or clears them
+                    w_log := w_log || (v_x.cid, v_delivery, v_history, v_now, v_tag, v_print, v_delivery - v_h.last,
+                        CASE WHEN v_h.name_at = 0 THEN -1 ELSE v_delivery - v_h.name_at END,
+                        CASE WHEN v_h.extras_at = 0 THEN -1 ELSE v_delivery - v_h.extras_at END,
+                        v_action + 8 * v_status + CASE WHEN v_action <> 3 AND (v_flags & 33) <> 0 THEN 32 ELSE 0 END
+                            + CASE WHEN (v_flags & 2) <> 0 THEN 64 ELSE 0 END,
+                        o_data[i], CASE WHEN v_action <> 3 THEN o_name[i] END, o_extras[i], o_rest[i])::@_log;
+                    v_h.last := v_delivery; v_h.at_ms := v_now; v_h.status := v_status; v_h.action := v_action; v_h.bytes := v_bytes;
+                    v_h.size := v_h.size + o_size[i]; v_h.writer := o_writer[i]; v_h.is_open := v_is;
+                    v_h.tail_rows := v_h.tail_rows + 1; v_h.tail_bytes := v_h.tail_bytes + v_given;
+                    h[m] := v_h; h_changed[m] := true;
+                    v_appends := v_h.appends;
+                    IF v_h.tail_rows = 64 OR (v_h.tail_bytes >= 65536 AND v_h.tail_bytes - v_given < 65536) THEN
                         v_folds := v_folds || m;
                     END IF;
                 END IF;
+            ELSIF r > 2 THEN
+                v_bytes := NULL; v_status := NULL;
             END IF;
         END IF;
-        r_result[i] := r; r_at[i] := x_delivery[c]; r_history_at[i] := x_history[c]; r_open[i] := x_open[c];
+        r_result[i] := r; r_delivery[i] := v_delivery; r_history[i] := v_history; r_created[i] := v_created; r_bytes[i] := v_bytes;
+        r_appends[i] := v_appends; r_status[i] := v_status; r_was[i] := v_was_status; r_action[i] := v_was_action;
+        r_at[i] := v_x.delivery; r_history_at[i] := v_x.history; r_open[i] := v_x.open_streams;
     END LOOP;
+    IF x_touched[c] THEN
+        x[c] := v_x;
+    END IF;
+    r_text := array_fill(NULL::bytea, ARRAY[n]); r_string := array_fill(false, ARRAY[n]);
 
     -- what was decided, written at once
-    INSERT INTO @_log
-    SELECT a.cid, a.delivery, a.history, a.at_ms, CASE WHEN a.back > 0 THEN a.tag END, CASE WHEN a.back > 0 THEN a.print END,
-           a.back, a.name_back, a.extras_back, a.kind, a.data,
-           CASE WHEN a.kind & 7 <> 3 THEN a.name END, a.extras, CASE WHEN a.back > 0 THEN a.rest END
-    FROM unnest(w_cid, w_delivery, r_history, o_now, o_tag, o_print, w_back, w_name_back, w_extras_back, w_kind, o_data, o_name,
-                o_extras, o_rest)
-         AS a(cid, delivery, history, at_ms, tag, print, back, name_back, extras_back, kind, data, name, extras, rest)
-    WHERE a.delivery IS NOT NULL;
-    IF 0 = ANY (w_back) THEN
-        INSERT INTO @_messages (cid, history, created, published_ms, is_open, name_at, extras_at, writer, rest, name, extras, flags,
-                                status, action, tail_rows, tail_bytes, appends, last, at_ms, bytes, size)
-        SELECT a.cid, a.history, a.delivery, a.now, a.status = 1 AND a.action <> 2, CASE WHEN a.name IS NULL THEN 0 ELSE a.delivery END,
-               CASE WHEN a.extras IS NULL THEN 0 ELSE a.delivery END, a.writer, a.rest, a.name, a.extras, a.flags & 3, a.status,
-               a.action, 1, a.given, 0, a.delivery, a.now, a.given, a.size
-        FROM unnest(w_cid, w_delivery, r_history, r_status, o_now, o_action, o_writer, o_flags, o_given, o_size, w_back, o_name,
-                    o_extras, o_rest)
-             AS a(cid, delivery, history, status, now, action, writer, flags, given, size, back, name, extras, rest)
-        WHERE a.back = 0;
-        INSERT INTO @_receipts
-        SELECT a.cid, a.tag, a.history, a.delivery, a.delivery, a.print, a.now + a.ttl
-        FROM unnest(w_cid, w_delivery, r_history, o_now, o_tag, o_print, o_ttl, w_back)
-             AS a(cid, delivery, history, now, tag, print, ttl, back)
-        WHERE a.back = 0 AND a.tag IS NOT NULL
+    INSERT INTO @_log SELECT (a).* FROM unnest(w_log) a;
+    IF w_messages IS NOT NULL THEN
+        INSERT INTO @_messages SELECT (a).* FROM unnest(w_messages) a;
+        INSERT INTO @_receipts SELECT (a).* FROM unnest(w_receipts) a
         ON CONFLICT (cid, tag) DO UPDATE SET history = excluded.history, created = excluded.created, delivery = excluded.delivery,
                                              print = excluded.print, expires_ms = excluded.expires_ms;
     END IF;
     FOREACH m IN ARRAY v_folds LOOP
-        IF h_tail_rows[m] > 0 THEN
-            PERFORM @_fold(x_cid[m_ch[m]], m_history[m], h_segments[m], h_last[m], h_folded[m]);
-            h_segments[m] := h_segments[m] + 1; h_folded[m] := h_last[m]; h_tail_rows[m] := 0; h_tail_bytes[m] := 0;
+        v_h := h[m];
+        IF v_h.tail_rows > 0 THEN
+            PERFORM @_fold(v_h.cid, v_h.history, v_h.segments, v_h.last, v_h.folded);
+            v_h.segments := v_h.segments + 1; v_h.folded := v_h.last; v_h.tail_rows := 0; v_h.tail_bytes := 0;
+            h[m] := v_h;
         END IF;
     END LOOP;
-    IF true = ANY (h_changed) THEN
-        UPDATE @_messages x
+    IF h_changed IS NOT NULL THEN
+        UPDATE @_messages y
         SET is_open = a.is_open, name_at = a.name_at, extras_at = a.extras_at, writer = a.writer, segments = a.segments,
-            folded = a.folded, name = CASE WHEN a.name_op = 0 THEN x.name ELSE o_name[a.name_op] END,
-            extras = CASE WHEN a.extras_op = 0 THEN x.extras ELSE o_extras[a.extras_op] END, flags = a.flags, status = a.status,
+            folded = a.folded, name = CASE WHEN h_named[a.ordinality] THEN a.name ELSE y.name END,
+            extras = CASE WHEN h_extended[a.ordinality] THEN a.extras ELSE y.extras END, flags = a.flags, status = a.status,
             action = a.action, tail_rows = a.tail_rows, tail_bytes = a.tail_bytes, appends = a.appends, last = a.last,
             at_ms = a.at_ms, bytes = a.bytes, size = a.size
-        FROM unnest(m_ch, m_history, h_changed, h_open, h_name_at, h_extras_at, h_writer, h_segments, h_folded, h_name_op, h_extras_op,
-                    h_flags, h_status, h_action, h_tail_rows, h_tail_bytes, h_appends, h_last, h_at, h_bytes, h_size)
-             AS a(ch, history, changed, is_open, name_at, extras_at, writer, segments, folded, name_op, extras_op, flags, status, action,
-                  tail_rows, tail_bytes, appends, last, at_ms, bytes, size)
-        WHERE a.changed AND x.cid = x_cid[a.ch] AND x.history = a.history;
+        FROM unnest(h) WITH ORDINALITY a
+        WHERE h_changed[a.ordinality] AND y.cid = a.cid AND y.history = a.history;
     END IF;
     FOREACH i IN ARRAY v_texts LOOP
-        SELECT a.is_string, a.body INTO t FROM @_text(w_cid[i], r_history[i], w_delivery[i]) a;
+        SELECT a.is_string, a.body INTO t FROM @_text((x[o_ch[i]]).cid, r_history[i], r_delivery[i]) a;
         r_string[i] := t.is_string; r_text[i] := t.body;
     END LOOP;
-    IF true = ANY (x_touched) THEN
-        UPDATE @_channels x
-        SET window_ms = a.window_ms, oldest_history = a.oldest, oldest_ms = a.oldest_ms, open_streams = a.open,
-            newest_ms = a.newest_ms, delivery = a.delivery, history = a.history, retained_messages = a.messages,
-            retained_bytes = a.bytes
-        FROM unnest(x_cid, x_touched, c_window, x_oldest, x_oldest_ms, x_open, x_newest_ms, x_delivery, x_history, x_messages, x_bytes)
-             AS a(cid, touched, window_ms, oldest, oldest_ms, open, newest_ms, delivery, history, messages, bytes)
-        WHERE a.touched AND x.cid = a.cid;
+    IF x_touched IS NOT NULL THEN
+        UPDATE @_channels y
+        SET window_ms = a.window_ms, oldest_history = a.oldest_history, oldest_ms = a.oldest_ms, open_streams = a.open_streams,
+            newest_ms = a.newest_ms, delivery = a.delivery, history = a.history, retained_messages = a.retained_messages,
+            retained_bytes = a.retained_bytes
+        FROM unnest(x) WITH ORDINALITY a
+        WHERE x_touched[a.ordinality] AND y.cid = a.cid;
     END IF;
 
-    -- retention
+    -- retention, and how the channels are now
     FOR c IN 1..n_c LOOP
-        IF x_touched[c] AND ((c_window[c] > 0 AND x_oldest_ms[c] < x_written_ms[c] - c_window[c])
-                             OR (c_messages_max[c] > 0 AND x_messages[c] > c_messages_max[c])
-                             OR (c_bytes_max[c] > 0 AND x_bytes[c] > c_bytes_max[c])) THEN
+        v_x := x[c];
+        IF x_touched[c] AND ((c_window[c] > 0 AND v_x.oldest_ms < x_written_ms[c] - c_window[c])
+                             OR (c_messages_max[c] > 0 AND v_x.retained_messages > c_messages_max[c])
+                             OR (c_bytes_max[c] > 0 AND v_x.retained_bytes > c_bytes_max[c])) THEN
             SELECT a.messages, a.bytes INTO t
-            FROM @_retain(x_cid[c], x_written_ms[c], c_window[c], c_messages_max[c], c_bytes_max[c], c_evict[c]) a;
+            FROM @_retain(v_x.cid, x_written_ms[c], c_window[c], c_messages_max[c], c_bytes_max[c], c_evict[c]) a;
             x_evicted[c] := t.messages; x_evicted_bytes[c] := t.bytes;
-            SELECT x.replay_floor, x.oldest_history, x.oldest_ms, x.retained_messages, x.retained_bytes INTO t
-            FROM @_channels x WHERE x.cid = x_cid[c];
-            x_floor[c] := t.replay_floor; x_oldest[c] := t.oldest_history; x_oldest_ms[c] := t.oldest_ms;
-            x_messages[c] := t.retained_messages; x_bytes[c] := t.retained_bytes;
+            SELECT y.* INTO v_x FROM @_channels y WHERE y.cid = v_x.cid;
+        ELSE
+            x_evicted[c] := NULL; x_evicted_bytes[c] := NULL;
         END IF;
+        x_stream[c] := v_x.stream_id; x_state[c] := v_x.state; x_floor[c] := v_x.replay_floor; x_oldest[c] := v_x.oldest_history;
+        x_oldest_ms[c] := v_x.oldest_ms; x_newest_ms[c] := v_x.newest_ms; x_messages[c] := v_x.retained_messages;
+        x_bytes[c] := v_x.retained_bytes;
     END LOOP;
 END $$;
