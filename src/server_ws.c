@@ -17,7 +17,7 @@
 #include "server_internal.h"
 #include "session/directory.h"
 
-enum { CLOSE_WAIT_MS = 5000, FRAMES_MAX_BY_BYTES = 10000 };
+enum { CLOSE_WAIT_MS = 5000, FRAMES_MAX_BY_BYTES = 10000, ROOM_LEFT = 64 };
 
 static const struct str app_prefix = {"/app/", 5};
 
@@ -65,18 +65,18 @@ struct conn_limits ws_send_limits(const struct config *config)
     return (struct conn_limits){queue_frames_max(config), config_send_bytes_max(config)};
 }
 
-/* None either when half of the bytes are taken: one more frame, of whatever size, shall not meet their limit. */
+/* What is sent live meanwhile shall fit, too: some of the frames are left to it, and half of the bytes. */
 size_t ws_room(void *sink)
 {
     struct ws *ws = conn_user(sink);
     const struct config *config = ws->shard->server->config;
-    uint32_t max = queue_frames_max(config);
-    size_t queued = conn_queued_frames(sink);
+    size_t max = queue_frames_max(config), queued = conn_queued_frames(sink);
+    size_t left = max / 4 < ROOM_LEFT ? max / 4 : ROOM_LEFT;
     if (queued > 0 && conn_queued_bytes(sink) > config_send_bytes_max(config) / 2)
         return 0;
     if (max == 0)
         return SIZE_MAX;
-    return queued < max ? max - queued : 0;
+    return queued + left < max ? max - left - queued : 0;
 }
 
 static size_t unread(void *sink)

@@ -24,7 +24,7 @@
 #include "channel/filter.h"
 #include "session/recovery.h"
 
-enum { ROOM_MIN = 64, ROOM_WAIT_MS = 5, ROOM_WAIT_MAX_MS = 320 };
+enum { ROOM_WAIT_MS = 5, ROOM_WAIT_MAX_MS = 320 };
 
 static void let_others(struct sessions *all)
 {
@@ -246,7 +246,7 @@ static bool passes(const struct job *job, const struct replay_frame *f)
 
 static bool has_room(const struct session *s)
 {
-    return s->all->room == NULL || s->all->room(s->sink) >= ROOM_MIN;
+    return s->all->room == NULL || s->all->room(s->sink) > 0;
 }
 
 /* Goes on with the second slice when the first one is done. */

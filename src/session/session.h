@@ -48,7 +48,7 @@ const char *session_window_read(const struct config *config, struct str text, un
 struct session;
 struct sessions; /* all sessions of one shard: for counting, draining, user control */
 struct sessions *sessions_new(struct env *env, const struct session_link *link);
-/* Both optional. directory: of the process. room: how many frames the connection would take now; without it a replay does not
+/* Both optional. directory: of the process. room: how many frames of a replay the connection would take now; without it a replay does not
  * wait for the socket. */
 void sessions_use(struct sessions *all, struct directory *directory, size_t (*room)(void *sink));
 /* How long the first channels of a new connection wait for the resume that a client may have sent behind its subscribes, in
