@@ -163,6 +163,7 @@ BEGIN
         FROM generate_subscripts(c_app, 1) AS a(i) JOIN @_channels y ON y.app_id = c_app[a.i] AND y.channel = c_name[a.i]
         WHERE NOT c_lock[a.i];
     END IF;
+    x := array_fill(NULL::@_channels, ARRAY[n_c]); -- all of it: an array whose first element is set later begins there, for unnest() too
     FOR k IN 1..coalesce(cardinality(v_at), 0) LOOP
         c := v_at[k];
         v_x := v_rows[k];
