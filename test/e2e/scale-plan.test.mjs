@@ -65,7 +65,7 @@ describe('figures of chapter 4, 10.4', () => {
 describe('profiles', () => {
   test('all are there, named as the chapter says, and only smoke runs unasked', () => {
     const names = fs.readdirSync(profiles).sort();
-    assert.deepEqual(names, ['cancel-storm.json', 'five-nodes-full.json', 'five-nodes.json', 'headline-1m.json', 'many-connections.json', 'reconnect-storm.json', 'smoke.json', 'soak-20pct.json']);
+    assert.deepEqual(names, ['cancel-storm.json', 'five-nodes-full.json', 'five-nodes.json', 'headline-1m.json', 'healthy-hour.json', 'many-connections.json', 'reconnect-storm.json', 'smoke.json', 'soak-20pct.json']);
     for (const file of names) {
       const { run: how, profile } = optionsOf(file.slice(0, -5));
       assert.equal(profile.name, `ai-${file.slice(0, -5)}`);
