@@ -9,7 +9,7 @@
 #include "store/postgres_internal.h"
 #include "store/postgres_schema.h"
 
-enum { PAUSE_MIN_MS = 100, PAUSE_MAX_MS = 5000, IDLE_MS = 1000, STUCK_MAX = 1024, STUCK_RETRY_MS = 50, BATCH_OPS = 1000, TRIES = 5 };
+enum { PAUSE_MIN_MS = 100, PAUSE_MAX_MS = 1000, IDLE_MS = 1000, STUCK_MAX = 1024, STUCK_RETRY_MS = 50, BATCH_OPS = 1000, TRIES = 5 };
 
 struct stuck { /* a channel that somebody has locked */
     struct list link;

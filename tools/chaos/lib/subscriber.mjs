@@ -60,12 +60,20 @@ export class Subscriber {
     const now = this.agent.now(), { event } = frame;
     if (event.endsWith(':connection_established')) this.subscribe();
     else if (event.endsWith('subscription_succeeded')) this.attached(frame);
-    else if (event === 'sockudo:resume_failed') this.refused.push({ t: now, why: frame.data });
+    else if (event === 'sockudo:resume_failed') this.refusedResume(frame.data, now);
     else if (event === 'sockudo:resume_success') { this.resuming = false; this.resumes++; this.agent.counts.resumes++; }
     else if (event.endsWith(':ping')) this.ws.send('{"event":"pusher:pong","data":{}}');
     else if (event.endsWith(':error') && ((frame.data.code >= 4200 && frame.data.code < 4300) || (frame.data.code === SLOW_CONSUMER && this.slow))) this.cuts.push({ t: now, code: frame.data.code, reason: frame.data.message, node: this.node }); // "reconnect", says the protocol
     else if (event.endsWith(':error')) this.refused.push({ t: now, why: text.slice(0, 200) });
     else if (frame.channel === this.name) this.note(frame, now, number);
+  }
+
+  /* A store that cannot answer now is no reason to give the position up (docs/recovery.md): elsewhere, with the same one. */
+  refusedResume(why, now) {
+    if (JSON.parse(why).code !== 'persistence_unavailable') { this.refused.push({ t: now, why }); return; }
+    const { ws } = this;
+    this.lost('resume_failed', why);
+    ws.destroy();
   }
 
   attached(frame) {
